@@ -1,0 +1,1 @@
+"""Look inside a convolutional network: one technique per notebook, one idea per module."""

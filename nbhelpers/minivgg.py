@@ -1,0 +1,60 @@
+"""MiniVGG: the small network that the package carries.
+
+A VGG (Simonyan and Zisserman 2014) cut down to a few million weights: plain 3x3 convolutions, each followed by
+a ReLU, in named blocks with a pooling between them, so that a learner can point at a layer (`block3.conv2`).
+It is convolutional up to the pooled head, so any picture from 64 pixels up fits.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+WIDTHS = ((64,), (128, 128), (256, 256), (512,))
+
+
+def convolution(name: str, inputs: int, outputs: int, kernel: int, stride: int, norm: bool) -> OrderedDict:
+    """One convolution with its ReLU; batch normalisation between them only while training."""
+    suffix = name.removeprefix("conv")
+    layers = OrderedDict()
+    layers[name] = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=not norm)
+    if norm:
+        layers[f"norm{suffix}"] = nn.BatchNorm2d(outputs)
+    layers[f"relu{suffix}"] = nn.ReLU()
+    return layers
+
+
+class MiniVGG(nn.Module):
+    """Stem, blocks of 3x3 convolutions with max pooling between them, global average pooling, linear head.
+
+    Args:
+        widths: channels of each convolution, one sequence per block.
+        stem: channels of the first convolution (5x5, stride 2).
+        classes: number of logits.
+        norm: batch normalisation after each convolution, as in training; the shipped weights have it folded in.
+    """
+
+    def __init__(
+        self, widths: Sequence[Sequence[int]] = WIDTHS, stem: int = 32, classes: int = 100, norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(convolution("conv", 3, stem, 5, 2, norm))
+        inputs = stem
+        for number, block in enumerate(widths, start=1):
+            layers = OrderedDict()
+            for index, outputs in enumerate(block, start=1):
+                layers |= convolution(f"conv{index}", inputs, outputs, 3, 1, norm)
+                inputs = outputs
+            if number < len(widths):
+                layers["pool"] = nn.MaxPool2d(2)
+            self.add_module(f"block{number}", nn.Sequential(layers))
+        self.blocks = [f"block{number}" for number in range(1, len(widths) + 1)]
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Logits, shape `(B, classes)`, of normalised pictures `(B, 3, H, W)`."""
+        features = self.stem(picture)
+        for name in self.blocks:
+            features = self.get_submodule(name)(features)
+        return self.head(self.pool(features).flatten(1))
