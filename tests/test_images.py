@@ -1,5 +1,6 @@
 """Every kind of file is read right or refused kindly; what is written comes back, whole or not at all."""
 
+import importlib.util
 import io
 import json
 import re
@@ -627,3 +628,26 @@ def test_all_shared_photos_are_readable(shared):
     photos = images.read_folder(shared / "images", 64)
     assert len(photos) >= 80
     assert not photos.skipped
+
+
+def test_the_spectrum_is_free_of_the_jump_at_the_border():
+    specification = importlib.util.spec_from_file_location("statistics", ROOT / "tools" / "natural_statistics.py")
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    # Where opposite edges agree nothing is taken away: plain amplitudes, here of a random picture on a torus.
+    wrapped = np.random.default_rng(0).normal(size=(32, 32))
+    wrapped[-1], wrapped[:, -1] = wrapped[0], wrapped[:, 0]
+    wrapped[-1] = wrapped[0]
+    np.testing.assert_allclose(
+        tool.periodic_amplitude(wrapped), np.abs(np.fft.fft2(wrapped, norm="ortho")), rtol=1e-9, atol=1e-9
+    )
+    # A slope is all jump: its cross goes, its mean stays.
+    slope = np.add.outer(np.linspace(0, 2, 64), np.linspace(0, 3, 64))
+    plain, periodic = np.abs(np.fft.fft2(slope, norm="ortho")), tool.periodic_amplitude(slope)
+    assert periodic[0, 0] == pytest.approx(64 * slope.mean())
+    assert np.square(periodic[0, 1:]).sum() < 1e-3 * np.square(plain[0, 1:]).sum()
+    # Halving samples the logarithm, smoothed by (1/4, 1/2, 1/4): a cosine comes out lower by a known factor.
+    wave = np.cos(2 * np.pi * np.fft.fftfreq(64)) + np.zeros((64, 1))
+    np.testing.assert_allclose(
+        np.log(tool.halve(np.exp(wave))), wave[::2, ::2] * (1 + np.cos(2 * np.pi / 64)) / 2, atol=1e-12
+    )
