@@ -1,0 +1,202 @@
+"""A technique's parameters, declared once.
+
+    class ActivationMaximization(Recipe):
+        layer: str = Field("block3.conv2", description="dotted name of the layer")
+
+From this one declaration come the validation and its messages, the sliders (`nbhelpers.controls`), the notebook's
+papermill cell (`parameters_cell`), the parameter tables (`parameters_table`), and the JSON inside every PNG, from
+which the same picture can be made again (`from_picture`).
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from nbhelpers import __version__, images
+
+__all__ = ["Field", "Recipe", "from_notebook", "from_picture", "parameters_cell", "parameters_table"]
+
+
+class Recipe(BaseModel):
+    """Base of every technique's parameters: checked on creation and on change, saved with every picture."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, strict=False)
+
+    kinds: ClassVar[dict[str, type[Recipe]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        Recipe.kinds[cls.__name__] = cls
+
+    def __init__(self, **parameters: Any) -> None:
+        unknown = [name for name in parameters if name not in type(self).model_fields]
+        if unknown:
+            raise ValueError(_unknown(unknown, type(self)))
+        try:
+            super().__init__(**parameters)
+        except ValidationError as error:
+            raise ValueError(_explained(error, type(self))) from None
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Any]:
+        """Carry out the recipe, one step at a time.
+
+        Args:
+            network: used in place of the one the recipe names: a module of the user's own, or one already loaded.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is carried out")
+
+    def run(self, network: nn.Module | None = None) -> Any:
+        """Carry out the recipe and return its last step."""
+        last = None
+        for last in self.iterate(network):  # noqa: B007
+            pass
+        return last
+
+    def changed(self, **changes: Any) -> Recipe:
+        """The same recipe with some parameters changed, checked again."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+    def document(self) -> dict[str, Any]:
+        """What is written into a PNG: kind of recipe, its parameters, the package's version."""
+        return {"recipe": type(self).__name__, "parameters": self.model_dump(mode="json"), "nbhelpers": __version__}
+
+    @property
+    def slug(self) -> str:
+        """A short name for files: the kind of recipe and a hash of its parameters."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return f"{_snake(type(self).__name__)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def from_document(document: Mapping[str, Any]) -> Recipe:
+    """The recipe of a JSON document as `Recipe.document` makes it.
+
+    Raises:
+        ValueError: the document names no known kind of recipe, or its parameters do not fit.
+    """
+    techniques = import_module("nbhelpers.techniques")
+    for module in iter_modules(techniques.__path__):
+        import_module(f"nbhelpers.techniques.{module.name}")
+    kind = document.get("recipe")
+    if kind not in Recipe.kinds:
+        raise ValueError(f"unknown recipe {kind!r}: this version knows {', '.join(sorted(Recipe.kinds))}")
+    return Recipe.kinds[kind](**document.get("parameters", {}))
+
+
+def from_picture(path: str | Path) -> Recipe:
+    """The recipe inside a PNG that a technique wrote; `.run()` makes the same pictures again.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, no recipe in it, or one this version does not know.
+    """
+    return from_document(images.read_recipe(path))
+
+
+def from_notebook(kind: type[Recipe], namespace: Mapping[str, Any]) -> Recipe:
+    """The recipe made from a notebook's parameter variables.
+
+    papermill only warns about a parameter that the notebook does not have; here it is an error.
+
+    Args:
+        kind: the recipe to make.
+        namespace: the notebook's `globals()`.
+
+    Raises:
+        ValueError: a parameter is ill-typed or out of range, or papermill injected one the recipe does not have.
+    """
+    for source in namespace.get("In", []):
+        if source.startswith("# Parameters"):
+            targets = [node.targets[0].id for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+            unknown = [name for name in targets if name not in kind.model_fields]
+            if unknown:
+                raise ValueError(_unknown(unknown, kind))
+    return kind(**{name: namespace[name] for name in kind.model_fields if name in namespace})
+
+
+def parameters_cell(kind: type[Recipe]) -> str:
+    """Source of a notebook's `parameters` cell: one typed variable a line, with its description as the comment."""
+    lines = []
+    for name, field in kind.model_fields.items():
+        value = field.get_default(call_default_factory=True)
+        lines.append(f"{name}: {_type_name(field.annotation)} = {_literal(value)}  # {field.description}")
+    return "\n".join(lines)
+
+
+def parameters_table(kind: type[Recipe]) -> str:
+    """The parameters as a Markdown table: name, default, range, meaning."""
+    rows = ["| parameter | default | range | meaning |", "|---|---|---|---|"]
+    for name, field in kind.model_fields.items():
+        low, high = bounds(kind, name)
+        span = f"{low} to {high}" if low is not None and high is not None else "" if low is None else f"from {low}"
+        options = choices(kind, name)
+        span = ", ".join(f"`{option}`" for option in options) if options else span
+        default = _literal(field.get_default(call_default_factory=True))
+        rows.append(f"| `{name}` | `{default}` | {span} | {field.description} |")
+    return "\n".join(rows)
+
+
+def bounds(kind: type[Recipe], name: str) -> tuple[Any, Any]:
+    """Least and greatest value a field accepts; None where it is open."""
+    limits = {"ge": None, "gt": None, "le": None, "lt": None}
+    for constraint in kind.model_fields[name].metadata:
+        for limit in limits:
+            if getattr(constraint, limit, None) is not None:
+                limits[limit] = getattr(constraint, limit)
+    low = limits["ge"] if limits["ge"] is not None else limits["gt"]
+    high = limits["le"] if limits["le"] is not None else limits["lt"]
+    return low, high
+
+
+def choices(kind: type[Recipe], name: str) -> list[Any]:
+    """The values a `Literal` field accepts, or an empty list."""
+    annotation = kind.model_fields[name].annotation
+    return list(getattr(annotation, "__args__", ())) if "Literal" in str(annotation) else []
+
+
+def _unknown(names: list[str], kind: type[Recipe]) -> str:
+    parts = []
+    for name in names:
+        near = difflib.get_close_matches(name, kind.model_fields, n=1, cutoff=0.5)
+        parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    plural = "s" if len(names) > 1 else ""
+    return f"{kind.__name__} has no parameter{plural} {', '.join(parts)}. It has: {', '.join(kind.model_fields)}."
+
+
+def _explained(error: ValidationError, kind: type[Recipe]) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = kind.model_fields.get(name)
+        meaning = f" ({field.description})" if field else ""
+        lines.append(f"{name} = {problem['input']!r}: {problem['msg']}{meaning}")
+    return f"{kind.__name__} can't be made from these parameters. " + "; ".join(lines)
+
+
+def _type_name(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else None
+    if text is None and "Literal" in str(annotation):
+        return type(annotation.__args__[0]).__name__
+    return text or str(annotation).replace("typing.", "").replace("NoneType", "None")
+
+
+def _literal(value: Any) -> str:
+    """As Python writes it, with double quotes, the way `ruff format` does."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return repr(value)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

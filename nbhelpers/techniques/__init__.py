@@ -1,0 +1,1 @@
+"""One module per technique, each readable on its own."""

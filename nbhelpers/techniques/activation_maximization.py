@@ -1,0 +1,179 @@
+"""Activation maximization: the picture that a channel responds to most.
+
+Start from noise and climb: change the picture, never the weights, so that a channel's mean activation grows (Erhan,
+Bengio, Courville, Vincent, "Visualizing Higher-Layer Features of a Deep Network", 2009). Climbing from a small
+picture to a large one, with a blur at each enlargement, keeps the fine noise from winning; the canvas and the
+transforms do the rest (Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nbhelpers import images, models, objectives
+from nbhelpers.ascent import Step, ascend, generators, measure
+from nbhelpers.canvas import CANVASES, Canvas
+from nbhelpers.recipes import Field, Recipe
+from nbhelpers.transforms import Transforms
+
+
+class ActivationMaximization(Recipe):
+    """Pictures that maximise channels, units or a whole layer of a network (Erhan et al. 2009)."""
+
+    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    layer: str = Field("block3.conv2", description="dotted name of the layer, best before its ReLU; empty: the logits")
+    channels: list[int] = Field([7, 22, 34, 52], min_length=1, description="feature maps, one picture each")
+    objective: Literal["channel", "unit", "layer"] = Field(
+        "channel", description="what is maximised: the channel's mean, its centre unit, or the whole layer (deep dream)"
+    )
+    canvas: Literal["fourier", "fourier_rgb", "maco", "pixels"] = Field("fourier", description="what is optimised")
+    start: str = Field("noise", description="'noise', or the path of a photo to start from")
+    size: int = Field(80, ge=16, le=512, description="side of the first round's picture in pixels")
+    rounds: int = Field(4, ge=1, le=16, description="sizes, from small to large")
+    steps: int = Field(30, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
+    learning_rate: float = Field(0.01, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
+    weight_decay: float = Field(1e-6, ge=0, le=1, description="of Adam")
+    upscale_factor: float = Field(1.2, ge=1, le=2, description="growth of the side per round")
+    blur: int = Field(5, ge=0, le=15, description="side of the box blur after each enlargement in pixels; 0 for none")
+    jitter: float = Field(4, ge=0, le=32, description="largest shift before each step in pixels")
+    scale: float = Field(0.1, ge=0, le=1, description="largest relative change of size before each step")
+    rotate: float = Field(5, ge=0, le=45, description="largest rotation before each step in degrees")
+    diversity: float = Field(0, ge=0, le=100, description="weight of being unlike the other pictures of the batch")
+    seed: int = Field(0, ge=0, description="the same seed gives the same picture")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
+        """Climb, yielding every step; see `climb`."""
+        return climb(self, network)
+
+
+def multi_scale(**changes) -> ActivationMaximization:
+    """The published multi-scale procedure: plain pixels, twelve sizes from 56 up, enlarged and blurred in between."""
+    published = dict(canvas="pixels", size=56, rounds=12, steps=50, jitter=0, scale=0, rotate=0)
+    return ActivationMaximization(**{**published, **changes})
+
+
+def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> Iterator[Step]:
+    """Maximise the recipe's objective in `rounds` sizes, yielding every step of all of them.
+
+    Args:
+        recipe: what to maximise, and how.
+        network: used in place of the one the recipe names.
+
+    Yields:
+        Steps, numbered through all rounds. The picture grows from round to round.
+
+    Raises:
+        KeyError: the layer is unknown. ValueError: it has no feature maps or no such channel, or the first round's
+        picture is too small for it. NonFiniteScore: the climb left the numbers; the last good picture is kept.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    if recipe.layer == objectives.OUTPUT:
+        models.class_indices(network, recipe.channels)
+    else:
+        models.check_channels(network, recipe.layer, recipe.channels, recipe.size)
+    objective = _objective(recipe)
+    transforms = Transforms(recipe.jitter, recipe.scale, recipe.rotate)
+    seeds = picture_seeds(recipe.seed, recipe.channels)
+    plan = [_steps_in(recipe, number) for number in range(recipe.rounds)]
+    canvas = _first_canvas(recipe, seeds, network.mean.device)
+    done = 0
+    for number, steps in enumerate(plan):
+        if number:
+            canvas = enlarge(canvas, recipe.upscale_factor, recipe.blur)
+        ascent = ascend(
+            network,
+            objective,
+            canvas,
+            steps=steps,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            transforms=transforms,
+            seeds=[seed + number for seed in seeds],
+            precision=recipe.precision,
+        )
+        for step in ascent:
+            yield replace(step, index=done + step.index, total=sum(plan))
+        done += steps
+
+
+def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:
+    """The canvas's picture enlarged bicubically, then blurred by a box of `blur` pixels, on a canvas of that size."""
+    with torch.no_grad():
+        picture = canvas.picture()
+        side = [round(length * factor) for length in picture.shape[2:]]
+        larger = F.interpolate(picture, size=side, mode="bicubic", align_corners=False).clamp(0, 1)
+        return canvas.from_picture(box_blur(larger, blur))
+
+
+def box_blur(pictures: Tensor, width: int) -> Tensor:
+    """Mean over a square of `width` pixels, borders mirrored; `(B, 3, H, W)` as it came."""
+    if width < 2:
+        return pictures
+    before, after = (width - 1) // 2, width // 2
+    return F.avg_pool2d(F.pad(pictures, (before, after, before, after), mode="reflect"), width, stride=1)
+
+
+def picture_seeds(seed: int, channels: Sequence[int]) -> list[int]:
+    """A seed for each picture that depends on its own channel alone, and differs when a channel comes twice."""
+    times: Counter[int] = Counter()
+    seeds = []
+    for channel in channels:
+        seeds.append(((seed * 1_000 + times[channel]) * 100_000 + channel) * 100)
+        times[channel] += 1
+    return seeds
+
+
+def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> list[str]:
+    """One line per picture: its channel's mean activation, or that it never fires."""
+    network = models.as_network(network if network is not None else recipe.network)
+    scores = measure(network, _objective(recipe.changed(diversity=0)), step.picture)
+    lines = []
+    for channel, score, alive in zip(recipe.channels, scores.tolist(), step.alive.tolist(), strict=True):
+        name = f"{recipe.layer} whole" if recipe.objective == "layer" else f"channel {channel}"
+        if not alive:
+            lines.append(f"{name}: never fires")
+        elif score <= 0:
+            lines.append(f"{name}: stays below zero ({score:.2f})")
+        else:
+            lines.append(f"{name}: {score:.2f}")
+    return lines
+
+
+def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> Image.Image:
+    """All pictures of the batch side by side, labelled; a channel that never fires is left blank and says so."""
+    pictures = step.picture
+    pictures[~step.alive] = 1.0
+    return images.tile(pictures, labels=verdicts(recipe, step, network))
+
+
+def _objective(recipe: ActivationMaximization) -> objectives.Objective:
+    if recipe.objective == "layer":
+        main = objectives.deep_dream(recipe.layer)
+    elif recipe.objective == "unit":
+        main = objectives.unit(recipe.layer, recipe.channels)
+    else:
+        main = objectives.channel(recipe.layer, recipe.channels)
+    return main + recipe.diversity * objectives.diversity(recipe.layer) if recipe.diversity else main
+
+
+def _steps_in(recipe: ActivationMaximization, number: int) -> int:
+    late = number >= recipe.rounds / 2
+    return round(recipe.steps * 1.3) if late else recipe.steps
+
+
+def _first_canvas(recipe: ActivationMaximization, seeds: list[int], device: torch.device) -> Canvas:
+    kind = CANVASES[recipe.canvas]
+    if recipe.start == "noise":
+        canvas = kind.random(recipe.size, recipe.size, generators(seeds))
+        return kind.from_picture(canvas.picture().detach().to(device)) if device.type != "cpu" else canvas
+    photo = images.read(recipe.start, recipe.size).to(device)
+    return kind.from_picture(photo.expand(len(seeds), -1, -1, -1))
