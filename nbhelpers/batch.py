@@ -1,0 +1,287 @@
+"""Run notebooks from the command line: one, all of them, or the same one with other parameters.
+
+    python -m nbhelpers.batch notebooks                                   # all of a folder
+    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
+    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb --list
+
+papermill executes them. What is added here: unknown parameters are refused before anything starts; an exception in a
+widget's callback counts as a failure; a run that fails keeps what it made and does not stop the others; each run's
+pictures get a folder of their own, `results/NAME/`, beside the executed `results/NAME.ipynb`; and
+`results/index.html` shows them all.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import papermill
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from nbhelpers import notebooks, results_page
+from nbhelpers.notebooks import RESULTS_VARIABLE
+
+_KERNEL_STARTS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of running one notebook."""
+
+    name: str
+    executed: Path
+    seconds: float
+    pictures: list[Path] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The run in one line, for the terminal."""
+        made = f"{len(self.pictures)} picture{'' if len(self.pictures) == 1 else 's'}"
+        return f"{'FAILED' if self.errors else 'ok':7}{self.name:40} {self.seconds:6.1f} s   {made}"
+
+
+def run(
+    notebook: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    results: str | Path = "results",
+    name: str | None = None,
+) -> Outcome:
+    """Executes one notebook, in its own folder, with the Python that runs this line.
+
+    Args:
+        notebook: path of the notebook.
+        parameters: values by name, for names that the notebook's parameters cell declares.
+        results: folder for the executed notebook `NAME.ipynb`, a web page of it, and its pictures in `NAME/`.
+        name: NAME; by default the notebook's own, followed by the parameters given.
+
+    Returns:
+        The outcome. A notebook that fails is not an exception: its errors are in the outcome, and what it had
+        executed and drawn is kept.
+
+    Raises:
+        FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given.
+    """
+    notebook, results = Path(notebook), Path(results).resolve()
+    parameters = check_parameters(notebook, parameters or {})
+    name = name or _run_name(notebook.stem, parameters)
+    pictures, partial = results / name, results / f".{name}.{os.getpid()}.ipynb"
+    pictures.mkdir(parents=True, exist_ok=True)
+    failures: list[str] = []
+    began, start = time.time(), time.perf_counter()
+    interrupted = None
+    with _environment(**{RESULTS_VARIABLE: str(pictures)}):
+        try:
+            _execute(notebook, partial, parameters)
+        except papermill.PapermillExecutionError:
+            pass  # the error is in the executed notebook, where the widgets' errors are, too
+        except KeyboardInterrupt as error:
+            failures, interrupted = ["interrupted"], error
+        except Exception as error:
+            failures = [f"{type(error).__name__}: {error}"]
+    outcome = Outcome(
+        name=name,
+        executed=results / f"{name}.ipynb",
+        seconds=time.perf_counter() - start,
+        # a second's slack: file systems keep times more coarsely than the clock
+        pictures=sorted(p for p in pictures.rglob("*.png") if p.stat().st_mtime >= began - 1),
+        errors=failures,
+    )
+    _keep(notebook, partial, parameters, outcome)
+    if interrupted:
+        raise interrupted
+    return outcome
+
+
+def run_all(
+    paths: Sequence[str | Path], parameters: Mapping[str, Any] | None = None, results: str | Path = "results"
+) -> list[Outcome]:
+    """Executes notebooks one after the other, with one progress bar, one line for each, and a page of all results.
+
+    Args:
+        paths: the notebooks. All are looked at before the first one starts.
+        parameters: values by name, for every notebook.
+        results: as for `run`.
+
+    Returns:
+        One outcome per notebook. After an interrupt the page is still written, and the interrupt goes on.
+    """
+    for path in paths:
+        check_parameters(Path(path), parameters or {})
+    outcomes: list[Outcome] = []
+    try:
+        with tqdm(paths, unit="notebook", disable=None) as progress:
+            for path in progress:
+                progress.set_description(Path(path).stem)
+                outcomes.append(run(path, parameters, results))
+                progress.write(outcomes[-1].line(), file=sys.stdout)
+    finally:
+        results_page.write(results)
+    return outcomes
+
+
+def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as a notebook can take them, if it declares every one.
+
+    papermill would only warn about an unknown name, and would hand a tuple over as a string.
+
+    Raises:
+        ValueError: an unknown name (the nearest is offered), or a value that is not a plain one.
+    """
+    declared = [p.name for p in notebooks.parameters(notebooks.read(path))]
+    for name in parameters:
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"{path.name} has no parameter {name!r}; {hint}It has: {', '.join(declared) or 'none at all'}"
+            )
+    try:
+        return json.loads(json.dumps(dict(parameters)))
+    except TypeError as error:
+        raise ValueError(f"parameters are plain numbers, strings, lists and the like: {error}") from error
+
+
+class _ThisPython(AsyncKernelManager):
+    """Starts kernels with the running Python, whatever kernel of the same name a user has installed."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # Log level 50: what ipykernel says of itself, as that its sockets are local ones, would break the progress bar.
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(extra_arguments=["--log-level=50"]))
+
+
+def _execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    for attempt in range(1, _KERNEL_STARTS + 1):
+        try:
+            papermill.execute_notebook(
+                notebook,
+                output,
+                parameters,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=notebook.parent,
+                kernel_manager_class=_ThisPython,
+            )
+            return
+        except RuntimeError as error:
+            # A plain RuntimeError is a kernel that did not come up: two that start at once can pick the same port.
+            if type(error) is not RuntimeError or attempt == _KERNEL_STARTS:
+                raise
+
+
+def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Outcome) -> None:
+    """Moves the executed notebook into place, with a note of the run for the results page."""
+    executed = notebooks.read(partial) if partial.exists() else notebooks.read(notebook)
+    partial.unlink(missing_ok=True)
+    outcome.errors.extend(notebooks.errors(executed))
+    for key in ("input_path", "output_path"):
+        executed.metadata.get("papermill", {}).pop(key, None)
+    executed.metadata["nbhelpers"] = NotebookNode(
+        seconds=round(outcome.seconds, 2),
+        errors=outcome.errors,
+        pictures=[str(p.relative_to(outcome.executed.parent)) for p in outcome.pictures],
+        parameters=[
+            {**asdict(p), "value": parameters.get(p.name, p.value), "given": p.name in parameters}
+            for p in notebooks.parameters(executed)
+        ],
+    )
+    notebooks.write(notebooks.show_statically(executed), outcome.executed)
+    results_page.write_notebook_page(executed, outcome.executed.with_suffix(".html"))
+
+
+def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
+    given = "".join(f"_{key}={value}" for key, value in parameters.items())
+    name = stem + re.sub(r"[^\w.=-]+", "-", given)
+    if len(name) > 100:  # file systems stop at 255 bytes, people sooner
+        name = name[:90] + "_" + hashlib.sha1(given.encode()).hexdigest()[:8]
+    return name
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _notebooks_in(paths: Sequence[str]) -> list[Path]:
+    found = [n for p in map(Path, paths) for n in (sorted(p.glob("*.ipynb")) if p.is_dir() else [p])]
+    if not found:
+        raise click.UsageError(f"no notebooks in {', '.join(paths)}")
+    return found
+
+
+def _value(text: str) -> Any:
+    """`3`, `0.5`, `[1, 2]`, `true`, `None` as what they say; anything else as a string."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError):
+            pass
+    return text
+
+
+@click.command(help="Run notebooks with papermill. A folder stands for all notebooks in it.")
+@click.argument("paths", nargs=-1, required=True, metavar="NOTEBOOK...")
+@click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
+@click.option("--results", default="results", show_default=True, help="Where pictures and executed notebooks go.")
+@click.option("--list", "only_list", is_flag=True, help="List the parameters and run nothing.")
+@click.option("--update", is_flag=True, help="Also put the new outputs, cleaned, into the notebooks themselves.")
+def main(
+    paths: tuple[str, ...], given: tuple[tuple[str, str], ...], results: str, only_list: bool, update: bool
+) -> None:
+    if update and given:
+        raise click.UsageError("--update keeps the outputs of the default parameters: leave out -p")
+    try:
+        found = _notebooks_in(paths)
+        if only_list:
+            for path in found:
+                click.echo(f"{path}\n" + "".join(_described(p) for p in notebooks.parameters(notebooks.read(path))))
+            return
+        outcomes = run_all(found, {name: _value(text) for name, text in given}, results)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was made so far is kept in " + results, err=True)
+        sys.exit(130)
+    failed = [o for o in outcomes if o.errors]
+    for outcome in failed:
+        click.echo(f"\n{'-' * 75}\n{outcome.name} failed: " + "\n\n".join(outcome.errors), err=True)
+    click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran; see {Path(results) / 'index.html'}")
+    if update:
+        _update([(p, o) for p, o in zip(found, outcomes, strict=True) if not o.errors])
+    sys.exit(1 if failed else 0)
+
+
+def _update(runs: list[tuple[Path, Outcome]]) -> None:
+    for path, outcome in runs:
+        notebooks.write(notebooks.clean(notebooks.read(outcome.executed), Path.cwd()), path)
+
+
+def _described(parameter: notebooks.Parameter) -> str:
+    return f"  {parameter.name + ' = ' + repr(parameter.value):45} {parameter.comment}\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Notebooks as data: their parameters, their errors, where their pictures go, and a copy fit to be kept.
+
+A notebook is executed by papermill (`nbhelpers.batch`), by nbval (the tests) and by people; what all of them need to
+know about it is here. Nothing in this module starts a kernel.
+"""
+
+import ast
+import io
+import os
+import re
+import tempfile
+import tokenize
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+RESULTS_VARIABLE = "NBHELPERS_RESULTS"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+_COLOUR_CODES = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.MULTILINE)
+_RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?::.*)?$", re.MULTILINE)
+_KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
+# What a path of somebody's machine looks like, and what stands for it in a committed output.
+_MACHINE_PATHS = (
+    (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "<cell>"),
+    (re.compile(r"(?<![\w.])/[\w./-]+/(?:site|dist)-packages/"), "site-packages/"),
+    (re.compile(r"file://\S+"), "<file>"),
+    (re.compile(r"(?<![\w.])/(?:home|Users)/[\w.-]+"), "~"),
+    (re.compile(r"(?<![\w.])/root/(?=[\w.])"), "~/"),
+    (re.compile(r"(?i)\b[a-z]:\\+Users\\+[\w.-]+"), "~"),
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: `name = value  # comment`."""
+
+    name: str
+    value: Any
+    comment: str
+
+
+def results_folder() -> Path:
+    """The folder a notebook saves its pictures to, made if it is not there.
+
+    Returns:
+        The folder named by the environment variable `NBHELPERS_RESULTS`, which `nbhelpers.batch` sets for each run;
+        without it `results` beside the folder `notebooks`, where notebooks run from, or else in the current folder.
+    """
+    named = os.environ.get(RESULTS_VARIABLE)
+    here = Path.cwd()
+    folder = Path(named) if named else (here.parent if here.name == "notebooks" else here) / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def read(path: str | Path) -> NotebookNode:
+    """Reads a notebook, whatever its format version.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a notebook.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no notebook at {path}; give the path of an .ipynb file")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a Jupyter notebook ({type(error).__name__}); expected an .ipynb file"
+        ) from error
+
+
+def write(notebook: NotebookNode, path: str | Path) -> None:
+    """Writes a notebook under a temporary name and moves it into place, so that no half-written one is ever seen."""
+    write_text(nbformat.writes(notebook).rstrip("\n") + "\n", path)
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Writes a text file under a temporary name and moves it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
+        part.write(text)
+    try:
+        # temporary files are private to their owner; what is kept has the permissions of any other new file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(part.name, 0o666 & ~umask)
+        os.replace(part.name, path)
+    except BaseException:
+        os.unlink(part.name)
+        raise
+
+
+def title(notebook: NotebookNode) -> str:
+    """The text of the notebook's first heading, or an empty string."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (heading := re.search(r"^#+\s+(.+?)\s*#*$", cell.source, re.MULTILINE)):
+            return re.sub(r"[*`]", "", heading[1])
+    return ""
+
+
+def tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
+    """The notebook's code cells with this tag."""
+    return [c for c in notebook.cells if c.cell_type == "code" and tag in c.metadata.get("tags", [])]
+
+
+def parameters(notebook: NotebookNode) -> list[Parameter]:
+    """The parameters a notebook declares in its cell tagged `parameters`.
+
+    papermill's own reader goes by regular expressions and does not see `size: int | None = None`; this one parses.
+
+    Returns:
+        One `Parameter` per assignment, in order; a value that is no literal is its source text.
+    """
+    found = []
+    for cell in tagged(notebook, "parameters")[:1]:
+        comments = {
+            token.start[0]: token.string.lstrip("# ").rstrip()
+            for token in tokenize.generate_tokens(io.StringIO(cell.source).readline)
+            if token.type == tokenize.COMMENT
+        }
+        for node in ast.parse(cell.source).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value and isinstance(targets[0], ast.Name):
+                try:
+                    value = ast.literal_eval(node.value)
+                except ValueError:
+                    value = ast.unparse(node.value)
+                found.append(Parameter(targets[0].id, value, comments.get(node.end_lineno or 0, "")))
+    return found
+
+
+def errors(notebook: NotebookNode) -> list[str]:
+    """Everything that went wrong in an executed notebook, each as one readable block.
+
+    An exception in a widget's callback does not stop a notebook, and papermill reports success: it is only visible
+    as an output of an `Output` widget, as text in another widget, or as a traceback on the cell's stderr. All of
+    them count.
+    """
+    found = []
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if message := _error_in(output):
+                count = cell.execution_count or "not numbered"
+                code = "\n".join("    " + line for line in cell.source.splitlines())
+                found.append(f"cell {number} (In [{count}]):\n{code}\n\n{message}")
+    for widget in notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {}).values():
+        model, state = widget.get("model_name", "widget"), widget.get("state", {})
+        texts = [state[key] for key in ("value", "description") if isinstance(state.get(key), str)]
+        messages = [_error_in(output) for output in state.get("outputs", [])]
+        messages += [text for text in texts if _TRACEBACK.search(text) or _RAISED.search(_without_tags(text))]
+        found += [f"in a widget ({model}), probably from a callback:\n{m}" for m in messages if m]
+    return found
+
+
+def show_statically(notebook: NotebookNode) -> NotebookNode:
+    """Drops, in place, every widget view that has a picture beside it; with the last view goes the widgets' state.
+
+    A page that cannot start widgets (a repository's web view, a mail) then shows the picture. Views without a
+    picture keep their state.
+    """
+    for output in _outputs(notebook):
+        data = output.get("data", {})
+        if any(kind.startswith("image/") for kind in data):
+            data.pop(WIDGET_VIEW, None)
+    if not any(WIDGET_VIEW in output.get("data", {}) for output in _outputs(notebook)):
+        notebook.metadata.pop("widgets", None)
+    return notebook
+
+
+def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
+    """Makes an executed notebook fit to be committed, in place: the same outputs, and nothing of the run around them.
+
+    Widgets' views and state, timings, papermill's notes and the editor's metadata go; paths of the machine in
+    printed text become short names; the kernel becomes the plain `python3`.
+
+    Args:
+        notebook: the executed notebook.
+        root: the repository's folder, written as `.` wherever an output names it.
+    """
+    show_statically(notebook)
+    notebook.metadata = NotebookNode(
+        kernelspec=NotebookNode(display_name="Python 3", language="python", name="python3"),
+        language_info=NotebookNode(name="python"),
+    )
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({k: cell.metadata[k] for k in _KEPT_CELL_METADATA if cell.metadata.get(k)})
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
+            for output in cell.outputs:
+                _shorten_paths(output, root)
+    return notebook
+
+
+def machine_paths(text: str, root: Path | None = None) -> list[str]:
+    """The paths of somebody's machine that a text contains: home folders, temporary cells, the repository's own."""
+    found = [match[0] for pattern, _ in _MACHINE_PATHS for match in pattern.finditer(text)]
+    return found + ([str(root)] if root is not None and str(root) in text else [])
+
+
+def texts(output: NotebookNode) -> dict[str, str]:
+    """The readable parts of an output by kind: what was printed, the plain and HTML forms; never a picture's bytes."""
+    readable = {"text": output["text"]} if "text" in output else {}
+    return readable | {k: v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)}
+
+
+def _shorten_paths(output: NotebookNode, root: Path | None) -> None:
+    for kind, text in texts(output).items():
+        short = text if root is None else text.replace(str(root), ".")
+        for pattern, name in _MACHINE_PATHS:
+            short = pattern.sub(name, short)
+        (output if kind == "text" else output.data)[kind] = short
+
+
+def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def _error_in(output: NotebookNode) -> str:
+    if output.get("output_type") == "error":
+        trace = "\n".join(output.get("traceback", [])) or f"{output.get('ename')}: {output.get('evalue')}"
+        return _COLOUR_CODES.sub("", trace)
+    text = _COLOUR_CODES.sub("", output.get("text", "")) if output.get("name") == "stderr" else ""
+    return text if _TRACEBACK.search(text) else ""
+
+
+def _without_tags(text: str) -> str:
+    return re.sub(r"<[^>]*>", "", text).strip()
