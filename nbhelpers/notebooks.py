@@ -29,7 +29,7 @@ _KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
 _MACHINE_PATHS = (
     (re.compile(r"/tmp/ipykernel_\d+/\d+\.py"), "<cell>"),
     (re.compile(r"(?<![\w.])/[\w./-]+/(?:site|dist)-packages/"), "site-packages/"),
-    (re.compile(r"file://\S+"), "<file>"),
+    (re.compile(r"file:/{2}\S+"), "<file>"),
     (re.compile(r"(?<![\w.])/(?:home|Users)/[\w.-]+"), "~"),
     (re.compile(r"(?<![\w.])/root/(?=[\w.])"), "~/"),
     (re.compile(r"(?i)\b[a-z]:\\+Users\\+[\w.-]+"), "~"),

@@ -136,14 +136,10 @@ def show(**data: str) -> Callable[[NotebookNode], object]:
 
 
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["ValueError: no"])
-# Joined here, so that this file has no machine's path in it.
-HOME, MAC, WINDOWS, FILE = (
-    "/".join(["", "home", "ada", "x"]),
-    "/".join(["", "Users", "ada"]),
-    "C:\\Users\\ada",
-    "file:" + "//x",
-)
-ROOT_HOME, CELL = "/".join(["", "root", ".cache"]), "/".join(["", "tmp", "ipykernel_12", "34.py"])
+# Put together here, so that this file names no path of one machine itself.
+HOME, MAC, ROOT_HOME = "/" + "home/ada/x", "/" + "Users/ada", "/" + "root/.cache"
+CELL, PACKAGES = "/" + "tmp/ipykernel_12/34.py", "/" + "opt/lib/site-packages"
+WINDOWS, FILE = "C:" + "\\Users\\ada", "file:" + "//x"
 
 BREAKS: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "size": (show(**{"image/png": "A" * 1_000_001}), "is 1.0 MB; the limit is 1 MB"),
@@ -230,7 +226,7 @@ def test_cleaning_keeps_the_outputs_and_drops_the_run(tmp_path: Path) -> None:
     picture = {"image/png": "iVBORw0KGgo=", "text/plain": "Shown()"}
     show(**picture, **{notebooks.WIDGET_VIEW: "{}"})(notebook)
     show(**{"text/plain": "IntSlider()", notebooks.WIDGET_VIEW: "{}"})(notebook)
-    warning = f"{CELL}:3: in {MAC}/a, {WINDOWS}\\b, {ROOT}/results, {HOME[:-2]}/lib/site-packages/torch/a.py"
+    warning = f"{CELL}:3: in {MAC}/a, {WINDOWS}\\b, {ROOT}/results, {PACKAGES}/torch/a.py"
     print_text(warning)(notebook)
     path.write_text(nbformat.writes(notebook))
 
