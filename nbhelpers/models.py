@@ -1,80 +1,34 @@
-"""Networks by name, with their preprocessing inside.
-
-Every picture in this package is `(B, 3, H, W)` float32 in [0, 1]. What a network was trained on besides that (its
-normalisation) belongs to the network and is applied inside it, so a technique never asks which network it looks at.
+"""Networks by name, their layers, channels and classes.
 
 Two small networks are bundled and load in milliseconds. Every torchvision classifier loads by its torchvision name,
 through torchvision's own cache and download. A module of your own works everywhere a name does.
 """
 
-import copy
-import hashlib
-import json
-import socket
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import operator
+from collections.abc import Sequence
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nbhelpers.layers import nearest
-from nbhelpers.minivgg import MiniVGG
+from nbhelpers.layers import Layer, LayerTable, class_count, least_size, nearest, survey, table
+from nbhelpers.network import Network, randomised_copy
+from nbhelpers.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
 
-DEFAULT = "minivgg_robust"
-FOLDER = Path(__file__).parent / "weights"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Network(nn.Module):
-    """A network together with what it needs to look at a picture in [0, 1].
-
-    Layer names are those of the bare module `net` (`"block3.conv2"`, `"features.24"`); `""` is its output.
-
-    Args:
-        net: the bare module, pictures `(B, 3, H, W)` in, logits `(B, classes)` out.
-        name: what to call it in titles and messages.
-        classes: class names in the order of the logits, or None where they are not known.
-        size: side of the pictures it is at home with, in pixels.
-        mean: per colour, subtracted from the picture first.
-        std: per colour, what the difference is divided by.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        name: str,
-        classes: Sequence[str] | None = None,
-        size: int = 224,
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
-    ) -> None:
-        super().__init__()
-        self.net = net
-        self.name = name
-        self.classes = None if classes is None else list(classes)
-        self.size = size
-        self.training = net.training
-        parameter = next(net.parameters(), None)
-        device = None if parameter is None else parameter.device
-        self.register_buffer("mean", torch.tensor(mean, device=device).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, device=device).view(3, 1, 1), persistent=False)
-        self._plain = all(value == 0 for value in mean) and all(value == 1 for value in std)
-
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """The pictures as the bare module wants them, same shape."""
-        return pictures if self._plain else (pictures - self.mean) / self.std
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
-        return self.net(self.normalise(pictures))
-
-    def extra_repr(self) -> str:
-        known = "classes not named" if self.classes is None else f"{len(self.classes)} classes"
-        return f"{self.name!r}, {self.size} pixels, {known}"
+__all__ = [
+    "DEFAULT",
+    "Layer",
+    "LayerTable",
+    "Network",
+    "as_network",
+    "bundled",
+    "check_channels",
+    "check_layer",
+    "class_indices",
+    "find_module",
+    "layers",
+    "load",
+    "randomised",
+]
 
 
 def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto") -> Network:
@@ -96,11 +50,11 @@ def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | tor
         RuntimeError: the weights file is damaged.
     """
     if name in bundled():
-        network = _load_bundled(name, weights)
-    elif name in _torchvision_names():
-        network = _load_torchvision(name, weights)
+        network = from_bundled(name, weights)
+    elif name in torchvision_names():
+        network = from_torchvision(name, weights)
     else:
-        raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + _torchvision_names())}")
+        raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + torchvision_names())}")
     return network.eval().to(_device(device))
 
 
@@ -124,11 +78,6 @@ def as_network(network: str | nn.Module) -> Network:
     raise TypeError(f"expected a network's name or an nn.Module, got {type(network).__name__}: {network!r:.80}")
 
 
-def bundled() -> list[str]:
-    """Names of the networks that come with the package, the default one first."""
-    return sorted((path.stem for path in FOLDER.glob("*.json")), key=lambda name: (name != DEFAULT, name))
-
-
 def randomised(network: str | nn.Module, seed: int = 0) -> Network:
     """A copy with nothing learned left in it, for controls.
 
@@ -146,128 +95,140 @@ def randomised(network: str | nn.Module, seed: int = 0) -> Network:
 
     Source: Adebayo et al. 2018, Sanity Checks for Saliency Maps.
     """
+    return randomised_copy(as_network(network), seed)
+
+
+def find_module(network: nn.Module, layer: str) -> nn.Module:
+    """The module with this dotted name; "" is the bare network itself.
+
+    Raises:
+        KeyError: no module has this name; the nearest ones are offered.
+    """
+    net, name = (network.net, network.name) if isinstance(network, Network) else (network, type(network).__name__)
+    modules = dict(net.named_modules())
+    if layer not in modules:
+        raise KeyError(f"{name} has no layer {layer!r}. {nearest(layer, [known for known in modules if known])}")
+    return modules[layer]
+
+
+def layers(network: str | nn.Module, size: int | None = None) -> LayerTable:
+    """Every layer that gives feature maps, in the order of execution.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        size: side of the pictures in pixels; the network's own size if not given.
+
+    Returns:
+        A table of `Layer(name, kind, channels, height, width, stride, receptive_field)`, by number or by name.
+
+    Raises:
+        ValueError: the pictures are too small (says the least size), or the network has no feature maps.
+    """
     network = as_network(network)
-    with _drawn_from(seed):
-        copied = copy.deepcopy(network).cpu()
-        for module in copied.net.modules():
-            _reinitialise(module)
-    copied.name = f"{network.name} (random)"
-    return copied.to(network.mean.device)
+    return table(network.net, size or network.size, network.name)
 
 
-@torch.no_grad()
-def _reinitialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            module.bias.zero_()
-        return
-    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-    if reset is not None:
-        reset()
-        return
-    for parameter in module.parameters(recurse=False):
-        shuffled = parameter.flatten()[torch.randperm(parameter.numel())]
-        parameter.copy_(shuffled.view_as(parameter))
+def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -> Layer:
+    """What is known of a layer that must give feature maps, at this picture size.
 
+    Args:
+        network: a name, a `Network` or your own module.
+        layer: dotted name.
+        size: side of the pictures in pixels; the network's own size if not given.
 
-def _load_bundled(name: str, weights: str | None) -> Network:
-    if weights not in ("DEFAULT", None):
-        raise ValueError(f"{name} has one set of weights: weights='DEFAULT', or None for random ones; got {weights!r}")
-    card = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    with torch.device("meta"):  # no time spent on drawing weights that are replaced at once
-        net = MiniVGG(**card["architecture"], classes=len(card["classes"]))
-    net.load_state_dict(_read_bundled(FOLDER / f"{name}.safetensors", card["sha256"]), assign=True)
-    network = Network(net, name, card["classes"], card["size"], IMAGENET_MEAN, IMAGENET_STD)
-    if weights is None:
-        network = randomised(network)
-        network.classes = None
-    return network
-
-
-def _read_bundled(path: Path, sha256: str) -> dict[str, Tensor]:
-    advice = "install nbhelpers again, or restore the file with `git checkout`"
-    if not path.is_file():
-        raise FileNotFoundError(f"the bundled weights {path} are missing: {advice}")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise RuntimeError(f"the bundled weights {path} are damaged (their checksum differs): {advice}")
-    # stored in half precision to keep the package small
-    return {key: tensor.float() for key, tensor in safetensors.torch.load(content).items()}
-
-
-def _load_torchvision(name: str, weights: str | None) -> Network:
-    from torchvision.models import get_model, get_model_weights
-
-    versions = get_model_weights(name)
-    # The auxiliary heads only help training; torchvision loads their weights and then drops them.
-    options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
-    if weights is None:
-        if options:
-            options["init_weights"] = True
-        with _drawn_from(0):
-            net = get_model(name, weights=None, **options)
-        version, classes, called = versions.DEFAULT, None, f"{name} (random)"
-    else:
-        version = _version(name, versions, weights)
-        net = _fetch(name, version, options)
-        classes, called = version.meta["categories"], name
-    # GoogLeNet and Inception undo this normalisation themselves (`transform_input`): it is theirs as well.
-    preset = version.transforms()
-    return Network(net, called, classes, preset.crop_size[0], preset.mean, preset.std)
-
-
-def _version(name: str, versions: type, weights: str):
-    """The member of torchvision's enumeration that was asked for."""
-    if weights != "DEFAULT":
-        if weights not in versions.__members__:
-            offered = ", ".join(["DEFAULT", *(version.name for version in versions)])
-            raise ValueError(f"{name} has no weights called {weights!r}; it has {offered}, or None for random ones")
-        return versions[weights]
-    default = versions.DEFAULT
-    if not _cached(default).is_file():
-        for other in reversed(versions):
-            if _cached(other).is_file():
-                warnings.warn(
-                    f"{name}: using {other.name}, which is on this machine already; torchvision's newest version is "
-                    f"{default.name}: ask for weights={default.name!r} to download it",
-                    stacklevel=4,
-                )
-                return other
-    return default
-
-
-def _fetch(name: str, version, options: dict) -> nn.Module:
-    """torchvision's network with these weights, from its cache or downloaded into it."""
-    from torchvision.models import get_model
-
-    path = _cached(version)
-    present = path.is_file()
-    try:
-        with _patience(seconds=30):
-            return get_model(name, weights=version, **options)
-    except Exception as error:
-        if present or path.is_file():
-            raise RuntimeError(
-                f"the weights of {name} in {path} are damaged ({_first_line(error)}): delete that file and load again"
+    Raises:
+        KeyError: no layer has this name; the nearest ones are offered.
+        ValueError: the layer gives no feature maps, or none at this size (says the least size).
+    """
+    network = as_network(network)
+    size = size or network.size
+    module = find_module(network, layer)
+    for count in (0, 1):
+        found, error = survey(network.net, size, until=layer, count=count)
+        for each in found:
+            if each.name == layer:
+                return each
+        if error is None:
+            break
+        least = least_size(network.net, layer)
+        if least is not None and least > size:
+            raise ValueError(
+                f"pictures of {size} pixels are too small for layer {layer!r} of {network.name}: "
+                f"at least {least} pixels"
             ) from error
-        if isinstance(error, OSError):
-            raise FileNotFoundError(
-                f"the weights of {name} are not on this machine and could not be downloaded ({_first_line(error)}). "
-                f"Connect and try again, or put {version.url} into {path.parent} by hand. "
-                f"load({DEFAULT!r}) needs no download, and weights=None gives {name} with random weights"
-            ) from error
-        raise RuntimeError(f"the download of {version.url} went wrong ({_first_line(error)}): try again") from error
+    kind = type(module).__name__
+    raise ValueError(
+        f"layer {layer!r} of {network.name} ({kind}) gives no feature maps (B, channels, height, width). "
+        "layers(network) lists those that do"
+    )
 
 
-def _cached(version) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(version.url).name
+def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int], size: int | None = None) -> Layer:
+    """The layer, after making sure that it has these channels.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        layer: dotted name.
+        channels: numbers from 0.
+        size: side of the pictures in pixels; the network's own size if not given.
+
+    Raises:
+        KeyError, ValueError: as `check_layer`, and ValueError for a channel out of range (says how many there are).
+    """
+    found = check_layer(network, layer, size)
+    wrong = [channel for channel in channels if not 0 <= channel < found.channels]
+    if wrong:
+        raise ValueError(
+            f"layer {layer!r} has {found.channels} channels, 0 to {found.channels - 1}: "
+            f"there is no channel {', '.join(map(str, wrong))}"
+        )
+    return found
 
 
-def _torchvision_names() -> list[str]:
-    import torchvision.models
+def class_indices(network: str | nn.Module, names: Sequence[str | int]) -> list[int]:
+    """The logits of classes given by name or number.
 
-    return torchvision.models.list_models(module=torchvision.models)
+    Args:
+        network: a name, a `Network` or your own module.
+        names: numbers from 0, or names in any case: the whole name, or one of its comma-separated synonyms.
+
+    Returns:
+        One index per name, in order.
+
+    Raises:
+        ValueError: a name is unknown or means several classes (the candidates are offered), a number is out of
+            range (says how many classes there are), or a name was given and the class names are not known.
+    """
+    network = as_network(network)
+    names = [names] if isinstance(names, str | int) else names
+    return [_named(network, name) if isinstance(name, str) else _numbered(network, name) for name in names]
+
+
+def _named(network: Network, name: str) -> int:
+    if network.classes is None:
+        raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
+    wanted = name.strip().lower()
+    exact = [index for index, known in enumerate(network.classes) if known.lower() == wanted]
+    synonyms = [
+        index
+        for index, known in enumerate(network.classes)
+        if wanted in (synonym.strip() for synonym in known.lower().split(","))
+    ]
+    found = exact or synonyms
+    if len(found) > 1:
+        meant = ", ".join(f"{index} ({network.classes[index]})" for index in found)
+        raise ValueError(f"{name!r} means several classes of {network.name}: {meant}. Give the number")
+    if not found:
+        raise ValueError(f"{network.name} knows no class {name!r}. {nearest(name, network.classes)}")
+    return found[0]
+
+
+def _numbered(network: Network, number: int) -> int:
+    index = operator.index(number)
+    count = len(network.classes) if network.classes is not None else class_count(network.net, network.size)
+    if index < 0 or index >= count:
+        raise ValueError(f"{network.name} has {count} classes, 0 to {count - 1}: there is no class {index}")
+    return index
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -276,26 +237,3 @@ def _device(device: str | torch.device) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@contextmanager
-def _drawn_from(seed: int) -> Iterator[None]:
-    """Torch's processor randomness from this seed, and the global state put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """A connection that stays silent is given up: torch's downloads would wait for minutes, or for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -1,0 +1,96 @@
+"""A network together with its preprocessing, and its copy that has learned nothing.
+
+Every picture in this package is `(B, 3, H, W)` float32 in [0, 1]. What a network was trained on besides that (its
+normalisation) belongs to the network and is applied inside it, so a technique never asks which network it looks at.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """A network together with what it needs to look at a picture in [0, 1].
+
+    Layer names are those of the bare module `net` (`"block3.conv2"`, `"features.24"`); `""` is its output.
+
+    Args:
+        net: the bare module, pictures `(B, 3, H, W)` in, logits `(B, classes)` out.
+        name: what to call it in titles and messages.
+        classes: class names in the order of the logits, or None where they are not known.
+        size: side of the pictures it is at home with, in pixels.
+        mean: per colour, subtracted from the picture first.
+        std: per colour, what the difference is divided by.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        name: str,
+        classes: Sequence[str] | None = None,
+        size: int = 224,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.name = name
+        self.classes = None if classes is None else list(classes)
+        self.size = size
+        self.training = net.training
+        parameter = next(net.parameters(), None)
+        device = None if parameter is None else parameter.device
+        self.register_buffer("mean", torch.tensor(mean, device=device).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, device=device).view(3, 1, 1), persistent=False)
+        self._plain = all(value == 0 for value in mean) and all(value == 1 for value in std)
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """The pictures as the bare module wants them, same shape."""
+        return pictures if self._plain else (pictures - self.mean) / self.std
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
+        return self.net(self.normalise(pictures))
+
+    def extra_repr(self) -> str:
+        known = "classes not named" if self.classes is None else f"{len(self.classes)} classes"
+        return f"{self.name!r}, {self.size} pixels, {known}"
+
+
+def randomised_copy(network: Network, seed: int) -> Network:
+    """What `nbhelpers.models.randomised` returns, from a network."""
+    with drawn_from(seed):
+        copied = copy.deepcopy(network).cpu()
+        for module in copied.net.modules():
+            _reinitialise(module)
+    copied.name = f"{network.name} (random)"
+    return copied.to(network.mean.device)
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Torch's processor randomness from this seed, and the global state put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def _reinitialise(module: nn.Module) -> None:
+    linear = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+    if linear and "weight" in module._parameters:
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            module.bias.zero_()
+        return
+    reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    if reset is not None and not linear:
+        reset()
+        return
+    # nobody knows how to draw these, or (weight norm) the weight is computed from them
+    for parameter in module.parameters(recurse=False):
+        shuffled = parameter.flatten()[torch.randperm(parameter.numel())]
+        parameter.copy_(shuffled.view_as(parameter))
