@@ -1,0 +1,1 @@
+"""Training, measuring and exporting the bundled networks."""

@@ -1,0 +1,192 @@
+"""Labelled pictures for training, decoded once into memory.
+
+Two layouts are read: the folder layout of Tiny-ImageNet (Stanford CS231n; `train/<wnid>/images/*.JPEG`,
+`val/images/*.JPEG` with `val/val_annotations.txt`, `words.txt`), as anybody can get it, and packed shards
+(`train-*.npz`, `val.npz`, `classes.json`) in which the encoded files lie end to end.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+SIDE = 64
+
+
+@dataclass
+class Pictures:
+    """Decoded pictures with their labels.
+
+    Attributes:
+        pixels: `(N, H, W, 3)` uint8; a batch of it, permuted, is `channels_last` without a copy.
+        labels: `(N,)` int64.
+        skipped: names of the pictures that could not be read, with the reason.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    skipped: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Pictures `(B, 3, H, W)` float32 in [0, 1] and labels `(B,)`."""
+        return self.pixels[index].permute(0, 3, 1, 2).float() / 255, self.labels[index]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of them in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))
+
+    def subset(self, count: int) -> "Pictures":
+        """`count` of them spread evenly, so that a sorted set still shows every class."""
+        index = torch.linspace(0, len(self) - 1, min(count, len(self))).long()
+        return Pictures(self.pixels[index], self.labels[index])
+
+
+def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
+    """Read one split of a data folder in either layout.
+
+    Args:
+        folder: a Tiny-ImageNet folder or a folder of packed shards.
+        split: "train" or "val".
+        side: pictures of another size are scaled to `side` pixels.
+
+    Returns:
+        Pictures: every readable picture; unreadable ones are skipped and named in `skipped`.
+
+    Raises:
+        FileNotFoundError: the folder or its split is missing.
+        ValueError: a class has no (readable) picture, or a shard is inconsistent.
+    """
+    folder = _existing(folder)
+    labels: list[int] = []
+    pixels: list[np.ndarray] = []
+    skipped: list[str] = []
+    sources = list(_shards(folder, split) if _packed(folder) else _files(folder, split))
+    for name, source, label in tqdm(sources, desc=f"reading {split}", unit="picture", leave=False):
+        try:
+            pixels.append(_decode(source, side))
+            labels.append(label)
+        except OSError as error:
+            skipped.append(f"{name}: {error}")
+    empty = set(range(len(classes(folder)))) - set(labels)
+    if empty:
+        names = [classes(folder)[index]["wnid"] for index in sorted(empty)]
+        raise ValueError(
+            f"{folder}: {len(empty)} classes have no readable {split} picture ({', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''}; {len(skipped)} pictures could not be read). "
+            "Remove these classes or restore their pictures."
+        )
+    return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), skipped)
+
+
+def classes(folder: str | Path) -> list[dict[str, str]]:
+    """The classes of a data folder in the order of their labels, each `{"wnid": ..., "name": ...}`.
+
+    Raises:
+        FileNotFoundError: neither layout is found.
+    """
+    folder = _existing(folder)
+    if _packed(folder):
+        return json.loads((folder / "classes.json").read_text())
+    names = {}
+    if (folder / "words.txt").exists():
+        lines = (folder / "words.txt").read_text().splitlines()
+        names = {wnid: words.split(",")[0] for wnid, _, words in (line.partition("\t") for line in lines)}
+    wnids = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    if not wnids:
+        raise FileNotFoundError(f"{folder / 'train'} holds no class folders; expected train/<wnid>/images/*.JPEG.")
+    return [{"wnid": wnid, "name": names.get(wnid, wnid)} for wnid in wnids]
+
+
+def augment(pictures: Tensor, side: int, shift: int, generator: torch.Generator) -> Tensor:
+    """Mirror half of the pictures and cut each at a random place.
+
+    Args:
+        pictures: `(B, 3, H, W)`.
+        side: pixels of the square that is kept; less than H makes an epoch cheaper.
+        shift: pixels of reflected border, so that a full-size cut moves too.
+        generator: source of the randomness.
+
+    Returns:
+        `(B, 3, side, side)`, `channels_last`.
+    """
+    count, _, height, width = pictures.shape
+    padded = F.pad(pictures, (shift,) * 4, mode="reflect") if shift else pictures
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    padded = torch.where(mirrored.view(-1, 1, 1, 1), padded.flip(3), padded)
+    tops = torch.randint(height + 2 * shift - side + 1, (count,), generator=generator).tolist()
+    lefts = torch.randint(width + 2 * shift - side + 1, (count,), generator=generator).tolist()
+    cuts = [padded[i, :, tops[i] : tops[i] + side, lefts[i] : lefts[i] + side] for i in range(count)]
+    return torch.stack(cuts).contiguous(memory_format=torch.channels_last)
+
+
+def _existing(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No data folder {folder}. Give the Tiny-ImageNet folder or a folder of packed shards.")
+    if not _packed(folder) and not (folder / "train").is_dir():
+        raise FileNotFoundError(
+            f"{folder} has neither train/<wnid>/images/ (Tiny-ImageNet) nor classes.json with train-*.npz "
+            "(packed shards). Point at the folder that contains one of them."
+        )
+    return folder
+
+
+def _packed(folder: Path) -> bool:
+    return (folder / "classes.json").exists()
+
+
+def _shards(folder: Path, split: str) -> Iterator[tuple[str, io.BytesIO, int]]:
+    shards = sorted([*folder.glob(f"{split}-[0-9]*.npz"), *folder.glob(f"{split}.npz")])
+    if not shards:
+        raise FileNotFoundError(f"{folder} has classes.json but no {split}.npz or {split}-0.npz shard.")
+    count = len(classes(folder))
+    for shard in shards:
+        with np.load(shard) as arrays:
+            missing = {"bytes", "offsets", "labels"} - set(arrays.files)
+            if missing:
+                raise ValueError(f"{shard} lacks {', '.join(sorted(missing))}; expected bytes, offsets and labels.")
+            encoded, offsets, labels = arrays["bytes"], arrays["offsets"], arrays["labels"]
+        if len(offsets) != len(labels) + 1 or offsets[-1] != len(encoded) or (len(labels) and labels.max() >= count):
+            raise ValueError(f"{shard}: offsets, bytes and labels do not fit together, or a label is beyond {count}.")
+        for index, label in enumerate(labels.tolist()):
+            yield (
+                f"{shard.name}[{index}]",
+                io.BytesIO(encoded[offsets[index] : offsets[index + 1]].tobytes()),
+                label,
+            )
+
+
+def _files(folder: Path, split: str) -> Iterator[tuple[str, Path, int]]:
+    labels = {entry["wnid"]: label for label, entry in enumerate(classes(folder))}
+    if split == "train":
+        for wnid, label in labels.items():
+            for path in sorted((folder / "train" / wnid / "images").glob("*.[jJpP]*")):
+                yield f"{wnid}/{path.name}", path, label
+        return
+    annotations = folder / split / "val_annotations.txt"
+    if not annotations.exists():
+        raise FileNotFoundError(f"{annotations} is missing; it names the class of every validation picture.")
+    for line in annotations.read_text().splitlines():
+        name, wnid = line.split("\t")[:2]
+        if wnid in labels:
+            yield name, folder / split / "images" / name, labels[wnid]
+
+
+def _decode(source: io.BytesIO | Path, side: int) -> np.ndarray:
+    with Image.open(source) as picture:
+        picture = picture.convert("RGB")
+        if picture.size != (side, side):
+            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+        return np.asarray(picture)

@@ -1,0 +1,103 @@
+"""How good is a network: everything its model card states is measured here, in float32."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..minivgg import MiniVGG
+from .attack import attack
+from .data import Pictures
+from .folding import read
+from .train import normalise
+
+RADII = (0.25, 0.5, 1.0)
+STEPS = 20
+
+
+def accuracy(network: MiniVGG, pictures: Pictures) -> tuple[float, float, list[float]]:
+    """Share of pictures whose class comes first, comes among the first five, and the first share per class."""
+    ranks = []
+    with torch.no_grad():
+        for batch, labels in pictures.batches(250):
+            best = network(normalise(batch)).topk(min(5, network.head.out_features)).indices
+            ranks.append(best == labels.view(-1, 1))
+    hits = torch.cat(ranks)
+    return hits[:, 0].float().mean().item(), hits.any(1).float().mean().item(), _by_class(hits[:, 0], pictures.labels)
+
+
+def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -> tuple[float, list[float]]:
+    """Share still right after a 20-step L2 attack, and the same per class.
+
+    Args:
+        network: float32; its weights are frozen here.
+        pictures: what to attack; a picture that is wrong without the attack counts as wrong.
+        radius: in units of [0, 1] pixels over the whole picture.
+    """
+    network.requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    right = []
+    for batch, labels in tqdm(list(pictures.batches(125)), desc=f"attack {radius}", leave=False):
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        still = network(normalise(batch)).argmax(1) == labels
+        hits = torch.zeros(len(labels), dtype=torch.bool)
+        if still.any():
+            moved = attack(lambda x: network(normalise(x)), batch[still], labels[still], radius, STEPS, generator)
+            hits[still] = network(normalise(moved)).argmax(1) == labels[still]
+        right.append(hits)
+    hits = torch.cat(right)
+    return hits.float().mean().item(), _by_class(hits, pictures.labels)
+
+
+def dead_channels(network: MiniVGG, pictures: Pictures) -> dict[str, float]:
+    """Share of channels per convolution that no picture makes positive, so that nothing comes out of the ReLU."""
+    highest: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            peaks = output.amax((0, 2, 3))
+            highest[name] = torch.maximum(highest[name], peaks) if name in highest else peaks
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(keep(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            for batch, _ in pictures.batches(250):
+                network(normalise(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: (peaks <= 0).float().mean().item() for name, peaks in highest.items()}
+
+
+def load_milliseconds(path: Path) -> float:
+    """Best of five times to read the weights into a network."""
+    return _best(lambda: read(path), 5)
+
+
+def forward_milliseconds(network: MiniVGG) -> float:
+    """Best of ten times for eight pictures of 64 pixels."""
+    pictures = torch.rand(8, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return _best(lambda: network(pictures), 10)
+
+
+def _best(function, times: int) -> float:
+    durations = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        durations.append(time.perf_counter() - start)
+    return 1000 * min(durations)
+
+
+def _by_class(hits: Tensor, labels: Tensor) -> list[float]:
+    count = int(labels.max()) + 1
+    return [hits[labels == label].float().mean().item() for label in range(count)]

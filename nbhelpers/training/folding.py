@@ -1,0 +1,160 @@
+"""Batch normalisation in and out of a network's convolutions.
+
+A trained network normalises with constants, so the normalisation is one more linear map: folded into the convolution
+before it, the shipped network is plain convolutions and ReLUs. The way back lets training go on from shipped weights.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..minivgg import MiniVGG
+
+
+def fold(network: MiniVGG) -> MiniVGG:
+    """The same function of a picture, without batch normalisation.
+
+    Args:
+        network: built with `norm=True`; its running statistics are used, as in eval mode.
+
+    Returns:
+        A new MiniVGG (`norm=False`, eval mode), on the CPU, float32, with the same layer names.
+    """
+    folded = MiniVGG(**{**config(network), "norm": False}).eval()
+    state = {key: value.detach().float().cpu() for key, value in network.state_dict().items()}
+    result = {}
+    for name, _ in folded.named_parameters():
+        layer, kind = name.rsplit(".", 1)
+        if layer == "head":
+            result[name] = state[name]
+            continue
+        norm = norm_name(layer)
+        scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + network.get_submodule(norm).eps).sqrt()
+        if kind == "weight":
+            result[name] = state[name] * scale.view(-1, 1, 1, 1)
+        else:
+            result[name] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+    folded.load_state_dict(result)
+    return folded.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def unfold(network: MiniVGG, pictures: Tensor, generator: torch.Generator) -> MiniVGG:
+    """The same function of a picture, with batch normalisation that is ready to be trained further.
+
+    Statistics are measured on the pictures. Channels that none of them wakes get a fresh filter and a neutral
+    normalisation, a second chance.
+
+    Args:
+        network: built with `norm=False`.
+        pictures: `(B, 3, H, W)`, normalised as the network expects them.
+        generator: draws the fresh filters.
+
+    Returns:
+        A new MiniVGG with `norm=True`.
+    """
+    trainable = MiniVGG(**{**config(network), "norm": True})
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    outputs: dict[str, Tensor] = {}
+    hooks = [
+        network.get_submodule(name).register_forward_hook(lambda _, __, out, name=name: outputs.update({name: out}))
+        for name in names
+    ]
+    network(pictures)
+    for hook in hooks:
+        hook.remove()
+    for name in names:
+        shipped, fresh = network.get_submodule(name), trainable.get_submodule(name)
+        norm = trainable.get_submodule(norm_name(name))
+        lengths = shipped.weight.flatten(1).norm(dim=1)
+        # normalisation makes a filter's length free, but it sets the effective step size: short filters turn faster
+        factor = 1 / lengths.mean()
+        mean = outputs[name].mean((0, 2, 3))
+        variance = outputs[name].var((0, 2, 3), unbiased=False)
+        fresh.weight.copy_(shipped.weight * factor)
+        norm.running_mean.copy_((mean - shipped.bias) * factor)
+        norm.running_var.copy_(variance * factor**2)
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt() / factor)
+        norm.bias.copy_(mean)
+        dead = (outputs[name].amax((0, 2, 3)) <= 0).nonzero().flatten()
+        for channel in dead.tolist():
+            filters = torch.randn(shipped.weight[channel].shape, generator=generator)
+            fresh.weight[channel] = filters / filters.norm()
+            norm.running_mean[channel], norm.bias[channel] = 0, 0
+            norm.running_var[channel] = norm.running_var.median()
+            norm.weight[channel] = norm.weight.median()
+    trainable.head.load_state_dict(network.head.state_dict())
+    return trainable
+
+
+def deepen(network: MiniVGG, widths: Sequence[Sequence[int]]) -> MiniVGG:
+    """The same function of a picture, with more convolutions at the ends of blocks (Chen et al. 2016, "Net2Net").
+
+    After a ReLU nothing is negative, so a convolution that copies its input, and its ReLU, change nothing: training
+    can start from what the shallow network knows.
+
+    Args:
+        network: built with `norm=False`.
+        widths: of the deeper network; each block begins with the widths that the network has.
+
+    Raises:
+        ValueError: a block is not the network's block with copies of its last width appended.
+    """
+    deeper = MiniVGG(widths, network.stem.conv.out_channels, network.head.out_features).eval()
+    for name, old, new in zip(network.blocks, config(network)["widths"], widths, strict=True):
+        if list(new) != old + [old[-1]] * (len(new) - len(old)):
+            raise ValueError(f"{name} has widths {old}; it can grow to {old + old[-1:]} and so on, not to {list(new)}.")
+    given = network.state_dict()
+    with torch.no_grad():
+        for name, parameter in deeper.named_parameters():
+            if name in given:
+                parameter.copy_(given[name])
+            elif parameter.dim() == 4:
+                nn.init.dirac_(parameter)
+            else:
+                parameter.zero_()
+    return deeper
+
+
+def norm_name(convolution: str) -> str:
+    """`block3.conv2` to `block3.norm2`."""
+    block, layer = convolution.rsplit(".", 1)
+    return f"{block}.{layer.replace('conv', 'norm')}"
+
+
+def config(network: MiniVGG) -> dict:
+    """The arguments that build the same architecture."""
+    blocks = [network.get_submodule(name) for name in network.blocks]
+    return {
+        "widths": [[m.out_channels for m in block if isinstance(m, nn.Conv2d)] for block in blocks],
+        "stem": network.stem.conv.out_channels,
+        "classes": network.head.out_features,
+    }
+
+
+def read(path: str | Path) -> MiniVGG:
+    """A network without normalisation from a file of weights; the shapes in it tell the architecture.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or holds another architecture.
+    """
+    try:
+        state = {key: value.float() for key, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}). Restore it or train again.") from error
+    try:
+        widths: dict[str, list[int]] = {}
+        for key in sorted(state):
+            block, _, kind = key.partition(".")
+            if block.startswith("block") and kind.endswith(".weight"):
+                widths.setdefault(block, []).append(len(state[key]))
+        network = MiniVGG(list(widths.values()), len(state["stem.conv.weight"]), len(state["head.weight"]))
+        network.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} does not hold a MiniVGG (stem.conv, block1.conv1, ..., head): {error}") from error
+    return network.eval().to(memory_format=torch.channels_last)

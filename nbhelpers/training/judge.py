@@ -1,0 +1,76 @@
+"""Are class pictures pictures of something? Other networks say what they see in them.
+
+A picture that raises a logit can be noise that fools one network only. If a second network, trained otherwise, names
+the same class, the picture shows that class. Run as `python -m nbhelpers.training.judge`.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..ascent import ascend
+from ..canvas import Fourier
+from ..images import tile
+from ..models import Network, load
+from ..objectives import logit
+from ..transforms import Transforms
+
+SHAKE = Transforms(jitter=4, scale=0.1, rotate=8)
+RATE = 0.05
+
+
+def class_pictures(network: Network, steps: int = 150, side: int = 64, batch: int = 10) -> Tensor:
+    """One picture per class, `(classes, 3, side, side)` in [0, 1], by raising its logit on a Fourier canvas."""
+    pictures = []
+    for classes in torch.arange(len(network.classes)).split(batch):
+        seeds = classes.tolist()
+        canvas = Fourier.random(side, side, [torch.Generator().manual_seed(seed) for seed in seeds])
+        for step in ascend(network, logit(seeds), canvas, steps=steps, learning_rate=RATE, transforms=SHAKE):
+            last = step
+        pictures.append(last.picture)
+    return torch.cat(pictures)
+
+
+@torch.no_grad()
+def judge(pictures: Tensor, names: list[str], judging: Network) -> tuple[float, float, int]:
+    """Share of pictures named right by another network, and within its first five, of the classes both know.
+
+    Args:
+        pictures: `(N, 3, H, W)` in [0, 1], one per name.
+        names: what each picture should show.
+        judging: a network with class names; pictures are scaled to its size.
+
+    Raises:
+        ValueError: no name is known to the judging network.
+    """
+    known = [index for index, name in enumerate(names) if name in judging.classes]
+    if not known:
+        raise ValueError(f"{judging.name} knows none of these classes: {', '.join(names[:5])}, ...")
+    scaled = F.interpolate(pictures[known], size=(judging.size,) * 2, mode="bicubic", antialias=True).clamp(0, 1)
+    best = torch.cat([judging(part).topk(5).indices for part in scaled.split(10)])
+    hits = best == torch.tensor([judging.classes.index(names[index]) for index in known]).view(-1, 1)
+    return hits[:, 0].float().mean().item(), hits.any(1).float().mean().item(), len(known)
+
+
+def main() -> None:
+    """Make the class pictures, have them judged, write the contact sheet."""
+    parser = argparse.ArgumentParser(prog="python -m nbhelpers.training.judge", description=__doc__)
+    parser.add_argument("--network", default="minivgg_robust")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--sheet", type=Path, default=Path("results/minivgg_robust_classes.png"))
+    chosen = parser.parse_args()
+    network = load(chosen.network)
+    pictures = class_pictures(network, chosen.steps)
+    for name in ("minivgg", "mobilenet_v2"):
+        first, five, known = judge(pictures, network.classes, load(name))
+        print(f"{name}: {100 * first:.1f} % first, {100 * five:.1f} % in the first five, of {known} classes")
+    chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
+    sheet = tile(pictures, columns=10, labels=network.classes)
+    sheet.save(chosen.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Training the bundled networks: stochastic gradient descent on pictures, or on pictures under attack.
+
+One-cycle learning rate (Smith and Topin 2017), label smoothing, and an exponential moving average of the weights that
+is what gets measured and shipped. All randomness of an epoch comes from the seed and the epoch's number, so a run that
+was killed goes on from its last finished epoch exactly as if nothing had happened.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..minivgg import WIDTHS, MiniVGG
+from . import folding
+from .attack import attack
+from .data import Pictures, augment
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        widths, stem: the architecture, see `MiniVGG`.
+        epochs: passes over the training pictures.
+        batch: pictures per step.
+        peak, rise: highest learning rate, and the share of the run that climbs to it.
+        momentum, decay: of the gradient (Nesterov), and of the weights.
+        smoothing: probability that the target spreads over all classes.
+        average: decay per step of the moving average of the weights.
+        shift: pixels of reflected border for random cuts.
+        sides: sizes of the cuts, in equal shares of the run; small ones first make it cheaper.
+        radius, steps: of the L2 attack; radius 0 is standard training. A cut of half the side gets half the radius.
+        radius_rise: share of the run over which the radius grows from 0.
+        bfloat16: autocast; about twice as fast where the processor has it.
+        seed: of everything random.
+    """
+
+    widths: tuple[tuple[int, ...], ...] = WIDTHS
+    stem: int = 32
+    epochs: int = 30
+    batch: int = 128
+    peak: float = 0.2
+    rise: float = 0.25
+    momentum: float = 0.9
+    decay: float = 5e-4
+    smoothing: float = 0.1
+    average: float = 0.999
+    shift: int = 4
+    sides: tuple[int, ...] = (64,)
+    radius: float = 0.0
+    steps: int = 1
+    radius_rise: float = 0.2
+    bfloat16: bool = True
+    seed: int = 0
+
+
+class Trainer:
+    """One training run: its network, its optimiser, its moving average and its folder.
+
+    Args:
+        settings: what to compute.
+        train, validation: the pictures.
+        folder: receives `log.jsonl` and `checkpoint.safetensors`; a checkpoint found there is continued.
+        classes: number of classes.
+        start: a trained network without normalisation to start from, instead of random weights.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        train: Pictures,
+        validation: Pictures,
+        folder: str | Path,
+        classes: int,
+        start: MiniVGG | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.settings, self.train, self.validation, self.device = settings, train, validation, device
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        generator = torch.Generator().manual_seed(settings.seed)
+        if start is None:
+            with torch.random.fork_rng():
+                torch.manual_seed(settings.seed)
+                network = MiniVGG(settings.widths, settings.stem, classes, norm=True)
+        else:
+            index = torch.randperm(len(train), generator=generator)[:1000]
+            network = folding.unfold(start, normalise(train.batch(index)[0]), generator)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), lr=0.1, momentum=settings.momentum, weight_decay=settings.decay, nesterov=True
+        )
+        self.epoch = 0
+        if self.checkpoint.exists():
+            self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def run(self, epochs: int | None = None, progress: bool = True) -> MiniVGG:
+        """Train until the settings' last epoch, or `epochs` more; returns the folded average."""
+        last = self.settings.epochs if epochs is None else min(self.epoch + epochs, self.settings.epochs)
+        while self.epoch < last:
+            start = time.time()
+            record = self._epoch(progress)
+            self.epoch += 1
+            shipped = folding.fold(self.average)
+            seconds = time.time() - start
+            record |= measure(shipped, self.validation, self.settings, self.device)
+            record = {"epoch": self.epoch, **record, "seconds": round(seconds, 1)}
+            self._save()
+            with open(self.folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(record) + "\n")
+            if progress:
+                tqdm.write("  ".join(f"{key} {value}" for key, value in record.items()))
+        return folding.fold(self.average)
+
+    def _epoch(self, progress: bool) -> dict[str, float]:
+        settings = self.settings
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.train), generator=generator)
+        # the last, smaller batch would weigh its pictures more
+        batches = order.split(settings.batch)
+        if len(batches) > 1 and len(batches[-1]) < settings.batch:
+            batches = batches[:-1]
+        total = settings.epochs * len(batches)
+        loss_sum, right, seen = 0.0, 0, 0
+        self.network.train()
+        bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{settings.epochs}", unit="batch", disable=not progress)
+        for index, chosen in enumerate(bar):
+            done = (self.epoch * len(batches) + index) / total
+            side = settings.sides[int(done * len(settings.sides))]
+            pictures, labels = self.train.batch(chosen)
+            pictures = augment(pictures, side, settings.shift, generator).to(self.device)
+            labels = labels.to(self.device)
+            radius = settings.radius * side / self.train.pixels.shape[1]
+            if settings.radius_rise > 0:
+                radius *= min(1.0, done / settings.radius_rise)
+            if radius > 0:
+                target = folding.fold(self.network).to(self.device).requires_grad_(False)
+                pictures = attack(self._forward(target), pictures, labels, radius, settings.steps, generator)
+            self.optimizer.param_groups[0]["lr"] = learning_rate(done, settings)
+            logits = self._forward(self.network)(pictures)
+            loss = F.cross_entropy(logits, labels, label_smoothing=settings.smoothing)
+            if not loss.isfinite():
+                raise ValueError(
+                    f"The loss became {loss.item()} in epoch {self.epoch + 1}, batch {index}. Lower the peak "
+                    f"learning rate ({settings.peak}); the last finished epoch is in {self.checkpoint}."
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self._update_average(self.epoch * len(batches) + index)
+            loss_sum += loss.item() * len(labels)
+            right += (logits.argmax(1) == labels).sum().item()
+            seen += len(labels)
+            if index % 10 == 0:
+                bar.set_postfix(loss=f"{loss_sum / seen:.3f}", right=f"{right / seen:.3f}")
+        return {
+            "rate": round(learning_rate(done, settings), 5),
+            "loss": round(loss_sum / seen, 4),
+            "train": round(right / seen, 4),
+        }
+
+    def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        def forward(pictures: Tensor) -> Tensor:
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bfloat16):
+                return network(normalise(pictures)).float()
+
+        return forward
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        # early on a long average would still hold the random start
+        decay = min(self.settings.average, (step + 1) / (step + 10))
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        floating = [key for key in ours if ours[key].is_floating_point()]
+        torch._foreach_lerp_([ours[key] for key in floating], [theirs[key] for key in floating], 1 - decay)
+
+    def _save(self) -> None:
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            momentum = self.optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum
+        tensors = {key: value.contiguous() for key, value in tensors.items()}
+        note = {"epoch": str(self.epoch), "settings": json.dumps(asdict(self.settings))}
+        scratch = self.checkpoint.with_suffix(".tmp")
+        save_file(tensors, scratch, metadata=note)
+        scratch.replace(self.checkpoint)
+
+    def _resume(self) -> None:
+        from safetensors import safe_open
+
+        try:
+            with safe_open(self.checkpoint, "pt") as file:
+                note = file.metadata() or {}
+            tensors = load_file(self.checkpoint)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"{self.checkpoint} is damaged ({error}). Delete it to start again, or restore a copy."
+            ) from error
+        stored = json.loads(note.get("settings", "{}"))
+        ours = json.loads(json.dumps(asdict(self.settings)))
+        different = [key for key in ours if stored.get(key) != ours[key]]
+        if different:
+            changes = ", ".join(f"{key} {stored.get(key)} there, {ours[key]} here" for key in different)
+            raise ValueError(
+                f"{self.checkpoint} belongs to another run ({changes}). Use its settings or another folder."
+            )
+        for prefix, module in (("network.", self.network), ("average.", self.average)):
+            state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            try:
+                module.load_state_dict(state)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{self.checkpoint} holds another architecture than MiniVGG {folding.config(self.network)}: "
+                    f"{str(error).splitlines()[-1].strip()} Use another folder."
+                ) from error
+        for name, parameter in self.network.named_parameters():
+            if f"momentum.{name}" in tensors:
+                buffer = tensors[f"momentum.{name}"].to(self.device)
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=_format(buffer))
+        self.epoch = int(note["epoch"])
+
+
+def _format(tensor: Tensor) -> torch.memory_format:
+    return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """Pictures in [0, 1] as the network wants them: torchvision's ImageNet mean and deviation."""
+    mean, std = (torch.tensor(values, device=pictures.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (pictures - mean) / std
+
+
+def learning_rate(done: float, settings: Settings) -> float:
+    """Linear climb to the peak, then half a cosine down to nothing; `done` in [0, 1)."""
+    if done < settings.rise:
+        return settings.peak * max(done / settings.rise, 0.01)
+    return settings.peak * 0.5 * (1 + math.cos(math.pi * (done - settings.rise) / (1 - settings.rise)))
+
+
+def measure(network: MiniVGG, pictures: Pictures, settings: Settings, device: str) -> dict[str, float]:
+    """Quick look after an epoch: share right, clean, and of 250 pictures under a 10-step attack of radius 0.5."""
+    network = network.to(device).requires_grad_(False).eval()
+
+    def forward(batch: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
+            return network(normalise(batch)).float()
+
+    right = 0
+    with torch.no_grad():
+        for batch, labels in pictures.batches(250):
+            right += (forward(batch.to(device)).argmax(1).cpu() == labels).sum().item()
+    result = {"clean": round(right / len(pictures), 4)}
+    if settings.radius > 0:
+        generator = torch.Generator().manual_seed(0)
+        sample, right = pictures.subset(250), 0
+        for batch, labels in sample.batches(250):
+            moved = attack(forward, batch.to(device), labels.to(device), 0.5, 10, generator)
+            right += (forward(moved).argmax(1).cpu() == labels).sum().item()
+        result["attacked"] = round(right / len(sample), 4)
+    return result
