@@ -114,10 +114,7 @@ def table(net: nn.Module, size: int, title: str) -> LayerTable:
         # some modules cannot run an empty batch: `view(len(x), -1)`
         found, error = survey(net, size, count=1)
     if error is not None:
-        raise ValueError(
-            f"{title} does not take pictures of {size} x {size} pixels ({first_line(error)}): give the size that it "
-            "was made for"
-        ) from error
+        raise refusal(title, size, error) from error
     if not found:
         raise ValueError(f"{title} has no feature maps: no layer's output has the shape (B, channels, height, width)")
     convolutions = [layer for layer in found if layer.kind == "Conv2d"]
@@ -202,6 +199,14 @@ def class_count(net: nn.Module, size: int) -> int:
     with contextlib.suppress(Exception):
         return copied(_pictures(copied, size, 0)).shape[1]
     return copied(_pictures(copied, size, 1)).shape[1]
+
+
+def refusal(title: str, size: int, error: Exception) -> ValueError:
+    """What to raise where a network's own code fails on a picture of this size."""
+    return ValueError(
+        f"{title} does not take pictures of {size} x {size} pixels ({first_line(error)}): give the size that it was "
+        "made for"
+    )
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

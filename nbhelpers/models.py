@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from nbhelpers.layers import Layer, LayerTable, class_count, least_size, nearest, survey, table
+from nbhelpers.layers import Layer, LayerTable, class_count, least_size, nearest, refusal, survey, table
 from nbhelpers.network import Network, randomised_copy
 from nbhelpers.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
 
@@ -156,6 +156,8 @@ def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -
                 f"pictures of {size} pixels are too small for layer {layer!r} of {network.name}: "
                 f"at least {least} pixels"
             ) from error
+    if error is not None:
+        raise refusal(network.name, size, error) from error
     kind = type(module).__name__
     raise ValueError(
         f"layer {layer!r} of {network.name} ({kind}) gives no feature maps (B, channels, height, width). "
