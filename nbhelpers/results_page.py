@@ -18,7 +18,7 @@ from PIL import Image
 
 from nbhelpers import notebooks
 
-_THUMBNAIL = 640
+_THUMBNAIL = 900
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --dim: #667085; --paper: #f6f5f2; --card: #fff; --line: #e3e1db;
         --accent: #b4471f; --bad: #b42318; }
@@ -35,8 +35,10 @@ a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset:
 .dim { color: var(--dim); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 14px; padding: 24px; margin: 24px 0; }
 .top { display: flex; flex-wrap: wrap; gap: 4px 20px; align-items: baseline; justify-content: space-between; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 18px; margin-top: 20px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); grid-auto-flow: dense;
+  gap: 18px; margin-top: 20px; }
 figure { margin: 0; min-width: 0; }
+figure.wide { grid-column: 1 / -1; } figure.wide img { height: auto; max-height: 420px; }
 figure img { width: 100%; height: 220px; object-fit: contain; display: block; background: var(--paper);
   border-radius: 8px; }
 figcaption { font-size: 13px; overflow-wrap: anywhere; padding-top: 6px; }
@@ -45,6 +47,7 @@ figcaption details { margin-top: 2px; font-size: 13px; }
 summary { cursor: pointer; color: var(--dim); }
 table { border-collapse: collapse; width: 100%; margin-top: 8px; }
 td { border-top: 1px solid var(--line); padding: 5px 14px 5px 0; vertical-align: top; }
+td:first-child { width: 18%; } td:nth-child(2) { width: 34%; }
 td:first-child, td:nth-child(2), pre { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 tr.given td:nth-child(2) { color: var(--accent); font-weight: 600; }
 pre { background: var(--paper); padding: 12px; border-radius: 8px; white-space: pre-wrap; margin: 8px 0 0; }
@@ -121,8 +124,10 @@ def _figure(results: Path, name: str) -> str:
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     small.save(file, "WEBP", quality=85)
     data = base64.b64encode(file.getvalue()).decode()
+    shape = ' class="wide"' if width > 1.8 * height else ""
+    image = f'<img alt="{escape(path.stem)}" src="data:image/webp;base64,{data}">'
     return (
-        f'<figure><a href="{escape(name)}"><img alt="{escape(path.stem)}" src="data:image/webp;base64,{data}"></a>'
+        f'<figure{shape}><a href="{escape(name)}">{image}</a>'
         f"<figcaption>{escape(path.name)} <span class=dim>{width} x {height}</span>{_recipe(path)}</figcaption>"
         "</figure>"
     )

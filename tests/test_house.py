@@ -1,5 +1,6 @@
 """The house around the package: one set of requirements, thin commands, and nothing committed that should not be."""
 
+import ast
 import os
 import re
 import shutil
@@ -26,7 +27,8 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
+CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "jupyter-client": "jupyter_client"}
+IMPORT_NAMES = {"pillow": "PIL", "jupyter-client": "jupyter_client", "ipython": "IPython"}
 
 
 def requirements(*extras: str) -> list[Requirement]:
@@ -56,6 +58,15 @@ def test_conda_and_pip_ask_for_the_same_set() -> None:
 def test_every_requirement_has_a_lower_bound() -> None:
     for requirement in requirements("test", "bench"):
         assert ">=" in str(requirement.specifier), requirement
+
+
+def test_what_the_package_imports_is_required() -> None:
+    known = {IMPORT_NAMES.get(r.name, r.name) for r in requirements()} | set(sys.stdlib_module_names) | {"nbhelpers"}
+    for path in sorted((ROOT / "nbhelpers").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        imports += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 0]
+        assert {name.partition(".")[0] for name in imports} <= known, path
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "environment.yml"])
