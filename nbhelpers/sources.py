@@ -59,17 +59,16 @@ def from_torchvision(name: str, weights: str | None) -> Network:
     from torchvision.models import get_model, get_model_weights
 
     versions = get_model_weights(name)
-    # The auxiliary heads only help training; torchvision loads their weights and then drops them.
-    options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     if weights is None:
-        if options:
-            options["init_weights"] = True
+        options = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
         with drawn_from(0):
             net = get_model(name, weights=None, **options)
         version, classes, called = versions.DEFAULT, None, f"{name} (random)"
     else:
         version = _version(name, versions, weights)
-        net = _fetch(name, version, options)
+        net = _fetch(name, version)
+        if name == "inception_v3":  # only training uses the auxiliary head; GoogLeNet has dropped its own already
+            net.aux_logits, net.AuxLogits = False, None
         classes, called = version.meta["categories"], name
     # GoogLeNet and Inception undo this normalisation themselves (`transform_input`): it is theirs as well.
     preset = version.transforms()
@@ -96,7 +95,7 @@ def _version(name: str, versions: type[Enum], weights: str) -> Enum:
     return default
 
 
-def _fetch(name: str, version: Enum, options: dict) -> nn.Module:
+def _fetch(name: str, version: Enum) -> nn.Module:
     """torchvision's network with these weights, from its cache or downloaded into it."""
     from torchvision.models import get_model
 
@@ -104,7 +103,7 @@ def _fetch(name: str, version: Enum, options: dict) -> nn.Module:
     present = path.is_file()
     try:
         with _patience(seconds=30):
-            return get_model(name, weights=version, **options)
+            return get_model(name, weights=version)
     except Exception as error:
         if present or path.is_file():
             raise RuntimeError(
@@ -116,7 +115,9 @@ def _fetch(name: str, version: Enum, options: dict) -> nn.Module:
                 f"Connect and try again, or put {version.url} into {path.parent} by hand. "
                 f"load({DEFAULT!r}) needs no download, and weights=None gives {name} with random weights"
             ) from error
-        raise RuntimeError(f"the download of {version.url} went wrong ({first_line(error)}): try again") from error
+        if isinstance(error, RuntimeError):  # the checksum in the file's name
+            raise RuntimeError(f"the download of {version.url} went wrong ({first_line(error)}): try again") from error
+        raise
 
 
 def _cached(version: Enum) -> Path:
