@@ -190,7 +190,7 @@ BETWEEN = {
     "in place": lambda x: F.avg_pool2d(x, 3, 1, 1).mul_(2).add_(x),
     "one channel": lambda x: x[:, 0].unsqueeze(1),
     "split": lambda x: torch.cat(x.chunk(2, dim=1)[::-1], dim=1),
-    "dilated": lambda x: F.conv2d(x, torch.ones(1, 4, 3, 2).double(), dilation=(2, 3), padding="same"),
+    "dilated": lambda x: F.conv2d(x, torch.ones(1, 4, 3, 2).double(), dilation=(2, 2), padding="same"),
     "lp pool": lambda x: F.lp_pool2d(x, 2, 3, 2),
     "bins": lambda x: F.adaptive_avg_pool2d(x, (15, 10)),
 }
