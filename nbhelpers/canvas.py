@@ -164,11 +164,14 @@ class MaCo(Fourier):
     Source: Fel et al. 2023, section 3.
     """
 
-    step_size = 20.0
+    step_size = 40.0
 
     def __init__(self, phase: Tensor, width: int) -> None:
         super().__init__(phase, width)
         self.amplitude[:, 0, 0] = 0  # the mean colour is that of the mean photograph
+        # the spectrum is a mean of amplitudes, whose squares fall short of the photographs' variance of 1
+        spread = torch.fft.irfft2(self.amplitude + 0j, s=self.shape, norm="ortho").square().mean((1, 2), keepdim=True)
+        self.amplitude /= spread.sqrt()
 
     @classmethod
     def from_picture(cls, picture: Tensor) -> MaCo:

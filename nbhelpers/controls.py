@@ -30,13 +30,17 @@ from nbhelpers import images, models
 from nbhelpers.ascent import Step
 from nbhelpers.recipes import Recipe, bounds, choices
 
+LEGIBLE = 300  # pixels; smaller images are enlarged by a whole factor up to this
 REFRESH = 0.15  # seconds between two pictures on the way
+CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 Draw = Callable[[Recipe, Step], Image.Image]
 
 
 def draw_tiles(recipe: Recipe, step: Step) -> Image.Image:
-    """The pictures of a step, side by side."""
-    return images.tile(step.picture)
+    """The pictures of a step, side by side; a single small one is enlarged for the eye."""
+    tiles = images.tile(step.picture)
+    factor = max(1, LEGIBLE // min(tiles.size))
+    return tiles.resize((tiles.width * factor, tiles.height * factor), Image.Resampling.BICUBIC)
 
 
 def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_tiles) -> Step:
@@ -51,8 +55,8 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     box = display(widgets.VBox([widgets.HBox([bar, status]), picture]), display_id=True)
     step = None
     try:
-        for step in _paced(recipe.iterate(network), bar, status, lambda step: _show(picture, draw(recipe, step))):
-            pass
+        for made in _paced(recipe.iterate(network), bar, status, lambda step: _show(picture, draw(recipe, step))):
+            step = made
     except KeyboardInterrupt:
         if step is None:
             raise
@@ -167,11 +171,11 @@ class Player:
                 names = _layer_names(self.network)
                 self.recipe = self.recipe.changed(network=value, layer=names[len(names) // 2])
                 _set_options(self.sliders["layer"], names, self.recipe.layer)
-        elif name == "layer" and "channels" in self.sliders:
-            slider = self.sliders["channels"]
+        elif name == "layer" and (channel := next((each for each in CHANNELS if each in self.sliders), None)):
+            slider = self.sliders[channel]
             last = models.layers(self.network)[value].channels - 1
             kept = min(slider.value, last)
-            self.recipe = self.recipe.changed(channels=_from_slider(self.recipe, "channels", kept))
+            self.recipe = self.recipe.changed(**{channel: _from_slider(self.recipe, channel, kept)})
             with slider.hold_trait_notifications():
                 slider.max = last
 
@@ -228,19 +232,20 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
     """The widget that suits a field: its type, range, and description decide."""
     field = type(recipe).model_fields[name]
     value = getattr(recipe, name)
-    common = dict(
-        description=name.replace("_", " "),
-        tooltip=field.description,
-        style={"description_width": "9em"},
-        layout=widgets.Layout(width="auto"),
-    )
+    common = {
+        "description": name.replace("_", " "),
+        "tooltip": field.description,
+        "style": {"description_width": "9em"},
+        "layout": widgets.Layout(width="auto"),
+    }
     if name == "layer" and options is None:
         options = _layer_names(network)
         if value not in options:
             options = [value, *options]
-    if name == "channels" and options is None:
+    if name in CHANNELS and options is None:
         last = models.layers(network)[recipe.layer].channels - 1
-        return widgets.IntSlider(value[0], 0, last, **{**common, "description": "channel"})
+        first = value[0] if isinstance(value, list) else value
+        return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
     options = options or choices(type(recipe), name)
     if options:
         return widgets.SelectionSlider(options=options, value=value, **common)
@@ -254,7 +259,9 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
         low = low or 0.0
         if value and value < (high - low) / 50:  # a small number in a wide range is set by its order of magnitude
             return widgets.FloatLogSlider(value, min=math.floor(math.log10(value)) - 2, max=math.log10(high), **common)
-        return widgets.FloatSlider(value, min=low, max=high, step=10 ** math.floor(math.log10(high - low)) / 20, **common)
+        return widgets.FloatSlider(
+            value, min=low, max=high, step=10 ** math.floor(math.log10(high - low)) / 20, **common
+        )
     return widgets.Text(str(value), continuous_update=False, **common)
 
 

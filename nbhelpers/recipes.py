@@ -21,11 +21,11 @@ from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from nbhelpers import __version__, images
 
-__all__ = ["Field", "Recipe", "from_notebook", "from_picture", "parameters_cell", "parameters_table"]
+__all__ = ["Field", "Recipe", "from_notebook", "from_picture", "parameters_cell", "parameters_table", "remake"]
 
 
 class Recipe(BaseModel):
@@ -100,6 +100,22 @@ def from_picture(path: str | Path) -> Recipe:
         FileNotFoundError, ValueError: no such file, no recipe in it, or one this version does not know.
     """
     return from_document(images.read_recipe(path))
+
+
+def remake(path: str | Path, network: nn.Module | None = None) -> Tensor:
+    """Make the picture in a PNG again, `(3, H, W)`, from the recipe inside it.
+
+    Args:
+        path: a PNG with one picture of a recipe.
+        network: the module it was made with, if that was one of the user's own.
+
+    Raises:
+        FileNotFoundError, ValueError: as `from_picture`, or the file shows several pictures at once.
+    """
+    document = images.read_recipe(path)
+    if "index" not in document:
+        raise ValueError(f"{path} is a sheet of several pictures: run its recipe with recipes.from_picture(path).run()")
+    return from_document(document).run(network).picture[document["index"]]
 
 
 def from_notebook(kind: type[Recipe], namespace: Mapping[str, Any]) -> Recipe:

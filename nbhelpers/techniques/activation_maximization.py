@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -29,16 +30,16 @@ class ActivationMaximization(Recipe):
     """Pictures that maximise channels, units or a whole layer of a network (Erhan et al. 2009)."""
 
     network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
-    layer: str = Field("block3.conv2", description="dotted name of the layer, best before its ReLU; empty: the logits")
-    channels: list[int] = Field([7, 22, 34, 52], min_length=1, description="feature maps, one picture each")
+    layer: str = Field("block4.conv1", description="dotted name of the layer, best before its ReLU; empty: the logits")
+    channels: list[int] = Field([1, 4, 5, 7], min_length=1, description="feature maps, one picture each")
     objective: Literal["channel", "unit", "layer"] = Field(
         "channel", description="what is maximised: the channel's mean, its centre unit, or the whole layer (deep dream)"
     )
     canvas: Literal["fourier", "fourier_rgb", "maco", "pixels"] = Field("fourier", description="what is optimised")
     start: str = Field("noise", description="'noise', or the path of a photo to start from")
-    size: int = Field(80, ge=16, le=512, description="side of the first round's picture in pixels")
-    rounds: int = Field(4, ge=1, le=16, description="sizes, from small to large")
-    steps: int = Field(30, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
+    size: int = Field(96, ge=16, le=512, description="side of the first round's picture in pixels")
+    rounds: int = Field(3, ge=1, le=16, description="sizes, from small to large")
+    steps: int = Field(24, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
     learning_rate: float = Field(0.01, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
     weight_decay: float = Field(1e-6, ge=0, le=1, description="of Adam")
     upscale_factor: float = Field(1.2, ge=1, le=2, description="growth of the side per round")
@@ -57,8 +58,23 @@ class ActivationMaximization(Recipe):
 
 def multi_scale(**changes) -> ActivationMaximization:
     """The published multi-scale procedure: plain pixels, twelve sizes from 56 up, enlarged and blurred in between."""
-    published = dict(canvas="pixels", size=56, rounds=12, steps=50, jitter=0, scale=0, rotate=0)
+    published = {"canvas": "pixels", "size": 56, "rounds": 12, "steps": 50, "jitter": 0, "scale": 0, "rotate": 0}
     return ActivationMaximization(**{**published, **changes})
+
+
+def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
+    """The same channel and seed five times, each rung with one trick more; all end at one size after as many steps."""
+    final = round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1))
+    all_steps = sum(_steps_in(recipe, number) for number in range(recipe.rounds))
+    still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
+    shaken = recipe.changed(canvas="pixels")
+    return {
+        "pixels": still.changed(size=final, rounds=1, steps=all_steps),
+        "+ scales and blur": still,
+        "+ jitter": shaken,
+        "+ Fourier": shaken.changed(canvas="fourier_rgb"),
+        "+ colour": shaken.changed(canvas="fourier"),
+    }
 
 
 def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> Iterator[Step]:
@@ -153,6 +169,20 @@ def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None 
     pictures = step.picture
     pictures[~step.alive] = 1.0
     return images.tile(pictures, labels=verdicts(recipe, step, network))
+
+
+def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list[Path]:
+    """Write each picture as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Returns:
+        The paths, one per picture, named after layer, channel and recipe.
+    """
+    paths = []
+    for index, (channel, picture) in enumerate(zip(recipe.channels, step.picture, strict=True)):
+        path = Path(folder) / f"{recipe.slug}-{recipe.layer or 'logits'}-{channel}-{index}.png"
+        images.save(picture, path, recipe=recipe.document() | {"index": index})
+        paths.append(path)
+    return paths
 
 
 def _objective(recipe: ActivationMaximization) -> objectives.Objective:
