@@ -18,11 +18,12 @@ from ..models import Network, load
 from ..objectives import logit
 from ..transforms import Transforms
 
-SHAKE = Transforms(jitter=4, scale=0.1, rotate=8)
-RATE = 0.05
+# slow steps and strong shaking: faster ones saturate the colours, and only the network itself knows the picture
+SHAKE = Transforms(jitter=8, scale=0.2, rotate=15)
+RATE = 0.005
 
 
-def class_pictures(network: Network, steps: int = 150, side: int = 64, batch: int = 10) -> Tensor:
+def class_pictures(network: Network, steps: int = 100, side: int = 64, batch: int = 10) -> Tensor:
     """One picture per class, `(classes, 3, side, side)` in [0, 1], by raising its logit on a Fourier canvas."""
     pictures = []
     for classes in torch.arange(len(network.classes)).split(batch):
@@ -59,7 +60,7 @@ def main() -> None:
     """Make the class pictures, have them judged, write the contact sheet."""
     parser = argparse.ArgumentParser(prog="python -m nbhelpers.training.judge", description=__doc__)
     parser.add_argument("--network", default="minivgg_robust")
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--sheet", type=Path, default=Path("results/minivgg_robust_classes.png"))
     chosen = parser.parse_args()
     network = load(chosen.network)
