@@ -106,6 +106,22 @@ def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) 
         FileNotFoundError: there is no such folder.
         ValueError: it is no folder, or holds no readable picture.
     """
+    return _read_batch(files_in(folder), size, limit, f"{folder} holds no readable picture")
+
+
+def files_in(folder: str | os.PathLike) -> dict[str, Path]:
+    """The files of a folder and the folders in it that may be pictures, in the order of their names, none of them read.
+
+    Args:
+        folder: where to look; hidden files and text documents are left out.
+
+    Returns:
+        Path of each file by its name within the folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is no folder, or holds no such file.
+    """
     folder = Path(folder).expanduser()
     if not folder.exists():
         raise FileNotFoundError(decoding.missing(folder))
@@ -115,7 +131,7 @@ def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) 
     files = {name.as_posix(): inside[name] for name in sorted(inside) if not _left_out(name)}
     if not files:
         raise ValueError(f"{folder} holds no pictures; put some photos there, or name another folder")
-    return _read_batch(files, size, limit, f"{folder} holds no readable picture")
+    return files
 
 
 def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int, limit: int | None = None) -> Photos:

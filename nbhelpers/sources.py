@@ -54,6 +54,15 @@ def _read_bundled(path: Path, sha256: str) -> dict[str, Tensor]:
     return {key: tensor.float() for key, tensor in safetensors.torch.load(content).items()}
 
 
+def at_hand(name: str) -> bool:
+    """Whether `load` finds a network's weights on this machine, without a download."""
+    from torchvision.models import get_model_weights
+
+    return name in bundled() or (
+        name in torchvision_names() and any(_cached(version).is_file() for version in get_model_weights(name))
+    )
+
+
 def from_torchvision(name: str, weights: str | None) -> Network:
     """A torchvision classifier with the preprocessing of its weights; None for a random one."""
     from torchvision.models import get_model, get_model_weights
