@@ -84,13 +84,21 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: the document names no known kind of recipe, or its parameters do not fit.
     """
+    return kind_named(document.get("recipe"))(**document.get("parameters", {}))
+
+
+def kind_named(name: str) -> type[Recipe]:
+    """The kind of recipe with this name, from any technique.
+
+    Raises:
+        ValueError: no technique declares it.
+    """
     techniques = import_module("nbhelpers.techniques")
     for module in iter_modules(techniques.__path__):
         import_module(f"nbhelpers.techniques.{module.name}")
-    kind = document.get("recipe")
-    if kind not in Recipe.kinds:
-        raise ValueError(f"unknown recipe {kind!r}: this version knows {', '.join(sorted(Recipe.kinds))}")
-    return Recipe.kinds[kind](**document.get("parameters", {}))
+    if name not in Recipe.kinds:
+        raise ValueError(f"unknown recipe {name!r}: this version knows {', '.join(sorted(Recipe.kinds))}")
+    return Recipe.kinds[name]
 
 
 def from_picture(path: str | Path) -> Recipe:
