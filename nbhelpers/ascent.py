@@ -159,6 +159,9 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     for tensor in [*network.parameters(), *network.buffers()]:
         shared = tensor.detach()
         memo[id(tensor)] = nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
+    for module in network.modules():
+        # hooks of the user's (or left behind by another library) go on working, but what they hold is not copied
+        memo |= {id(value): value.copy() for name, value in vars(module).items() if name.endswith("_hooks")}
     double = copy.deepcopy(network, memo).eval()
     handles = {}
 
