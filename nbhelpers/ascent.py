@@ -57,7 +57,7 @@ class Step:
 
 
 class NonFiniteScore(ArithmeticError):
-    """A score became infinite or not a number; `step` holds the last good pictures."""
+    """A score, or its gradient, became infinite or not a number; `step` holds the last good pictures."""
 
     def __init__(self, message: str, step: Step) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class NonFiniteScore(ArithmeticError):
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     """One source of randomness per picture, so that no picture depends on the others of its batch."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    return [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
 
 
 def ascend(
@@ -101,7 +101,7 @@ def ascend(
         A `Step` after each step.
 
     Raises:
-        NonFiniteScore: with the last good pictures, at the first score that is infinite or not a number.
+        NonFiniteScore: with the last good pictures, at the first score or gradient that is infinite or not a number.
         ValueError: an unknown precision, or fewer steps than one.
     """
     if precision not in PRECISIONS:
@@ -122,7 +122,8 @@ def ascend(
         with torch.enable_grad():
             scores = _scores(fast, objective, canvas, transforms, sources)
             if not scores.isfinite().all():
-                raise _stopped(canvas, good, index, steps, scores, alive, objective)
+                raise _stopped("score", scores, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
+            good.copy_(canvas.parameters.detach())
             (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
             alive |= gradient.flatten(1).ne(0).any(1).cpu()
             if not alive.all() and index <= PATIENCE:
@@ -132,7 +133,8 @@ def ascend(
                     opened = _scores(fast, objective, canvas, transforms, sources)
                 (borrowed,) = torch.autograd.grad(opened.sum(), canvas.parameters)
                 gradient[~alive] = borrowed[~alive]
-        good.copy_(canvas.parameters.detach())
+        if not gradient.isfinite().all():
+            raise _stopped("gradient", gradient, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
         canvas.parameters.grad = gradient.neg_()
         optimiser.step()
         canvas.parameters.grad = None
@@ -195,16 +197,19 @@ def _scores(
 
 
 def _stopped(
-    canvas: Canvas, good: Tensor, index: int, steps: int, scores: Tensor, alive: Tensor, objective: Objective
+    what: str, numbers: Tensor, canvas: Canvas, good: Tensor, step: Step, objective: Objective
 ) -> NonFiniteScore:
     with torch.no_grad():
         canvas.parameters.copy_(good)
-    bad = [i for i, finite in enumerate(scores.isfinite().tolist()) if not finite]
+    step.scores = step.scores.detach().cpu()
+    rows = numbers.detach().flatten(1) if numbers.ndim > 1 else numbers.detach()[:, None]
+    bad = [index for index, row in enumerate(rows) if not row.isfinite().all()]
+    value = rows[bad[0]][~rows[bad[0]].isfinite()][0].item()
     return NonFiniteScore(
-        f"the score of picture {', '.join(map(str, bad))} is {scores[bad[0]].item()} at step {index} of {steps} "
+        f"the {what} of picture {', '.join(map(str, bad))} is {value} at step {step.index + 1} of {step.total} "
         f"({objective}). The last good pictures are kept. Lower the learning rate, use float32, or check the network's "
         "weights for infinities.",
-        Step(index - 1, steps, scores.detach().cpu(), alive, canvas),
+        step,
     )
 
 
@@ -222,6 +227,8 @@ class _OpenReLU(TorchFunctionMode):
             return _Redirected.apply(args[0], float("inf"))
         if function is nn.functional.relu6:
             return _Redirected.apply(args[0], 6.0)
+        if function is nn.functional.hardtanh and kwargs["min_val"] == 0:  # what nn.ReLU6 calls
+            return _Redirected.apply(args[0], kwargs["max_val"])
         return function(*args, **(kwargs or {}))
 
 

@@ -182,7 +182,13 @@ class MaCo(Fourier):
         return cls(2 * torch.pi * _per_picture(torch.rand, (3, height, width // 2 + 1), generators), width)
 
     def picture(self) -> Tensor:
-        return self._synthesise(torch.polar(self.amplitude.expand_as(self.parameters), self.parameters))
+        phase = self.parameters.clone()
+        # waves with no horizontal part, or with the fastest, stand in rows k and -k: with phases that do not mirror
+        # each other the two would partly cancel, and their amplitude be lost
+        height, width = self.shape
+        ends, pairs = [0] if width % 2 else [0, width // 2], (height - 1) // 2
+        phase[:, :, height - pairs :, ends] = -phase[:, :, 1 : pairs + 1, ends].flip(2)
+        return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
 
 
 CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "pixels": Pixels}

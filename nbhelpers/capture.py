@@ -41,7 +41,7 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
     Args:
         network: a `Network` or any module.
         layers: dotted names as in `named_modules()`; "" is the network's own output.
-        stop: end each forward pass as soon as all layers are seen. The call then returns None.
+        stop: end each forward pass as soon as all layers are seen; what the call itself returns is of no use then.
 
     Yields:
         A dictionary from layer name to its output, of the latest forward pass.
@@ -65,7 +65,7 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
                 return None
             seen[layer] = output
             this_pass.add(layer)
-            if stop and len(this_pass) == len(modules):
+            if stop and len(this_pass) == len(modules) and module is not network:  # behind its output nothing is left
                 raise _Reached
             # what follows gets a copy: an in-place ReLU must not change what was seen
             return output.clone() if isinstance(output, Tensor) else None

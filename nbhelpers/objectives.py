@@ -68,8 +68,7 @@ def channel(layer: str, channels: Sequence[int]) -> Objective:
     """
 
     def score(seen: Mapping[str, Tensor]) -> Tensor:
-        activations = seen[layer].flatten(2) if seen[layer].ndim > 2 else seen[layer].unsqueeze(2)
-        return _one_each(activations, channels, layer).float().mean(1)
+        return _one_each(_positions(seen[layer]), channels, layer).float().mean(1)
 
     return Objective([layer], score, f"channel({layer!r}, {list(channels)})")
 
@@ -84,6 +83,8 @@ def unit(layer: str, channels: Sequence[int], row: int | None = None, column: in
     """
 
     def score(seen: Mapping[str, Tensor]) -> Tensor:
+        if seen[layer].ndim != 4:
+            raise ValueError(f"unit({layer!r}, ...): this layer gives no feature maps to point into; use channel(...)")
         maps = _one_each(seen[layer], channels, layer)
         height, width = maps.shape[1:]
         y = height // 2 if row is None else row
@@ -106,13 +107,13 @@ def direction(layer: str, vectors: Tensor) -> Objective:
     """Mean projection of the activations on one direction in channel space per picture.
 
     Args:
-        layer: dotted name of a layer that gives feature maps.
+        layer: dotted name; a layer with output `(B, C)`, such as the logits, works too.
         vectors: `(B, C)`, scaled to unit length here.
     """
     unit_vectors = torch.nn.functional.normalize(vectors.float(), dim=1)
 
     def score(seen: Mapping[str, Tensor]) -> Tensor:
-        mean = seen[layer].float().flatten(2).mean(2)
+        mean = _positions(seen[layer]).float().mean(2)
         if mean.shape != unit_vectors.shape:
             raise ValueError(
                 f"layer {layer!r} gives {tuple(mean.shape)} (pictures, channels), but the directions are "
@@ -136,7 +137,7 @@ def diversity(layer: str) -> Objective:
     """
 
     def score(seen: Mapping[str, Tensor]) -> Tensor:
-        activations = seen[layer].float().flatten(2)
+        activations = _positions(seen[layer]).float()
         grams = torch.nn.functional.normalize((activations @ activations.transpose(1, 2)).flatten(1), dim=1)
         cosines = grams @ grams.T
         others = max(len(cosines) - 1, 1)
@@ -160,6 +161,11 @@ def total_variation() -> Objective:
         return vertical + horizontal
 
     return Objective([], score, "total_variation()")
+
+
+def _positions(activations: Tensor) -> Tensor:
+    """`(B, C, positions)`; logits `(B, C)` have a single one."""
+    return activations.flatten(2) if activations.ndim > 2 else activations.unsqueeze(2)
 
 
 def _one_each(activations: Tensor, channels: Sequence[int], layer: str) -> Tensor:
