@@ -1,0 +1,190 @@
+"""Feature maps as a volume of bytes, and its files: raw `.vox` with `.hd`, NRRD, NumPy.
+
+A volume is a NumPy array `(height, width, channels)`, uint8. In a file the column runs fastest, then the row, then
+the channel, so that the x, y and z of a volume viewer are column, row and channel:
+
+- `.vox`: the bytes and nothing else; beside it `.hd`, two lines of text: `Size WxHxC unsigned byte` and
+  `Spacing 1.0x1.0x1.0` (the pair that the viewer of the CNN-VIS study read);
+- `.nrrd`: one file with a header, for 3D Slicer and ParaView (Teem's "nearly raw raster data");
+- `.npy`: NumPy's own.
+
+Files appear whole or not at all.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import nrrd
+import numpy as np
+from torch import Tensor
+
+from nbhelpers.images import replacing
+
+SCALINGS = ("common", "each")
+SUFFIXES = (".vox", ".nrrd", ".npy")
+_NUMBER = r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
+_SIZE = re.compile(r"^Size\s+(\d+)x(\d+)x(\d+)\s+unsigned byte\s*$", re.MULTILINE)
+_SPACING = re.compile(rf"^Spacing\s+({_NUMBER})x({_NUMBER})x({_NUMBER})\s*$", re.MULTILINE)
+
+
+def finite(maps: Tensor | np.ndarray) -> np.ndarray:
+    """The maps as a float64 array, after making sure that they are maps and all numbers.
+
+    Args:
+        maps: `(C, H, W)`, any type and device.
+
+    Raises:
+        ValueError: another shape, no map, or a value that is infinite or not a number (says in which maps).
+    """
+    array = maps.detach().double().cpu().numpy() if isinstance(maps, Tensor) else np.asarray(maps, np.float64)
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"expected feature maps (channels, height, width), got shape {tuple(array.shape)}")
+    bad = ~np.isfinite(array).all((1, 2))
+    if bad.any():
+        count = int((~np.isfinite(array)).sum())
+        which = ", ".join(map(str, np.flatnonzero(bad)[:8])) + (" ..." if bad.sum() > 8 else "")
+        raise ValueError(
+            f"{count} of {array.size} activations are infinite or not a number, in maps {which}: "
+            "check the network's weights and the photo"
+        )
+    return array
+
+
+def to_bytes(maps: Tensor | np.ndarray, scaling: str = "common") -> np.ndarray:
+    """Feature maps as a volume of bytes, the least value 0 and the greatest 255.
+
+    Args:
+        maps: `(C, H, W)`.
+        scaling: "common", one scale for all maps, so that they can be compared; or "each", every map from its own
+            least to its own greatest value, so that faint ones show too.
+
+    Returns:
+        The volume `(H, W, C)`, uint8. What is constant is 0.
+
+    Raises:
+        ValueError: values that are not finite, another shape, or an unknown scaling.
+    """
+    array = finite(maps)
+    if scaling not in SCALINGS:
+        raise ValueError(f"scaling {scaling!r} is unknown: choose one of {', '.join(SCALINGS)}")
+    axes = None if scaling == "common" else (1, 2)
+    low, high = array.min(axis=axes, keepdims=True), array.max(axis=axes, keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    return np.rint((array - low) / span * 255).astype(np.uint8).transpose(1, 2, 0).copy()
+
+
+def save(volume: np.ndarray, path: str | PathLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
+    """Write a volume; the ending of the name decides the format.
+
+    Args:
+        volume: `(H, W, C)`, uint8.
+        path: ending in .vox (a .hd is written beside it), .nrrd or .npy.
+        spacing: distance between neighbouring columns, rows and channels; .npy does not keep it.
+
+    Raises:
+        ValueError: another ending, another type or shape, or a spacing that is not three positive numbers.
+    """
+    path = _checked_path(path)
+    if not isinstance(volume, np.ndarray) or volume.dtype != np.uint8 or volume.ndim != 3 or 0 in volume.shape:
+        got = f"{volume.dtype} {volume.shape}" if isinstance(volume, np.ndarray) else type(volume).__name__
+        raise ValueError(f"expected a volume (height, width, channels) of uint8, got {got}; to_bytes makes one")
+    if len(spacing) != 3 or not all(0 < float(step) < float("inf") for step in spacing):
+        raise ValueError(f"spacing is three positive numbers (column, row, channel), got {spacing!r}")
+    in_file = np.ascontiguousarray(volume.transpose(2, 0, 1))
+    if path.suffix == ".vox":
+        height, width, channels = volume.shape
+        steps = "x".join(repr(float(step)) for step in spacing)
+        # header and bytes are both whole before either takes its place
+        with replacing(path.with_suffix(".hd")) as header, replacing(path) as raw:
+            header.write_text(f"Size {width}x{height}x{channels} unsigned byte\nSpacing {steps}\n", encoding="ascii")
+            raw.write_bytes(in_file.tobytes())
+    elif path.suffix == ".nrrd":
+        about = {
+            "space dimension": 3,
+            "space directions": np.diag([float(step) for step in spacing]),
+            "space origin": np.zeros(3),
+            "kinds": ["domain"] * 3,
+            "labels": ["column", "row", "channel"],
+            "encoding": "gzip",
+        }
+        with replacing(path) as temporary:
+            nrrd.write(str(temporary), in_file, about, index_order="C")
+    else:
+        with replacing(path) as temporary:
+            np.save(temporary, volume, allow_pickle=False)
+
+
+def load(path: str | PathLike) -> np.ndarray:
+    """Read a volume that `save`, or another program, wrote.
+
+    The writer published with the study stored signed bytes: what should be 200 stands there as -56. In the file
+    those are the same eight bits, and they are read as unsigned here, so such files come out right.
+
+    Args:
+        path: ending in .vox (its .hd beside it), .nrrd or .npy.
+
+    Returns:
+        The volume `(H, W, C)`, uint8.
+
+    Raises:
+        FileNotFoundError: no such file, or a .vox without its .hd.
+        ValueError: another ending; a header that cannot be read or does not match the bytes (says both sizes); a
+            truncated or damaged file; another type than unsigned bytes, or not three axes.
+    """
+    path = _checked_path(path)
+    for needed in [path] + ([path.with_suffix(".hd")] if path.suffix == ".vox" else []):
+        if not needed.is_file():
+            beside = "; a .vox needs its .hd beside it, which says the size" if needed != path else ""
+            raise FileNotFoundError(f"there is no file {needed}{beside}")
+    if path.suffix == ".vox":
+        return _read_vox(path)
+    try:
+        if path.suffix == ".nrrd":
+            volume = nrrd.read(str(path), index_order="C")[0].transpose(1, 2, 0)
+        else:
+            volume = np.load(path, allow_pickle=False)
+    except (nrrd.NRRDError, ValueError, EOFError, KeyError, IndexError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is truncated, damaged or not a {path.suffix} volume ({error})") from error
+    if volume.dtype != np.uint8 or volume.ndim != 3:
+        raise ValueError(
+            f"{path} holds {volume.dtype} values with {volume.ndim} axes, expected unsigned bytes with three; "
+            "convert it with to_bytes"
+        )
+    return np.ascontiguousarray(volume)
+
+
+def read_spacing(path: str | PathLike) -> tuple[float, float, float]:
+    """Distance between neighbouring columns, rows and channels, from a `.hd`."""
+    return _header(Path(path).expanduser().with_suffix(".hd"))[1]
+
+
+def _read_vox(path: Path) -> np.ndarray:
+    (width, height, channels), _ = _header(path.with_suffix(".hd"))
+    expected, found = width * height * channels, path.stat().st_size
+    if found != expected:
+        what = "truncated, or the header belongs to another file" if found < expected else "longer than its header says"
+        raise ValueError(
+            f"{path.name} has {found} bytes, but {path.stem}.hd says {width} x {height} x {channels} = {expected}: "
+            f"the file is {what}"
+        )
+    return np.fromfile(path, np.uint8).reshape(channels, height, width).transpose(1, 2, 0).copy()
+
+
+def _header(path: Path) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    text = path.read_text(encoding="ascii", errors="replace")
+    size, spacing = _SIZE.search(text), _SPACING.search(text)
+    if size is None or 0 in map(int, size.groups()):
+        first = text.strip().splitlines()[0][:80] if text.strip() else ""
+        raise ValueError(f"{path.name} starts with {first!r}, expected a line like 'Size 28x28x256 unsigned byte'")
+    steps = (1.0, 1.0, 1.0) if spacing is None else tuple(map(float, spacing.groups()))
+    return tuple(map(int, size.groups())), steps
+
+
+def _checked_path(path: str | PathLike) -> Path:
+    path = Path(path).expanduser()
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path.name}: a volume's name ends in {', '.join(SUFFIXES)}")
+    return path
