@@ -299,11 +299,11 @@ def test_a_score_that_is_not_finite_stops_the_run_and_keeps_the_last_good_pictur
 
     canvas = Pixels(torch.stack([torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), 0.2)]))
     shown = [canvas.picture().detach().clone()]
+    steps = ascend(small(), Objective(["conv1"], score, "too bright"), canvas, steps=50)
     with pytest.raises(
-        NonFiniteScore, match=r"score of picture 0 is nan at step 6 of 50 \(too bright\).*are kept"
+        NonFiniteScore, match=r"score of picture 0 is nan at step 6 of 50 \(too bright\).*kept"
     ) as caught:
-        for step in ascend(small(), Objective(["conv1"], score, "too bright"), canvas, steps=50):
-            shown.append(step.picture)
+        shown.extend(step.picture for step in steps)
     kept = caught.value.step.picture
     assert torch.equal(kept, canvas.picture())
     assert torch.equal(kept, shown[-2])  # the last whose score was a number; the one after it gave the bad score

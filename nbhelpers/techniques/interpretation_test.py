@@ -125,10 +125,11 @@ def mean_activations(network: nn.Module, layer: str, pictures: Tensor, batch_siz
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: photos at a time; bounds the memory, not the result.
     """
+    parameter = next(network.parameters(), pictures)
     means = []
     with capture(network, layer, stop=True) as seen:
         for batch in pictures.split(batch_size):
-            network(batch.to(next(network.parameters()).device))
+            network(batch.to(parameter.device))
             means.append(seen[layer].float().clamp(min=0).mean((2, 3)).cpu())
     return torch.cat(means)
 
