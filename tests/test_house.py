@@ -28,7 +28,7 @@ else:
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "jupyter-client": "jupyter_client"}
-IMPORT_NAMES = {"pillow": "PIL", "jupyter-client": "jupyter_client", "ipython": "IPython"}
+IMPORT_NAMES = {"pillow": "PIL", "jupyter-client": "jupyter_client", "ipython": "IPython", "pynrrd": "nrrd"}
 
 
 def requirements(*extras: str) -> list[Requirement]:
