@@ -168,16 +168,13 @@ def frames(
     shown = F.interpolate(pictures, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
     lengths = np.linalg.norm(volumes.astype(np.float32), axis=3)
     lengths = lengths / max(lengths.max(), 1e-9) * 255
+    photos = [images.to_pil(picture) for picture in shown]
+    layers = [images.to_pil(coloured(each.astype(np.uint8))).resize((side, side), 0) for each in lengths]
+    solids = [images.to_pil(coloured(turned(volume, side=side))) for volume in volumes]
     for photo in range(len(pictures)):
         after = (photo + 1) % len(pictures)
         for part in [0.0] * between + [number / (between + 1) for number in range(1, between + 1)]:
-            layer = (1 - part) * lengths[photo] + part * lengths[after]
-            volume = ((1 - part) * volumes[photo] + part * volumes[after]).astype(np.uint8)
-            panels = [
-                images.to_pil((1 - part) * shown[photo] + part * shown[after]),
-                images.to_pil(coloured(layer.astype(np.uint8))).resize((side, side), Image.Resampling.NEAREST),
-                images.to_pil(coloured(turned(volume, side=side))),
-            ]
+            panels = [Image.blend(each[photo], each[after], part) for each in (photos, layers, solids)]
             yield images.from_pil(_beside(panels, labels[photo if part < 0.5 else after]))
 
 

@@ -19,13 +19,14 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.cluster.hierarchy import linkage
 from scipy.cluster.vq import kmeans2
 from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from nbhelpers.channel_order import Order
+from nbhelpers.leaf_order import optimal_leaf_order
 from nbhelpers.volumes import finite
 
 TOLERANCE = 1e-9  # differences below this share of the greatest value are rounding, and count as ties
@@ -141,8 +142,8 @@ def tree(maps: Tensor | np.ndarray) -> Order:
     if len(lively) < 3:
         return Order("tree", lively + constant)
     # rounded, so that ties are ties on every machine
-    distances = squareform(np.round(1 - correlations(array[lively]), 9), checks=False).clip(0)
-    leaves = leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances)).tolist()
+    distances = np.round(1 - correlations(array[lively]), 9)
+    leaves = optimal_leaf_order(linkage(squareform(distances, checks=False).clip(0), "average"), distances)
     return Order("tree", _turned([lively[leaf] for leaf in leaves]) + constant)
 
 

@@ -146,7 +146,7 @@ def load(path: str | PathLike) -> np.ndarray:
             volume = nrrd.read(str(path), index_order="C")[0].transpose(1, 2, 0)
         else:
             volume = np.load(path, allow_pickle=False)
-    except (nrrd.NRRDError, ValueError, EOFError, KeyError, IndexError, OSError, zlib.error) as error:
+    except (nrrd.NRRDError, ValueError, EOFError, KeyError, IndexError, OSError, StopIteration, zlib.error) as error:
         raise ValueError(f"{path} is truncated, damaged or not a {path.suffix} volume ({error})") from error
     if volume.dtype != np.uint8 or volume.ndim != 3:
         raise ValueError(
