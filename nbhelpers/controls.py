@@ -28,19 +28,21 @@ from torch import nn
 
 from nbhelpers import images, models
 from nbhelpers.ascent import Step
+from nbhelpers.layers import class_count
+from nbhelpers.objectives import OUTPUT
 from nbhelpers.recipes import Recipe, bounds, choices
 
-LEGIBLE = 300  # pixels; smaller images are enlarged by a whole factor up to this
+LEGIBLE = 384  # pixels; smaller images are enlarged to this, so that a growing picture stays in its frame
 REFRESH = 0.15  # seconds between two pictures on the way
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 Draw = Callable[[Recipe, Step], Image.Image]
 
 
 def draw_tiles(recipe: Recipe, step: Step) -> Image.Image:
-    """The pictures of a step, side by side; a single small one is enlarged for the eye."""
+    """The pictures of a step, side by side; small ones are enlarged for the eye."""
     tiles = images.tile(step.picture)
-    factor = max(1, LEGIBLE // min(tiles.size))
-    return tiles.resize((tiles.width * factor, tiles.height * factor), Image.Resampling.BICUBIC)
+    factor = max(1.0, LEGIBLE / min(tiles.size))
+    return tiles.resize((round(tiles.width * factor), round(tiles.height * factor)), Image.Resampling.BICUBIC)
 
 
 def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_tiles) -> Step:
@@ -62,7 +64,8 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
             raise
         print(f"Stopped at step {step.index} of {step.total}; the picture so far is kept.")
     image = draw(recipe, step)
-    box.update({"image/png": _base64_png(image), "text/plain": repr(recipe)}, raw=True)
+    if box is not None:  # a plain script has no cell
+        box.update({"image/png": _base64_png(image), "text/plain": repr(recipe)}, raw=True)
     return step
 
 
@@ -114,6 +117,7 @@ class Player:
         self.image.add_class("nbhelpers-picture")
         self.bar = _progress_bar()
         self.status = widgets.HTML()
+        self.status.add_class("nbhelpers-status")
         self.stop_button = widgets.Button(description="Stop", icon="stop", tooltip="stop and keep the picture so far")
         self.widget = widgets.VBox(
             [
@@ -152,7 +156,7 @@ class Player:
         try:
             self._follow(name, value)
             recipe = self.recipe.changed(**{name: _from_slider(self.recipe, name, value)})
-        except (ValueError, KeyError) as error:
+        except Exception as error:  # weights that cannot be had, say; a callback has no other audience
             self.status.value = _complaint(error)
             return
         self.recipe = recipe
@@ -171,9 +175,10 @@ class Player:
                 names = _layer_names(self.network)
                 self.recipe = self.recipe.changed(network=value, layer=names[len(names) // 2])
                 _set_options(self.sliders["layer"], names, self.recipe.layer)
+                self._follow("layer", self.recipe.layer)
         elif name == "layer" and (channel := next((each for each in CHANNELS if each in self.sliders), None)):
             slider = self.sliders[channel]
-            last = models.layers(self.network)[value].channels - 1
+            last = _last_channel(self.network, value)
             kept = min(slider.value, last)
             self.recipe = self.recipe.changed(**{channel: _from_slider(self.recipe, channel, kept)})
             with slider.hold_trait_notifications():
@@ -221,11 +226,11 @@ def _paced(steps, bar, status, show: Callable[[Step], None], stop: threading.Eve
         if stop is not None and stop.is_set():
             break
     if step is not None:
+        show(step)
         done = step.index == step.total
         bar.max, bar.value, bar.bar_style = step.total, step.index, "success" if done else "warning"
         state = "done" if done else f"stopped at step {step.index} of {step.total}"
         status.value = f"{state} · score {_scores(step)} · {time.monotonic() - begun:.1f} s"
-        show(step)
 
 
 def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequence[Any] | None) -> widgets.Widget:
@@ -243,7 +248,7 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
         if value not in options:
             options = [value, *options]
     if name in CHANNELS and options is None:
-        last = models.layers(network)[recipe.layer].channels - 1
+        last = _last_channel(network, recipe.layer)
         first = value[0] if isinstance(value, list) else value
         return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
     options = options or choices(type(recipe), name)
@@ -258,11 +263,25 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
         high = high if high is not None else max(4 * value, 1.0)
         low = low or 0.0
         if value and value < (high - low) / 50:  # a small number in a wide range is set by its order of magnitude
-            return widgets.FloatLogSlider(value, min=math.floor(math.log10(value)) - 2, max=math.log10(high), **common)
-        return widgets.FloatSlider(
-            value, min=low, max=high, step=10 ** math.floor(math.log10(high - low)) / 20, **common
-        )
+            least, most = math.floor(math.log10(value)) - 2, math.log10(high)
+            return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
+        step = 10 ** math.floor(math.log10(high - low)) / 20
+        if _excluded(type(recipe), name, low):
+            low += step
+        return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
     return widgets.Text(str(value), continuous_update=False, **common)
+
+
+def _excluded(kind: type[Recipe], name: str, low: float) -> bool:
+    """Whether a field refuses its least value, which a slider could reach otherwise."""
+    return any(getattr(constraint, "gt", None) == low for constraint in kind.model_fields[name].metadata)
+
+
+def _last_channel(network: models.Network, layer: str) -> int:
+    """The greatest channel number of a layer, or the greatest class number where the layer is the logits."""
+    if layer != OUTPUT:
+        return models.check_layer(network, layer).channels - 1
+    return (len(network.classes) if network.classes else class_count(network.net, network.size)) - 1
 
 
 def _from_slider(recipe: Recipe, name: str, value: Any) -> Any:
@@ -270,9 +289,8 @@ def _from_slider(recipe: Recipe, name: str, value: Any) -> Any:
 
 
 def _set_options(slider: widgets.SelectionSlider, names: Sequence[str], value: str) -> None:
-    with slider.hold_trait_notifications():
-        slider.options = names
-        slider.value = value
+    slider.options = names  # which selects the first
+    slider.value = value
 
 
 def _layer_names(network: models.Network) -> list[str]:

@@ -17,7 +17,7 @@ from nbhelpers.models import Network
 from nbhelpers.techniques import activation_maximization as technique
 from nbhelpers.techniques.activation_maximization import ActivationMaximization, box_blur, enlarge, multi_scale
 
-SMALL = dict(layer="conv2", channels=[1, 4], size=16, rounds=3, steps=4)
+SMALL = dict(layer="conv2", channels=[1, 4], size=16, rounds=3, steps=4, jitter=4, scale=0.1, rotate=5)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from torch import nn
 from nbhelpers import figures, images, models
 from nbhelpers.models import Network
 from nbhelpers.techniques.interpretation_test import (
+    Evidence,
     InterpretationTest,
     figure,
     mean_activations,
@@ -164,3 +165,15 @@ def test_the_figure_shows_the_photo_the_rankings_and_the_other_photos(network, f
     assert np.allclose([bar.get_width() for bar in over.patches], np.sort(evidence.activations[:, 2]))
     order = np.argsort(evidence.activations[:, 2].numpy())
     assert [label.get_text() for label in over.get_yticklabels()] == [evidence.names[i].split(".")[0] for i in order]
+
+
+def test_the_photo_under_test_is_shown_even_where_many_others_are_stronger():
+    activations = torch.arange(30.0)[:, None].repeat(1, 3)
+    names = [f"{index}.png" for index in range(30)]
+    pictures = noise(30, 3, 4, 4)
+    evidence = Evidence(names, pictures, {}, activations, activations, channel=1, top=1, chosen=2)
+    over = figure(evidence).axes[2]
+    shown = [label.get_text() for label in over.get_yticklabels()]
+    assert shown == ["2", *(str(index) for index in range(17, 30))]
+    assert [bar.get_width() for bar in over.patches] == [2, *range(17, 30)]
+    assert over.patches[0].get_facecolor() != over.patches[1].get_facecolor()

@@ -8,7 +8,7 @@ the channel more than other photos do (some channels are always near the top), a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -161,7 +161,7 @@ def figure(evidence: Evidence) -> Figure:
 
 
 def _ranking(axes, activations: Tensor, evidence: Evidence, title: str) -> None:
-    ordered = activations.sort(descending=True).values
+    ordered = activations.sort(descending=True).values.numpy()
     place = rank(activations[None], evidence.channel)[0]
     axes.bar(range(1, len(ordered) + 1), ordered, width=1, color=figures.QUIET)
     axes.axvspan(0.5, evidence.top + 0.5, color=figures.ACCENT, alpha=0.12, lw=0)
@@ -173,8 +173,10 @@ def _ranking(axes, activations: Tensor, evidence: Evidence, title: str) -> None:
 
 
 def _over_photos(axes, evidence: Evidence) -> None:
-    values = evidence.activations[:, evidence.channel]
-    order: Sequence[int] = values.argsort().tolist()[-14:]
+    values = evidence.activations[:, evidence.channel].numpy()
+    order = values.argsort().tolist()[-14:]
+    if evidence.chosen not in order:
+        order[0] = evidence.chosen
     colors = [figures.ACCENT if index == evidence.chosen else figures.QUIET for index in order]
     axes.barh(range(len(order)), values[order], color=colors)
     axes.set_yticks(range(len(order)), [evidence.names[index].rsplit(".", 1)[0] for index in order], fontsize=7)
