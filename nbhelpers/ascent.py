@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from nbhelpers.canvas import Canvas
 from nbhelpers.capture import Seen, capture
 from nbhelpers.models import Network
+from nbhelpers.network import without_graphs
 from nbhelpers.objectives import PICTURE, Objective
 from nbhelpers.transforms import Transforms
 
@@ -157,7 +158,7 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
     they first run: a pass that stops early converts nothing behind the stop.
     """
-    memo = {}
+    memo = without_graphs(network)
     for tensor in [*network.parameters(), *network.buffers()]:
         shared = tensor.detach()
         memo[id(tensor)] = nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared

@@ -63,11 +63,25 @@ class Network(nn.Module):
 def randomised_copy(network: Network, seed: int) -> Network:
     """What `nbhelpers.models.randomised` returns, from a network."""
     with drawn_from(seed):
-        copied = copy.deepcopy(network).cpu()
+        copied = copy.deepcopy(network, without_graphs(network)).cpu()
         for module in copied.net.modules():
             _reinitialise(module)
     copied.name = f"{network.name} (random)"
     return copied.to(network.mean.device)
+
+
+def without_graphs(network: nn.Module) -> dict[int, Tensor]:
+    """A memo for `copy.deepcopy`: tensors that modules keep from their last pass, which torch copies only detached."""
+
+    def kept(value: object) -> Iterator[Tensor]:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from kept(inner)
+
+    tensors = [tensor for module in network.modules() for tensor in kept(vars(module))]
+    return {id(tensor): tensor.detach() for tensor in tensors if not tensor.is_leaf}
 
 
 @contextmanager

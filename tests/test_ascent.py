@@ -289,6 +289,45 @@ def test_shared_weights_and_parametrised_ones_are_followed():
     assert torch.allclose(scores[0], net(noise(1, 3, 8, 8))[:, 1].mean().detach().view(1), atol=1e-6)
 
 
+class Keeps(nn.Module):
+    """Keeps what its last pass went through, as many modules do that are made to be looked into."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.all = tiny(), []
+
+    def forward(self, x):
+        self.last = self.net.conv1(x)
+        self.all.append({"second": self.net.conv2(self.last.relu())})
+        return self.all[-1]["second"]
+
+
+def test_modules_that_keep_their_activations_work_after_a_pass_of_the_users():
+    used, fresh = Keeps(), Keeps()
+    used(noise(1, 3, 10, 10))
+    kept = used.last
+    found, expected = (
+        climbed(models.as_network(net), channel("", [1]), Pixels(noise(1, 3, 10, 10)), steps=2) for net in (used, fresh)
+    )
+    assert torch.equal(found[0], expected[0])
+    assert used.last is kept
+    assert kept.grad_fn is not None
+    control = models.randomised(used)
+    assert not torch.equal(control.net.net.conv1.weight, used.net.conv1.weight)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+def test_weights_that_a_hook_computes_are_followed():
+    net = tiny().eval()
+    net.conv1 = nn.utils.weight_norm(net.conv1)
+    with torch.no_grad():
+        net.conv1.weight_g.mul_(2)
+    scores, _ = climbed(small(net), channel("conv1", [3]), Pixels(noise(1, 3, 8, 8)), steps=1)
+    weight = tiny().conv1.weight[3] * 2
+    expected = F.conv2d(noise(1, 3, 8, 8), weight[None], net.conv1.bias[3:4], padding=1).mean()
+    assert torch.allclose(scores[0, 0], expected, atol=1e-5)
+
+
 # What goes wrong.
 
 
