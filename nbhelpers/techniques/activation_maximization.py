@@ -175,10 +175,12 @@ def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list
     """Write each picture as a PNG with its recipe inside, from which `recipes.remake` makes it again.
 
     Returns:
-        The paths, one per picture, named after layer, channel and recipe.
+        The paths, one per picture, named after layer, channel and recipe. A channel that never fires has no picture.
     """
     paths = []
     for index, (channel, picture) in enumerate(zip(recipe.channels, step.picture, strict=True)):
+        if not step.alive[index]:
+            continue
         path = Path(folder) / f"{recipe.slug}-{recipe.layer or 'logits'}-{channel}-{index}.png"
         images.save(picture, path, recipe=recipe.document() | {"index": index})
         paths.append(path)
