@@ -28,7 +28,7 @@ def grid(values: Tensor) -> Tensor:
         `(..., rows, columns)`; places without a filter are zero.
     """
     count = values.shape[-1]
-    columns = min(range(1, count + 1), key=lambda columns: -count % columns * 4 + abs(columns - count / columns))
+    columns = min(range(count, 0, -1), key=lambda columns: -count % columns * 4 + abs(columns - count / columns))
     return F.pad(values, (0, -count % columns)).unflatten(-1, (-1, columns))
 
 

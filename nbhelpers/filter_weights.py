@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vjp, vmap
 
 from nbhelpers import models
+from nbhelpers.ascent import twin
 from nbhelpers.capture import capture
 from nbhelpers.layers import nearest
 from nbhelpers.models import Network
@@ -53,16 +54,29 @@ def gradients(
         KeyError, ValueError: no such convolution; or a gradient that is not finite (says for which pictures).
     """
     weight = convolution(network, layer).weight.detach()
-    name = f"net.{layer}.weight"
+    # our own copy of the modules, with the same weights, frozen: its hook needs no cleaning up
+    fast = twin(network, weight.dtype)
+    module = convolution(fast, layer)
+    calls: list[tuple[Tensor, Tensor]] = []
 
-    def logit(weight: Tensor, picture: Tensor) -> Tensor:
-        return functional_call(network, {name: weight}, (picture[None],))[0, target]
+    def tap(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        calls.append((inputs[0].detach(), output.requires_grad_()))
+        return output.clone()  # an in-place ReLU must not change what was kept
 
-    each = vmap(grad_and_value(logit), in_dims=(None, 0))
+    def by_weight(inputs: Tensor, by_output: Tensor) -> Tensor:
+        _, backward = vjp(lambda weight: module._conv_forward(inputs[None], weight, None), module.weight)
+        return backward(by_output[None])[0]
+
+    module.register_forward_hook(tap)
     for start in range(0, len(pictures), batch_size):
-        batch = pictures[start : start + batch_size].to(weight)
-        with capture(network):  # evaluation mode, other weights frozen, and both put back afterwards
-            found, logits = each(weight, batch)
+        calls.clear()
+        with torch.enable_grad():
+            logits = fast(pictures[start : start + batch_size].to(weight))[:, target]
+        if not calls:
+            raise ValueError(f"the forward pass of {network.name} does not use layer {layer!r}: choose another one")
+        by_outputs = torch.autograd.grad(logits.sum(), [output for _, output in calls], materialize_grads=True)
+        # a convolution that runs more than once owes something to every run
+        found = sum(vmap(by_weight)(x, y) for (x, _), y in zip(calls, by_outputs, strict=True))
         finite = found.flatten(1).isfinite().all(1) & logits.isfinite()
         if not finite.all():
             bad = [start + i for i, fine in enumerate(finite.tolist()) if not fine]

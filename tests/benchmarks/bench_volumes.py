@@ -1,0 +1,139 @@
+"""Speed and memory of orders and of filter gradients.
+
+Orders: 512 maps of 28 x 28, each method, seconds. Filter gradients: `squeezenet1_0` at 224 pixels, seconds a photo
+against the loop that takes photo after photo, calls `backward()` and reads the weight's `.grad`; against a lean loop,
+which asks for that one gradient only; and the memory that grows with the number of photos.
+
+    python tests/benchmarks/bench_volumes.py --photos 200
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbhelpers import filter_weights, models, ordering, volume_pictures, volume_viewer, volumes
+
+LAYERS = ("features.3.expand3x3", "features.9.expand3x3", "features.12.expand3x3")
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """The median of several runs after a first one that is not counted."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def orders() -> list[tuple[str, float]]:
+    """Seconds that each method takes for 512 maps of 28 x 28, and a volume of them to be drawn."""
+    rng = np.random.default_rng(0)
+    maps = torch.from_numpy(np.maximum(rng.normal(size=(512, 28, 28)), 0)).float()
+    volume = volumes.to_bytes(maps)
+    rows = [(f"order: {name}", seconds(lambda find=find: find(maps))) for name, find in ordering.METHODS.items()]
+    rows.append(("projections of 28 x 28 x 512", seconds(lambda: volume_pictures.projections(volume))))
+    rows.append(("viewer of 28 x 28 x 512", seconds(lambda: volume_viewer.view(lambda _: volume, ["one"]))))
+    return rows
+
+
+def plain_loop(network: models.Network, layer: str, pictures: Tensor) -> Tensor:
+    """Photo by photo, as one writes it down first."""
+    weight = network.net.get_submodule(layer).weight
+    lengths = []
+    for picture in pictures:
+        network.zero_grad()
+        network(picture[None])[0, 0].backward()
+        lengths.append(weight.grad.flatten(1).norm(dim=1))
+    return torch.stack(lengths).mean(0)
+
+
+def lean_loop(network: models.Network, layer: str, pictures: Tensor) -> Tensor:
+    """Photo by photo, but only the gradient that is needed."""
+    network.requires_grad_(False)
+    weight = network.net.get_submodule(layer).weight.requires_grad_(True)
+    lengths = []
+    for picture in pictures:
+        (gradient,) = torch.autograd.grad(network(picture[None])[0, 0], weight)
+        lengths.append(gradient.flatten(1).norm(dim=1))
+    network.requires_grad_(True)
+    return torch.stack(lengths).mean(0)
+
+
+def batched(network: models.Network, layer: str, pictures: Tensor, batch_size: int) -> Tensor:
+    """What the technique does."""
+    total = 0.0
+    for found, _ in filter_weights.gradients(network, layer, 0, pictures, batch_size):
+        total = total + found.flatten(2).norm(dim=2).sum(0)
+    return total / len(pictures)
+
+
+def gradients(photos: int, batch_size: int, device: str) -> list[tuple[str, float, float, float]]:
+    """For each layer, seconds a photo: plain loop, lean loop, batched, taking turns."""
+    network = models.load("squeezenet1_0", weights=None, device=device)
+    pictures = torch.rand(photos, 3, 224, 224, device=device)
+    rows = []
+    for layer in LAYERS:
+        assert torch.allclose(
+            plain_loop(network, layer, pictures[:4]), batched(network, layer, pictures[:4], batch_size), rtol=1e-3
+        )
+        work = [plain_loop, lean_loop, lambda *given: batched(*given, batch_size)]
+        spent = [0.0] * 3
+        for chunk in pictures.split(batch_size * 2):
+            for number, way in enumerate(work):
+                # on a processor, the time this process used: another one may be busy
+                clock = time.process_time if device == "cpu" else time.perf_counter
+                begun = clock()
+                way(network, layer, chunk)
+                if device != "cpu":
+                    torch.cuda.synchronize()
+                spent[number] += clock() - begun
+        rows.append((layer, *[each / photos for each in spent]))
+    return rows
+
+
+def memory(batch_size: int) -> tuple[float, float]:
+    """Peak memory of this process in MB after 16 photos and after 64, at the same batch size."""
+    network = models.load("squeezenet1_0", weights=None, device="cpu")
+    peaks = []
+    for photos in (16, 64):
+        for start in range(0, photos, 16):
+            torch.manual_seed(start)
+            batched(network, LAYERS[-1], torch.rand(16, 3, 224, 224), batch_size)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return peaks[0], peaks[1]
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=16, help="photos for the gradients")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args(arguments)
+    print(f"{'512 maps of 28 x 28':<40}{'seconds':>9}")
+    for name, taken in orders():
+        print(f"{name:<40}{taken:>9.3f}")
+    before, after = memory(given.batch_size)
+    print(
+        f"\npeak memory after 16 photos {before:.0f} MB, after 64 photos {after:.0f} MB (batch size {given.batch_size})"
+    )
+    print(f"\nfilter gradients, squeezenet1_0 at 224 pixels, {given.photos} photos, seconds a photo")
+    print(
+        f"{'layer':<26}{'plain loop':>12}{'lean loop':>12}{'batched':>10}{'plain / batched':>18}{'lean / batched':>17}"
+    )
+    for layer, plain, lean, ours in gradients(given.photos, given.batch_size, given.device):
+        print(f"{layer:<26}{plain:>12.3f}{lean:>12.3f}{ours:>10.3f}{plain / ours:>17.1f}x{lean / ours:>16.1f}x")
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])
