@@ -17,7 +17,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from nbhelpers import images, models
-from nbhelpers.palettes import Learner, Palette, Spread, observe
+from nbhelpers.palettes import Learner, Palette, Seen, Spread, observe
 from nbhelpers.recipes import Recipe
 from nbhelpers.stages import select
 
@@ -48,7 +48,7 @@ class Fit:
     """
 
     recipe: Recipe
-    state: str | os.PathLike
+    state: str | os.PathLike = field(repr=False)
     batch_size: int = 16
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Progress]:
@@ -105,13 +105,15 @@ class _Run:
         recipe = fit.recipe
         self.fit, self.network = fit, network
         self.layer, self.finer = select(network, recipe.layer, recipe.size)
-        self.files = images.files_in(recipe.photos)
+        photos = Path(recipe.photos).expanduser()
+        self.files = {photos.name: photos} if photos.is_file() else images.files_in(photos)
         count = len(self.files)
         looked_at = min(count, COLOUR_PHOTOS)
         self.sample = [number * count // looked_at for number in range(looked_at)]
         self.learner = Learner(network, self.layer, self.finer, recipe.hierarchical, recipe.upsampling)
         self.skipped: dict[str, str] = {}
         self.learnt = self.measured = 0
+        self.shown: Seen | None = None
         self.saved, self.consistent = time.monotonic(), True
         self.identity = _identity(network, self.layer.name, [each.name for each in self.finer]) | {
             "size": recipe.size,
@@ -171,13 +173,15 @@ class _Run:
         return Progress(index, total, self.skipped, done, self.learner, self._preview)
 
     def _preview(self, palette: Palette) -> Tensor:
-        some = [self.files[name] for name in self.files if name not in self.skipped][:PREVIEW]
-        pictures = images.read_many(some, self.fit.recipe.size).pictures
-        seen = observe(self.network, palette.layer, palette.shallower, pictures)
-        if palette.spread.values is None:
-            palette.spread.add(palette.maps(seen))
         recipe = self.fit.recipe
-        return palette.paint(seen, recipe.components, recipe.n_sigma).cpu()
+        if self.shown is None:
+            some = [self.files[name] for name in self.files if name not in self.skipped][:PREVIEW]
+            pictures = images.read_many(some, recipe.size).pictures
+            self.shown = observe(self.network, palette.layer, palette.shallower, pictures)
+        if palette.spread.values is None:  # not measured yet: a copy, so that looking changes nothing
+            palette = replace(palette, spread=Spread())
+            palette.spread.add(palette.maps(self.shown))
+        return palette.paint(self.shown, recipe.components, recipe.n_sigma).cpu()
 
     def save(self) -> None:
         """Write the state, if it is one to go on from."""

@@ -366,6 +366,8 @@ def test_progress_shows_what_is_known_so_far(network: models.Network, folder: Pa
         assert step.picture.shape == (6, 3, 64, 64)
         assert step.scores.shape == (3,)
         assert (step.palette is None) == (step.index < 24)
+    unwatched = finished(Fit(recipe(photos=str(folder)), tmp_path / "unwatched", 6), network)
+    assert same(step.palette, unwatched.palette)  # looking changes nothing
 
 
 def test_another_manner_keeps_the_components(network: models.Network, folder: Path, tmp_path: Path) -> None:

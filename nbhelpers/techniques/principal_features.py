@@ -29,13 +29,11 @@ NETWORKS = (
     "vgg16",
     "alexnet",
     "resnet50",
-    "wide_resnet50_2",
     "squeezenet1_0",
     "googlenet",
     "inception_v3",
     "densenet121",
     "mobilenet_v2",
-    "mnasnet1_0",
     "shufflenet_v2_x1_0",
     "efficientnet_b0",
 )
@@ -50,7 +48,7 @@ class PrincipalFeatures(Recipe):
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the batch's first photo in its folder")
     batch: int = Field(12, ge=1, le=256, description="photos that are compared with each other")
-    size: int = Field(160, ge=32, le=1024, description="side of the photos' central square in pixels")
+    size: int = Field(128, ge=32, le=1024, description="side of the photos' central square in pixels")
     n_sigma: float = Field(1.0, ge=0.1, le=5, description="standard deviations at which colours saturate")
     hierarchical: bool = Field(False, description="multiply by the finer layers one by one instead of by their sum")
     upsampling: Literal["bilinear", "bicubic", "nearest"] = Field("bilinear", description="how maps are enlarged")
