@@ -12,7 +12,6 @@ pyplot, which may not be used from two threads.
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import math
@@ -26,7 +25,7 @@ from IPython.display import display
 from PIL import Image
 from torch import nn
 
-from nbhelpers import images, models
+from nbhelpers import figures, images, models
 from nbhelpers.ascent import Step
 from nbhelpers.layers import class_count
 from nbhelpers.objectives import OUTPUT
@@ -65,7 +64,7 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
         print(f"Stopped at step {step.index} of {step.total}; the picture so far is kept.")
     image = draw(recipe, step)
     if box is not None:  # a plain script has no cell
-        box.update({"image/png": _base64_png(image), "text/plain": repr(recipe)}, raw=True)
+        box.update(figures.still(image, repr(recipe)), raw=True)
     return step
 
 
@@ -147,10 +146,7 @@ class Player:
             thread.join(timeout)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
-        bundle = self.widget._repr_mimebundle_()
-        bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-        picture = base64.b64encode(self.image.value).decode("ascii")
-        return {**bundle, "image/png": picture, "text/plain": repr(self.recipe)}
+        return figures.live(self.widget, Image.open(io.BytesIO(self.image.value)), repr(self.recipe))
 
     def _changed(self, name: str, value: Any) -> None:
         try:
@@ -311,17 +307,7 @@ def _progress_bar() -> widgets.IntProgress:
 
 
 def _show(widget: widgets.Image, image: Image.Image) -> None:
-    widget.value = _png(image)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _base64_png(image: Image.Image) -> str:
-    return base64.b64encode(_png(image)).decode("ascii")
+    widget.value = figures.png(image)
 
 
 def _complaint(error: Exception) -> str:

@@ -3,7 +3,9 @@
 Matplotlib without pyplot, which may not be used on the thread that a slider runs on.
 """
 
+import base64
 import io
+from typing import Any
 
 from IPython import display
 from matplotlib.figure import Figure
@@ -29,8 +31,32 @@ def to_pil(figure: Figure, dpi: int = 110) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def show(image: Image.Image) -> display.Image:
-    """The image for a notebook's output, as JPEG: a made picture is as rich as noise, and as PNG ten times the size."""
+def png(image: Image.Image) -> bytes:
+    """The image as a PNG file's bytes, for an image widget."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """The image as JPEG, for what is kept in a notebook: a made picture as PNG takes ten times the room."""
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
-    return display.Image(buffer.getvalue(), format="jpeg")
+    return buffer.getvalue()
+
+
+def show(image: Image.Image) -> display.Image:
+    """The image for a notebook's output."""
+    return display.Image(jpeg(image), format="jpeg")
+
+
+def still(image: Image.Image, text: str) -> dict[str, str]:
+    """What Jupyter shows of something live where widgets do not run: by media type."""
+    return {"image/jpeg": base64.b64encode(jpeg(image)).decode("ascii"), "text/plain": text}
+
+
+def live(widget: Any, image: Image.Image, text: str) -> dict[str, Any]:
+    """A widget's media types with a still picture beside it (for `_repr_mimebundle_`)."""
+    bundle = widget._repr_mimebundle_()
+    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
+    return {**bundle, **still(image, text)}

@@ -6,9 +6,7 @@ The first slider chooses among volumes (layers, photos, moments); threshold, opa
 shown is seen, without sending it again. Where widgets do not run, the same cell shows the volume's projections.
 """
 
-import base64
 import html
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 from k3d.colormaps import matplotlib_color_maps
 from PIL import Image
 
-from nbhelpers import images
+from nbhelpers import figures, images
 from nbhelpers.volume_pictures import coloured, projections
 
 SLICE_SIDE = 196
@@ -133,11 +131,9 @@ class VolumeViewer:
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
-        bundle = self.widget._repr_mimebundle_()
-        bundle = bundle[0] if isinstance(bundle, tuple) else bundle
         height, width, channels = self.volume.shape
         text = f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
-        return {**bundle, "image/png": base64.b64encode(_png(self.image())).decode("ascii"), "text/plain": text}
+        return figures.live(self.widget, self.image(), text)
 
     def _choose(self, change: dict[str, Any]) -> None:
         try:
@@ -172,7 +168,7 @@ class VolumeViewer:
         if self.sliders["binary"].value:
             values = np.where(values >= max(self.sliders["threshold"].value, 1), 255, 0).astype(np.uint8)
         times = max(1, SLICE_SIDE // max(values.shape))
-        self.picture.value = _png(images.to_pil(coloured(values.repeat(times, 0).repeat(times, 1))))
+        self.picture.value = figures.png(images.to_pil(coloured(values.repeat(times, 0).repeat(times, 1))))
 
 
 _PLAIN = [0.0, 0.95, 0.75, 0.45, 1.0, 0.95, 0.75, 0.45]  # one colour for all values
@@ -181,9 +177,3 @@ _PLAIN = [0.0, 0.95, 0.75, 0.45, 1.0, 0.95, 0.75, 0.45]  # one colour for all va
 def _in_scene(volume: np.ndarray) -> np.ndarray:
     """As K3D takes it, [z, y, x]: rows upwards, the first channel towards the viewer."""
     return np.ascontiguousarray(volume.transpose(2, 0, 1)[::-1, ::-1], np.float32)
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
