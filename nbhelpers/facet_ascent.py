@@ -175,7 +175,7 @@ class Run:
             product = (pooled * self.excited).sum(1)
             scores = product - robust_distance(pooled, self.target) - penalty_weight * penalty
             (gradient,) = torch.autograd.grad(scores.sum(), picture)
-        return scores.detach(), gradient
+        return scores.detach(), filters.favour_large_shapes(gradient, self.recipe.smoothness)
 
     def _moved(self, state: State) -> State:
         """What is in the window put back into the whole picture, and the window somewhere else."""
@@ -206,15 +206,15 @@ class Run:
         )
 
 
-def save(state: State, recipe: ClassAgnosticFeatures, path: str | Path) -> None:
+def save_state(state: State, recipe: ClassAgnosticFeatures, path: str | Path) -> None:
     """Write a state, whole or not at all."""
     values = {name: getattr(state, name) for name in State.__dataclass_fields__}
     with images.replacing(Path(path).expanduser()) as temporary:
         torch.save({"recipe": recipe.model_dump(mode="json"), "state": values}, temporary)
 
 
-def load(path: str | Path, recipe: ClassAgnosticFeatures, device: torch.device) -> State:
-    """Read a state that `save` wrote for the same recipe.
+def load_state(path: str | Path, recipe: ClassAgnosticFeatures, device: torch.device) -> State:
+    """Read a state that `save_state` wrote for the same recipe.
 
     Raises:
         ValueError: the file is damaged or something else, or its recipe is another one (says where they differ).

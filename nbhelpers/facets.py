@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage
+from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor, nn
 
 from nbhelpers import figures, images
@@ -202,7 +202,7 @@ def top_channels(target: Tensor, count: int) -> Tensor:
 
 def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     """The photos on the plane, coloured by facet, with those nearest each centre drawn upon it."""
-    figure, axes = figures.new(8, 6)
+    figure, axes = figures.new(9, 6)
     colours = [colour(facet) for facet in facets.labels.tolist()]
     axes.scatter(*facets.positions.T.numpy(), c=colours, s=22, alpha=0.8, linewidths=0)
     middle = facets.positions.mean(0)
@@ -210,26 +210,24 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
         squares = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
-        squares = HPacker(children=[OffsetImage(square, zoom=46 / len(square)) for square in squares], pad=0, sep=1)
+        squares = HPacker(children=[OffsetImage(square, zoom=44 / len(square)) for square in squares], pad=0, sep=1)
+        title = TextArea(f"facet {facet}", textprops={"size": 8, "color": colour(facet)})
         # beside the centre and away from the middle, so that thumbnails hide few points
         place = facets.positions[shown[0]]
         away = ((place - middle) / spread).sign().tolist()
-        axes.add_artist(
-            AnnotationBbox(
-                squares,
-                place.numpy(),
-                xybox=(60 * away[0], 40 * away[1]),
-                boxcoords="offset points",
-                pad=0.15,
-                bboxprops={"edgecolor": colour(facet), "linewidth": 2},
-                arrowprops={"arrowstyle": "-", "color": colour(facet)},
-            )
+        box = AnnotationBbox(
+            VPacker(children=[squares, title], align="center", pad=0, sep=2),
+            place.numpy(),
+            xybox=(66 * away[0], 44 * away[1]),
+            boxcoords="offset points",
+            pad=0.15,
+            bboxprops={"edgecolor": colour(facet), "linewidth": 2},
+            arrowprops={"arrowstyle": "-", "color": colour(facet)},
         )
-        axes.plot([], [], "o", color=colour(facet), label=f"facet {facet}")
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    axes.margins(0.16)
+        box.set_in_layout(False)
+        axes.add_artist(box)
+    axes.margins(0.3, 0.24)  # room for the thumbnails
     axes.set_axis_off()
-    axes.set_title("photos laid out by what the layer sees in them (t-SNE), and their facets (k-means)", fontsize=10)
     return figure
 
 

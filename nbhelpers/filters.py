@@ -33,6 +33,25 @@ def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
     return F.conv2d(across, weights[:, :, :, None], groups=pictures.shape[1])
 
 
+def favour_large_shapes(gradients: Tensor, power: float) -> Tensor:
+    """Each wave of a gradient divided by its frequency to some power, so that large shapes move first.
+
+    Args:
+        gradients: `(B, C, H, W)`.
+        power: 0 changes nothing; with 1 waves move in proportion to their amplitude in photographs, which falls off
+            about as 1 / frequency (Field 1987).
+
+    Returns:
+        The same shape; the mean counts as the slowest wave.
+    """
+    if power == 0:
+        return gradients
+    height, width = gradients.shape[2:]
+    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    frequency = (down**2 + across**2).sqrt().clamp(min=1 / max(height, width)).to(gradients)
+    return torch.fft.irfft2(torch.fft.rfft2(gradients) / frequency**power, s=(height, width))
+
+
 @torch.no_grad()
 def denoise_total_variation(pictures: Tensor, weight: float, iterations: int = 100, tolerance: float = 1e-3) -> Tensor:
     """Flatten small differences and keep edges: the Rudin-Osher-Fatemi model, solved by split Bregman.

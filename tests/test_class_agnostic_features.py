@@ -81,6 +81,14 @@ def test_blur_agrees_with_scipy(sigma: float) -> None:
     assert filters.gaussian_blur(pictures, 0) is pictures
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_large_shapes_are_favoured_by_their_frequency(power: float) -> None:
+    place = torch.arange(40, dtype=torch.float64) * 2 * math.pi / 40
+    waves = torch.cos(4 * place[:, None] + 3 * place)[None, None]  # 5 periods in all
+    torch.testing.assert_close(filters.favour_large_shapes(waves, power), waves * 8**power)
+    assert filters.favour_large_shapes(waves, 0) is waves
+
+
 # --- facets
 
 
@@ -200,7 +208,7 @@ def test_robust_distance_is_square_near_and_straight_far() -> None:
 
 
 def test_gradient_is_that_of_the_published_objective(network: models.Network, found: facets.Facets) -> None:
-    recipe = small(top_channels=7)
+    recipe = small(top_channels=7, smoothness=0)
     run = facet_ascent.Run(recipe, network, found)
     picture = run.begin().picture
     scores, gradient = run._gradient(picture, 1e-3)

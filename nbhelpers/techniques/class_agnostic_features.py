@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import facets, images, models
-from nbhelpers.facet_ascent import FacetStep, Run, load, save
+from nbhelpers.facet_ascent import FacetStep, Run, load_state, save_state
 from nbhelpers.facets import Facets
 from nbhelpers.recipes import Field, Recipe
 
@@ -37,7 +37,7 @@ class ClassAgnosticFeatures(Recipe):
     top_channels: int = Field(50, ge=1, le=1000, description="strongest channels of the target, to be excited")
     start: Literal["photos", "grey"] = Field("photos", description="from the facet's mean photo, or from grey")
     size: int = Field(128, ge=32, le=1024, description="side of the pictures in pixels")
-    steps: int = Field(100, ge=1, le=10_000, description="steps of gradient ascent")
+    steps: int = Field(80, ge=1, le=10_000, description="steps of gradient ascent")
     start_lr: float = Field(0.5, gt=0, le=2, description="learning rate of the first step")
     end_lr: float = Field(0.08, gt=0, le=2, description="learning rate of the last step")
     start_mask_sigma: float = Field(420, gt=0, le=2000, description="width of the mask at first, for 512 pixels")
@@ -52,6 +52,7 @@ class ClassAgnosticFeatures(Recipe):
     window_step: int = Field(400, ge=1, le=10_000, description="steps between two moves of the window")
     brightness_step: int = Field(50, ge=1, le=10_000, description="steps between two steps of brightness")
     scale: float = Field(1.2, ge=1, le=2, description="side of the whole picture, in parts of the window's")
+    smoothness: float = Field(0.5, ge=0, le=2, description="how much large shapes go first; 0 as published")
     checkpoint_step: int = Field(20, ge=1, le=10_000, description="steps between two pictures kept for the strip")
     seed: int = Field(0, ge=0, description="of t-SNE, k-means and the window's places")
 
@@ -85,7 +86,7 @@ def visualise(
     found = find_facets(recipe, network) if found is None else found
     run = Run(recipe, network, found)
     if saved is not None and Path(saved).expanduser().exists():
-        state = load(saved, recipe, network.mean.device)
+        state = load_state(saved, recipe, network.mean.device)
         if state.index == recipe.steps:
             yield run.step(state)
     else:
@@ -94,11 +95,11 @@ def visualise(
         while state.index < recipe.steps:
             state = run.advance(state)
             if saved is not None and state.index % recipe.checkpoint_step == 0:
-                save(state, recipe, saved)
+                save_state(state, recipe, saved)
             yield run.step(state)
     finally:
         if saved is not None:
-            save(state, recipe, saved)
+            save_state(state, recipe, saved)
 
 
 def find_facets(recipe: ClassAgnosticFeatures, network: nn.Module | None = None) -> Facets:
@@ -168,11 +169,33 @@ def strip(step: FacetStep, count: int = 6) -> Image.Image:
     kept = sorted(step.checkpoints)
     chosen = sorted({kept[round(place * (len(kept) - 1) / max(count - 1, 1))] for place in range(count)})
     rows = [step.checkpoints[index][facet] for facet in range(step.facets.count) for index in chosen]
-    labels = [f"step {index}" for index in chosen] + [""] * (len(rows) - len(chosen))
+    labels = [f"facet {facet}, step {index}" for facet in range(step.facets.count) for index in chosen]
     return images.tile(rows, columns=len(chosen), labels=labels)
 
 
-def animate(step: FacetStep, path: str | Path, seconds_per_frame: float = 0.2) -> None:
-    """Write the checkpoints of all facets, side by side, as an endless .webp or .gif."""
-    frames = [images.from_pil(images.tile(step.checkpoints[index])) for index in sorted(step.checkpoints)]
+def animate(step: FacetStep, path: str | Path, size: int | None = None, seconds_per_frame: float = 0.2) -> None:
+    """Write the checkpoints of all facets, side by side, as an endless .webp or .gif.
+
+    Args:
+        step: the last step of a run.
+        path: ending in .webp or .gif.
+        size: side of each picture in pixels; as it was made if not given.
+        seconds_per_frame: how long each checkpoint is shown; the last one five times as long.
+    """
+    made = [step.checkpoints[index] for index in sorted(step.checkpoints)]
+    frames = [images.from_pil(images.tile(images.resize(each, size or each.shape[-1]))) for each in made]
     images.animate([*frames, *frames[-1:] * 4], path, seconds_per_frame)
+
+
+def save(recipe: ClassAgnosticFeatures, step: FacetStep, folder: str | Path) -> list[Path]:
+    """Write each facet's picture as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Returns:
+        The paths, one per facet.
+    """
+    paths = []
+    for facet, picture in enumerate(step.picture):
+        path = Path(folder) / f"{recipe.slug}-{recipe.layer}-facet{facet}.png"
+        images.save(picture, path, recipe=recipe.document() | {"index": facet})
+        paths.append(path)
+    return paths
