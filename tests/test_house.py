@@ -28,7 +28,13 @@ else:
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "jupyter-client": "jupyter_client"}
-IMPORT_NAMES = {"pillow": "PIL", "jupyter-client": "jupyter_client", "ipython": "IPython", "pynrrd": "nrrd"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "jupyter-client": "jupyter_client",
+    "ipython": "IPython",
+    "pynrrd": "nrrd",
+    "scikit-learn": "sklearn",
+}
 
 
 def requirements(*extras: str) -> list[Requirement]:
