@@ -148,11 +148,11 @@ def find(photos: images.Photos, activations: Tensor, clusters: int, components: 
         )
     notes: list[str] = []
     values = activations.double().numpy()
-    different = len(np.unique(values.round(6), axis=0))
+    scores, explained = _principal_components(values, components, notes)
+    different = len(np.unique(scores.round(4), axis=0))
     if clusters > different:
         notes.append(f"{clusters} facets were asked for, {different} different photos are there: {different} facets")
         clusters = different
-    scores, explained = _principal_components(values, components, notes)
     positions = _embed(scores, seed)
     labels, distances = _cluster(positions, clusters, seed)
     for note in notes:

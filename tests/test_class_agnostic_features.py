@@ -19,6 +19,12 @@ from nbhelpers.ascent import NonFiniteScore
 from nbhelpers.techniques import class_agnostic_features as technique
 from nbhelpers.techniques.class_agnostic_features import ClassAgnosticFeatures
 
+# what is reduced is said by warnings; the tests that are about them expect them
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*were asked for"),
+    pytest.mark.filterwarnings("ignore:all photos give the same"),
+]
+
 ROOT = Path(__file__).parent.parent
 PHOTOS = str(ROOT / "sample_images")
 
@@ -323,7 +329,6 @@ def test_checkpoints_make_a_strip_and_an_animation(
 # --- stopping and going on
 
 
-@pytest.mark.filterwarnings("ignore:50 components")
 def test_a_stopped_run_goes_on_where_it_was(network: models.Network, tmp_path: Path) -> None:
     recipe = small(window_step=5)
     path = tmp_path / "run.pt"
