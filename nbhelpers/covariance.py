@@ -24,6 +24,7 @@ class Moments:
 
     def __init__(self, channels: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
+        device = exact_device(device)
         self.mean = torch.zeros(channels, dtype=torch.float64, device=device)
         self.scatter = torch.zeros(channels, channels, dtype=torch.float64, device=device)
 
@@ -49,11 +50,11 @@ class Moments:
         mean = vectors.mean(1, keepdim=True)
         vectors = vectors - mean
         total = self.count + added
-        difference = mean[:, 0].double() - self.mean
+        difference = mean[:, 0].to(self.mean) - self.mean
         between = difference * (self.count * added / total)
         for start in range(0, channels, BLOCK):
             rows = slice(start, start + BLOCK)
-            self.scatter[rows, start:] += vectors[rows] @ vectors[start:].T
+            self.scatter[rows, start:] += (vectors[rows] @ vectors[start:].T).to(self.scatter)
             self.scatter[rows, start:].addr_(between[rows], difference[start:])
         self.mean += difference * (added / total)
         self.count = total
@@ -63,6 +64,12 @@ class Moments:
         """`(C, C)` float64, divided by count - 1."""
         upper = self.scatter.triu()
         return (upper + upper.triu(1).T) / max(self.count - 1, 1)
+
+
+def exact_device(device: torch.device | str) -> torch.device:
+    """Where double precision is computed for tensors of this device: the same one, unless it has none."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 @torch.no_grad()

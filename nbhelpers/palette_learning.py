@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from nbhelpers import images, models
+from nbhelpers.covariance import exact_device
 from nbhelpers.palettes import Learner, Palette, Seen, Spread, observe
 from nbhelpers.recipes import Recipe
 from nbhelpers.stages import select
@@ -256,7 +257,9 @@ def load(path: str | os.PathLike, network: models.Network, recipe: Recipe) -> Pa
 
 
 def _palette(facts: dict[str, Any], tensors: dict[str, Tensor], network: models.Network) -> Palette:
-    on_device = {name: tensors[name].to(network.mean.device) for name in ("mean", "directions", "variances")}
+    on_device = {
+        name: tensors[name].to(exact_device(network.mean.device)) for name in ("mean", "directions", "variances")
+    }
     return Palette(
         network=network.name,
         layer=facts["identity"]["layer"],

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from nbhelpers import models
 from nbhelpers.capture import capture
-from nbhelpers.covariance import Moments, leading
+from nbhelpers.covariance import Moments, exact_device, leading
 from nbhelpers.layers import Layer
 
 KEPT = 9  # components in a palette, where there are as many
@@ -52,11 +52,12 @@ class Spread:
 
     def add(self, maps: Tensor) -> None:
         """Add maps `(B, k, H, W)`."""
-        flat = maps.transpose(0, 1).flatten(1).double()
+        flat = maps.transpose(0, 1).flatten(1).to(exact_device(maps.device)).double()
         mean = flat.mean(1)
         squares = (flat - mean[:, None]).square().sum(1)
         count = torch.full_like(mean, flat.shape[1])
-        self.values = _merged(self.values, torch.stack([count, mean, squares, flat.amin(1), flat.amax(1)]))
+        added = torch.stack([count, mean, squares, flat.amin(1), flat.amax(1)]).cpu()
+        self.values = _merged(self.values, added)
 
     def over(self, components: Sequence[int]) -> tuple[float, float, float, float]:
         """Mean, standard deviation, least and greatest value of these components (from 0) taken together."""
@@ -170,7 +171,7 @@ class Learner:
     def add(self, seen: Seen) -> None:
         """First pass: a batch's features."""
         self.moments.add(seen.features)
-        largest = [energy.amax().double().cpu() for energy in seen.energies]
+        largest = [energy.amax().cpu().double() for energy in seen.energies]
         self.maxima = torch.maximum(self.maxima, torch.stack(largest)) if largest else self.maxima
 
     def settle(self) -> Palette:

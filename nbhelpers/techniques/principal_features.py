@@ -164,6 +164,7 @@ def strips(rows: dict[str, Tensor], width: float = 11) -> Figure:
         width: of the figure in inches.
     """
     count = max(map(len, rows.values()))
+    width = min(width, 1.8 * count)
     side = min(112, 1400 // count)
     figure, axes = figures.new(width, (width - 0.3) / count * 1.07 * len(rows), rows=len(rows), squeeze=False)
     for each, (name, pictures) in zip(axes[:, 0], rows.items(), strict=True):
