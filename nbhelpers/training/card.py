@@ -14,9 +14,9 @@ from .data import Pictures
 from .train import Settings
 
 LICENCE = (
-    "Trained on 100 of the 200 classes of Tiny-ImageNet (Stanford CS231n; 64-pixel pictures from ImageNet, offered for "
-    "non-commercial research and teaching). The pictures are not part of the package. Whoever uses the weights "
-    "commercially should consider ImageNet's terms."
+    "The weights come under the package's MIT licence. Trained on 100 of the 200 classes of Tiny-ImageNet (Stanford "
+    "CS231n; 64-pixel pictures from ImageNet, offered for non-commercial research and teaching). The pictures are not "
+    "part of the package. Whoever uses the weights commercially should consider ImageNet's terms."
 )
 
 
@@ -165,7 +165,7 @@ def markdown(document: dict, name: str) -> str:
         ),
         "",
         f"Load {measured['load_ms']} ms; forward pass of 8 pictures of 64 pixels {measured['forward_ms']} ms "
-        f"({measured['threads']} threads).",
+        f"({measured['threads']} threads{', ' + measured['conditions'] if 'conditions' in measured else ''}).",
         "",
         "Channels that no validation picture makes positive: "
         + ", ".join(f"`{layer}` {share} %" for layer, share in measured["dead_channels"].items())
@@ -211,8 +211,10 @@ def _training(training: dict) -> str:
     text = (
         f"{begin}; {training['epochs_done']} epochs in {training['minutes']} minutes (time includes whatever else the "
         "machine did). Stochastic gradient descent with Nesterov momentum, one-cycle learning rate, random cuts and "
-        "mirroring, exponential moving average of the weights."
+        "mirroring."
     )
+    if training["average"] > 0:
+        text += " What is shipped is an exponential moving average of the weights."
     if training["radius"] > 0:
         text += (
             f" Every batch is attacked first: a random start inside the L2 ball of radius {training['radius']} "

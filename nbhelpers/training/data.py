@@ -98,7 +98,8 @@ def classes(folder: str | Path) -> list[dict[str, str]]:
     """
     folder = _existing(folder)
     if _packed(folder):
-        return json.loads((folder / "classes.json").read_text())
+        entries = json.loads((folder / "classes.json").read_text())
+        return sorted(entries, key=lambda entry: entry["index"])
     names = {}
     if (folder / "words.txt").exists():
         lines = (folder / "words.txt").read_text().splitlines()

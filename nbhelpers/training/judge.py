@@ -5,6 +5,7 @@ the same class, the picture shows that class. Run as `python -m nbhelpers.traini
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ..images import tile
 from ..models import Network, load
 from ..objectives import logit
 from ..transforms import Transforms
+from . import card
 
 # slow steps and strong shaking: faster ones saturate the colours, and only the network itself knows the picture
 SHAKE = Transforms(jitter=8, scale=0.2, rotate=15)
@@ -62,12 +64,18 @@ def main() -> None:
     parser.add_argument("--network", default="minivgg_robust")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--sheet", type=Path, default=Path("results/minivgg_robust_classes.png"))
+    parser.add_argument("--card", type=Path, help="NAME.json whose model card gets the verdict")
     chosen = parser.parse_args()
     network = load(chosen.network)
     pictures = class_pictures(network, chosen.steps)
-    for name in ("minivgg", "mobilenet_v2"):
+    judged = {"how": f"{chosen.steps} steps on a Fourier canvas of 64 pixels, {SHAKE}"}
+    for name, key in (("minivgg", "minivgg"), ("mobilenet_v2", "mobilenet")):
         first, five, known = judge(pictures, network.classes, load(name))
+        judged |= {f"{key}_top1": round(100 * first, 1), f"{key}_top5": round(100 * five, 1), f"{key}_classes": known}
         print(f"{name}: {100 * first:.1f} % first, {100 * five:.1f} % in the first five, of {known} classes")
+    if chosen.card:
+        document = json.loads(chosen.card.read_text(encoding="utf-8"))
+        card.write(document | {"judged": judged}, chosen.card)
     chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
     sheet = tile(pictures, columns=10, labels=network.classes)
     sheet.save(chosen.sheet)
