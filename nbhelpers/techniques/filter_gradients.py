@@ -38,7 +38,7 @@ class FilterGradients(Recipe):
     batch_size: int = Field(6, ge=1, le=256, description="photos at a time; bounds the memory")
     top: int = Field(16, ge=1, le=256, description="how many of the most important filters are drawn")
     removed: list[int] = Field([0, 1, 2, 4, 8, 16, 32, 64], min_length=1, description="numbers of filters taken away")
-    draws: int = Field(10, ge=1, le=1000, description="random choices of filters to compare with")
+    draws: int = Field(6, ge=1, le=1000, description="random choices of filters to compare with")
     frames: int = Field(4, ge=1, le=60, description="pictures of the animation from one photo to the next")
     seed: int = Field(0, ge=0, description="of the random choices")
 
@@ -240,9 +240,12 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
     logits: dict[str, list[float]] = {name: [] for name in strategies}
     accuracy: dict[str, list[float]] = {name: [] for name in strategies}
     spread = []
+    whole = _fare(network, recipe, target, [], pictures)
     for count in recipe.removed:
         for name, rankings in strategies.items():
-            results = [_fare(network, recipe, target, each[:count], pictures) for each in rankings]
+            results = (
+                [whole] if count == 0 else [_fare(network, recipe, target, each[:count], pictures) for each in rankings]
+            )
             logits[name].append(sum(logit for logit, _ in results) / len(results))
             accuracy[name].append(sum(share for _, share in results) / len(results))
             if name == "random":
