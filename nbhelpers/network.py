@@ -48,7 +48,8 @@ class Network(nn.Module):
         self._plain = all(value == 0 for value in mean) and all(value == 1 for value in std)
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """The pictures as the bare module wants them, same shape."""
+        """The pictures as the bare module wants them: on its device, normalised, same shape."""
+        pictures = pictures.to(self.mean.device)
         return pictures if self._plain else (pictures - self.mean) / self.std
 
     def forward(self, pictures: Tensor) -> Tensor:
