@@ -1,7 +1,7 @@
 """Write `notebooks/README.md`: every notebook with its recipe's parameters, taken from the code.
 
-    python tools/parameter_tables.py          write it
-    python tools/parameter_tables.py --check  say whether it is up to date
+python tools/parameter_tables.py          write it
+python tools/parameter_tables.py --check  say whether it is up to date
 """
 
 import re
