@@ -265,7 +265,7 @@ def test_download_that_arrives_damaged_is_not_kept(cache, monkeypatch):
     monkeypatch.setattr("torch.hub.urlopen", serve)
     with pytest.raises(RuntimeError, match=r"download of .*squeezenet1_0-b66bff10\.pth went wrong .*invalid hash.*try"):
         models.load("squeezenet1_0")
-    assert urls == ["https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth"]
+    assert [url.rsplit("/", 1)[-1] for url in urls] == ["squeezenet1_0-b66bff10.pth"]
     assert list(cache.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..ascent import ascend
 from ..canvas import Fourier
-from ..images import tile
+from ..images import resize, tile
 from ..models import Network, load
 from ..objectives import logit
 from ..transforms import Transforms
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m nbhelpers.training.judge", description=__doc__)
     parser.add_argument("--network", default="minivgg_robust")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--sheet", type=Path, default=Path("results/minivgg_robust_classes.png"))
+    parser.add_argument("--sheet", type=Path, default=Path("results/gallery/minivgg_robust_classes.png"))
     parser.add_argument("--card", type=Path, help="NAME.json whose model card gets the verdict")
     chosen = parser.parse_args()
     network = load(chosen.network)
@@ -77,7 +77,7 @@ def main() -> None:
         document = json.loads(chosen.card.read_text(encoding="utf-8"))
         card.write(document | {"judged": judged}, chosen.card)
     chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
-    sheet = tile(pictures, columns=10, labels=network.classes)
+    sheet = tile(resize(pictures, 112), columns=10, labels=network.classes)
     sheet.save(chosen.sheet)
 
 
