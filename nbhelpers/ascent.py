@@ -12,7 +12,6 @@ interrupt has nothing to clean up, and two runs can go on at once.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from nbhelpers.canvas import Canvas
 from nbhelpers.capture import Seen, capture
 from nbhelpers.models import Network
-from nbhelpers.network import without_graphs
+from nbhelpers.network import copied
 from nbhelpers.objectives import PICTURE, Objective
 from nbhelpers.transforms import Transforms
 
@@ -158,14 +157,11 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
     they first run: a pass that stops early converts nothing behind the stop.
     """
-    memo = without_graphs(network)
+    shared = {}
     for tensor in [*network.parameters(), *network.buffers()]:
-        shared = tensor.detach()
-        memo[id(tensor)] = nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
-    for module in network.modules():
-        # hooks of the user's (or left behind by another library) go on working, but what they hold is not copied
-        memo |= {id(value): value.copy() for name, value in vars(module).items() if name.endswith("_hooks")}
-    double = copy.deepcopy(network, memo).eval()
+        frozen = tensor.detach()
+        shared[id(tensor)] = nn.Parameter(frozen, requires_grad=False) if isinstance(tensor, nn.Parameter) else frozen
+    double = copied(network, shared).eval()
     handles = {}
 
     def convert(module: nn.Module, inputs: tuple) -> None:

@@ -6,7 +6,6 @@ way in.
 """
 
 import contextlib
-import copy
 import difflib
 import html
 import math
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nbhelpers.network import copied
 from nbhelpers.receptive_field import Field, Watch
 
 
@@ -158,12 +158,12 @@ def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) 
 
     error = None
     try:
-        copied = _copied(net)
-        for name, module in copied.named_modules():
+        double = _trial_copy(net)
+        for name, module in double.named_modules():
             if name:
                 module.register_forward_hook(note(name))
         with torch.no_grad(), watch:
-            copied(watch.start(_pictures(copied, size, count)))
+            double(watch.start(_pictures(double, size, count)))
     except _Reached:
         pass
     except Exception as caught:  # a module of the user's own may raise anything
@@ -195,10 +195,10 @@ def least_size(net: nn.Module, layer: str | None = None) -> int | None:
 @torch.no_grad()
 def class_count(net: nn.Module, size: int) -> int:
     """How many logits a bare module gives for a picture of this size."""
-    copied = _copied(net)
+    double = _trial_copy(net)
     with contextlib.suppress(Exception):
-        return copied(_pictures(copied, size, 0)).shape[1]
-    return copied(_pictures(copied, size, 1)).shape[1]
+        return double(_pictures(double, size, 0)).shape[1]
+    return double(_pictures(double, size, 1)).shape[1]
 
 
 def refusal(title: str, size: int, error: Exception) -> ValueError:
@@ -234,20 +234,16 @@ def _tidy(number: float) -> float:
     return int(number) if float(number).is_integer() else number
 
 
-def _copied(net: nn.Module) -> nn.Module:
+def _trial_copy(net: nn.Module) -> nn.Module:
     """A copy in evaluation mode that shares only the parameters with the original: running it changes nothing."""
-    shared = {id(parameter): parameter for parameter in net.parameters()}
-    for module in net.modules():
-        # what weight norm's older form leaves behind, which cannot be copied while it has a gradient
-        shared |= {id(value): value.detach() for value in vars(module).values() if isinstance(value, Tensor)}
-    copied = copy.deepcopy(net, shared).eval()
-    for module in copied.modules():
+    double = copied(net, {id(parameter): parameter for parameter in net.parameters()}).eval()
+    for module in double.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
-                # plain functions are not copied and would act on the original; weight norm's are objects
-                if isinstance(hook, types.FunctionType):
+                # functions would act on what they hold of the original; weight norm's hooks are objects
+                if isinstance(hook, types.FunctionType | types.MethodType):
                     del hooks[key]
-    return copied
+    return double
 
 
 def _pictures(net: nn.Module, size: int, count: int) -> Tensor:

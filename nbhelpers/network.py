@@ -5,8 +5,9 @@ normalisation) belongs to the network and is applied inside it, so a technique n
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,25 +65,37 @@ class Network(nn.Module):
 def randomised_copy(network: Network, seed: int) -> Network:
     """What `nbhelpers.models.randomised` returns, from a network."""
     with drawn_from(seed):
-        copied = copy.deepcopy(network, without_graphs(network)).cpu()
-        for module in copied.net.modules():
+        double = copied(network).cpu()
+        for module in double.net.modules():
             _reinitialise(module)
-    copied.name = f"{network.name} (random)"
-    return copied.to(network.mean.device)
+    double.name = f"{network.name} (random)"
+    return double.to(network.mean.device)
 
 
-def without_graphs(network: nn.Module) -> dict[int, Tensor]:
-    """A memo for `copy.deepcopy`: tensors that modules keep from their last pass, which torch copies only detached."""
+def copied(module: nn.Module, shared: Mapping[int, Any] | None = None) -> Any:
+    """A deep copy that works after the module was used, whatever its last pass left on it.
 
-    def kept(value: object) -> Iterator[Tensor]:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, dict | list | tuple):
-            for inner in value.values() if isinstance(value, dict) else value:
-                yield from kept(inner)
+    Tensors that a module keeps from its last pass are copied without their graph, which torch refuses to copy. Hooks
+    (the user's, or left behind by another library) go on working; what they hold is not copied.
 
-    tensors = [tensor for module in network.modules() for tensor in kept(vars(module))]
-    return {id(tensor): tensor.detach() for tensor in tensors if not tensor.is_leaf}
+    Args:
+        module: left as it is.
+        shared: what stands in the copy for objects of the original, by the original's `id`.
+    """
+    memo: dict[int, Any] = {}
+    for each in module.modules():
+        memo |= {id(tensor): tensor.detach() for tensor in _kept(vars(each)) if not tensor.is_leaf}
+        memo |= {id(value): value.copy() for name, value in vars(each).items() if name.endswith("_hooks")}
+    return copy.deepcopy(module, memo | dict(shared or {}))
+
+
+def _kept(value: object) -> Iterator[Tensor]:
+    """The tensors in a module's attributes, also in lists and dictionaries."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _kept(inner)
 
 
 @contextmanager

@@ -476,3 +476,26 @@ def test_deep_dream_starts_from_what_is_there():
     activations = network.net.conv2(network.net.conv1(start).relu())
     assert torch.allclose(scores[0], activations.square().mean().view(1), rtol=1e-5)
     assert scores[-1] > scores[0]
+
+
+class Leftover:
+    """What another library leaves on a model: a hook that holds the activations of its last pass."""
+
+    def __init__(self, module):
+        self.kept = None
+        module.register_forward_hook(self.keep)
+
+    def keep(self, module, inputs, output):
+        self.kept = output
+
+
+def test_hooks_left_behind_by_another_library_stop_nothing():
+    network = models.load("minivgg_robust")
+    leftover = Leftover(network.net.block1.conv1)
+    network(torch.rand(1, 3, 64, 64))
+    assert leftover.kept.grad_fn is not None
+    picture = Pixels(torch.full((1, 3, 64, 64), 0.5))
+    *_, step = ascend(network, channel("block2.conv1", [3]), picture, steps=2)
+    assert step.scores.isfinite().all()
+    assert models.layers(network)["block1.conv1"].channels == 64
+    assert models.randomised(network).name == "minivgg_robust (random)"
