@@ -7,7 +7,6 @@ each contender, less what torch and the network take by themselves.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from peak_memory import peak_megabytes
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,7 +26,7 @@ from nbhelpers.objectives import channel
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 
 LAYERS = ("features.7", "features.24")
-STEPS, TURNS, SIZE, CHANNEL = 6, 5, 224, 5
+STEPS, TURNS, SIZE, CHANNEL = 10, 5, 224, 5
 
 
 def start() -> torch.Tensor:
@@ -156,9 +156,9 @@ def memory(name: str, layer: str) -> float:
 
 def _memory_of(name: str, layer: str) -> None:
     network = models.load("vgg16", weights=None, device="cpu")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_megabytes()
     CONTENDERS[name](network, layer)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(peak_megabytes() - before)
 
 
 def first_picture() -> None:

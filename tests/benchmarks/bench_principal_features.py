@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import peak_memory
 import torch
 from PIL import Image
 from torch import Tensor
@@ -94,18 +95,7 @@ def _learn(folder: str, count: int) -> float:
         recipe = PrincipalFeatures(photos=str(chosen), size=128)
         for _ in Fit(recipe, Path(scratch) / "palette").iterate(models.load(device="cpu")):
             pass
-    return _peak()
-
-
-def _peak() -> float:
-    """Peak memory of this process in megabytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what Linux tells elsewhere includes the memory of the parent process
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    return peak_memory.peak_megabytes()
 
 
 def rows() -> list[tuple[str, str, str]]:
