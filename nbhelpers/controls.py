@@ -33,6 +33,8 @@ from nbhelpers.recipes import Recipe, bounds, choices
 
 LEGIBLE = 384  # pixels; smaller images are enlarged to this, so that a growing picture stays in its frame
 REFRESH = 0.15  # seconds between two pictures on the way
+# a readout takes the room that a layer's name needs
+STYLE = "<style>.nbhelpers-sliders .widget-readout { width: auto; min-width: 4.5em; max-width: 16em; }</style>"
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 Draw = Callable[[Recipe, Step], Image.Image]
 
@@ -118,12 +120,15 @@ class Player:
         self.status = widgets.HTML()
         self.status.add_class("nbhelpers-status")
         self.stop_button = widgets.Button(description="Stop", icon="stop", tooltip="stop and keep the picture so far")
+        sliders = widgets.GridBox(
+            list(self.sliders.values()),
+            layout=widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(26em, 1fr))"),
+        )
+        sliders.add_class("nbhelpers-sliders")
         self.widget = widgets.VBox(
             [
-                widgets.GridBox(
-                    list(self.sliders.values()),
-                    layout=widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(23em, 1fr))"),
-                ),
+                sliders,
+                widgets.HTML(STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox([self.bar, self.stop_button, self.status]),
                 self.image,
             ]

@@ -163,7 +163,7 @@ def figure(evidence: Evidence) -> Figure:
 def _ranking(axes, activations: Tensor, evidence: Evidence, title: str) -> None:
     ordered = activations.sort(descending=True).values.numpy()
     place = rank(activations[None], evidence.channel)[0]
-    axes.bar(range(1, len(ordered) + 1), ordered, width=1, color=figures.QUIET)
+    axes.stairs(ordered.tolist(), [0.5 + edge for edge in range(len(ordered) + 1)], fill=True, color=figures.QUIET)
     axes.axvspan(0.5, evidence.top + 0.5, color=figures.ACCENT, alpha=0.12, lw=0)
     axes.plot([place], [activations[evidence.channel]], "o", color=figures.ACCENT, markersize=6)
     axes.set_title(f"{title}: number {place} of {len(ordered)}", fontsize=9)
