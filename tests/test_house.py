@@ -27,13 +27,21 @@ else:
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python", "jupyter-client": "jupyter_client"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "playwright": "playwright-python",
+    "jupyter-client": "jupyter_client",
+    "opencv-python-headless": "py-opencv",
+}
 IMPORT_NAMES = {
     "pillow": "PIL",
     "jupyter-client": "jupyter_client",
     "ipython": "IPython",
     "pynrrd": "nrrd",
     "scikit-learn": "sklearn",
+    "opencv-python-headless": "cv2",
+    "scikit-image": "skimage",
+    "pyyaml": "yaml",
 }
 
 
@@ -62,12 +70,12 @@ def test_conda_and_pip_ask_for_the_same_set() -> None:
 
 
 def test_every_requirement_has_a_lower_bound() -> None:
-    for requirement in requirements("test", "bench"):
+    for requirement in requirements("test", "bench", "batch"):
         assert ">=" in str(requirement.specifier), requirement
 
 
 def test_what_the_package_imports_is_required() -> None:
-    known = {IMPORT_NAMES.get(r.name, r.name) for r in requirements()} | set(sys.stdlib_module_names) | {"nbhelpers"}
+    known = {IMPORT_NAMES.get(r.name, r.name) for r in requirements("batch")} | set(sys.stdlib_module_names) | {"nbhelpers"}
     for path in sorted((ROOT / "nbhelpers").rglob("*.py")):
         tree = ast.parse(path.read_text())
         imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
