@@ -67,7 +67,7 @@ def randomised_copy(network: Network, seed: int) -> Network:
     with drawn_from(seed):
         double = copied(network).cpu()
         for module in double.net.modules():
-            _reinitialise(module)
+            reinitialise(module)
     double.name = f"{network.name} (random)"
     return double.to(network.mean.device)
 
@@ -107,7 +107,8 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _reinitialise(module: nn.Module) -> None:
+def reinitialise(module: nn.Module) -> None:
+    """Draw a module's own parameters anew, in place, as `nbhelpers.models.randomised` says; not those within it."""
     linear = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
     if linear and "weight" in module._parameters:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
