@@ -1,0 +1,170 @@
+"""What a class logit owes to the pixels, or to a layer's activations: one backward pass for a whole batch.
+
+    logits, gradients = pixel_gradients(network, photos, ["tabby", "obelisk"])
+    activations, gradients, logits = layer_gradients(network, "block4.conv2", photos)
+
+No photo of a batch looks at another, so the gradient of the sum of the wanted logits holds every photo's own. All of it
+happens on a frozen twin of the network: the user's model keeps its mode and its flags, and no gradient of a weight is
+computed. For a layer the pass before it leaves no graph, so only what comes behind it is remembered and gone back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nbhelpers import models
+from nbhelpers.ascent import twin
+from nbhelpers.capture import capture
+from nbhelpers.models import Network
+
+Classes = Sequence[str | int] | str | int | None
+
+
+def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+    """Gradient of each photo's class logit with respect to its pixels.
+
+    Args:
+        network: a name, a `Network` or your own module; left as it is. Works in training mode (evaluation mode is
+            used), with frozen weights and under `torch.no_grad`.
+        photos: `(B, 3, H, W)` in [0, 1].
+        classes: one name or number per photo, or one for all; None for the class that each photo is given.
+
+    Returns:
+        Logits `(B, classes)` and gradients `(B, 3, H, W)`, on the network's device.
+
+    Raises:
+        ValueError: no batch of photos, an unknown class, another number of classes than of photos, a network without
+            class logits, or a gradient that is not finite (says for which photos).
+
+    Source: Simonyan, Vedaldi, Zisserman 2014, section 3.
+    """
+    fast = frozen(network)
+    pixels = _batch(fast, photos).clone().requires_grad_()
+    with torch.enable_grad():
+        logits = _class_logits(fast, fast(pixels), len(pixels))
+        (gradients,) = torch.autograd.grad(_wanted(fast, logits, classes).sum(), pixels)
+    return logits.detach(), _finite(gradients)
+
+
+def layer_gradients(
+    network: str | nn.Module, layer: str, photos: Tensor, classes: Classes = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of each photo's class logit with respect to a layer's activations, and the activations.
+
+    Args:
+        network: a name, a `Network` or your own module; left as it is, as in `pixel_gradients`.
+        layer: dotted name; one that runs several times in a pass counts at its first run.
+        photos: `(B, 3, H, W)` in [0, 1].
+        classes: one name or number per photo, or one for all; None for the class that each photo is given.
+
+    Returns:
+        Activations and gradients, both as the layer gives them, `(B, C, h, w)` for feature maps, and logits
+        `(B, classes)`, on the network's device.
+
+    Raises:
+        KeyError: no such layer, or the forward pass does not use it. ValueError: as `pixel_gradients`, or the logits do
+            not depend on the layer.
+
+    Source: Selvaraju et al. 2017, equation 1 before the mean.
+    """
+    fast = frozen(network)
+    module = models.find_module(fast, layer)
+    module.register_forward_hook(_begin_graph)
+    with torch.enable_grad(), capture(fast, layer) as seen:
+        logits = _class_logits(fast, fast(_batch(fast, photos)), len(photos))
+        activations, wanted = seen[layer], _wanted(fast, logits, classes)
+        found = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if wanted.requires_grad else None
+    if found is None:
+        raise ValueError(f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way")
+    return activations.detach(), _finite(found), logits.detach()
+
+
+class GuidedReLUs(TorchFunctionMode):
+    """Within this context a ReLU passes back only gradients that are positive, at units that are on.
+
+        with GuidedReLUs():
+            logits, gradients = pixel_gradients(network, photos)
+
+    Works on the function, so that a ReLU without a module of its own, or one that runs twice, is guided too.
+
+    Source: Springenberg, Dosovitskiy, Brox, Riedmiller 2015, "Striving for Simplicity", section 3.4.
+    """
+
+    RELUS = frozenset({torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, nn.functional.relu})
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in self.RELUS:
+            return _Guided.apply(args[0], float("inf"))
+        if function is nn.functional.relu6:
+            return _Guided.apply(args[0], 6.0)
+        if function is nn.functional.hardtanh and kwargs["min_val"] == 0:  # what nn.ReLU6 calls
+            return _Guided.apply(args[0], kwargs["max_val"])
+        return function(*args, **(kwargs or {}))
+
+
+def frozen(network: str | nn.Module) -> Network:
+    """A frozen twin of a network in evaluation mode, with its weights and in their precision."""
+    network = models.as_network(network)
+    parameters = (each.dtype for each in network.parameters() if each.is_floating_point())
+    return twin(network, next(parameters, torch.float32))
+
+
+def _begin_graph(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"this layer gives a {type(output).__name__}, expected one tensor: choose a layer inside it")
+    output.requires_grad_()
+
+
+def _batch(network: Network, photos: Tensor) -> Tensor:
+    if not isinstance(photos, Tensor) or photos.ndim != 4 or photos.shape[1] != 3 or not photos.is_floating_point():
+        got = f"{photos.dtype} {tuple(photos.shape)}" if isinstance(photos, Tensor) else type(photos).__name__
+        raise ValueError(f"expected a batch of photos, a float tensor (B, 3, H, W) in [0, 1], got {got}")
+    like = next((each for each in network.parameters() if each.is_floating_point()), network.mean)
+    return photos.detach().to(like.device, like.dtype)
+
+
+def _class_logits(network: Network, output: object, count: int) -> Tensor:
+    if isinstance(output, Tensor) and output.ndim == 2 and len(output) == count:
+        return output
+    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ValueError(
+        f"{network.name} gives {got} for {count} photos, expected class logits ({count}, classes): a gradient needs "
+        "a class. Take a network with its classifier head, or wrap yours so that it returns the logits"
+    )
+
+
+def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:
+    """Each photo's logit of its class, `(B,)`."""
+    if network.classes is None:  # on our own twin, classes without names are called by their numbers
+        network.classes = [str(number) for number in range(logits.shape[1])]
+    found = logits.argmax(1).tolist() if classes is None else models.class_indices(network, classes)
+    if len(found) not in (1, len(logits)):
+        raise ValueError(f"{len(found)} classes for {len(logits)} photos: give one per photo, or one for all")
+    places = torch.as_tensor(found, device=logits.device).expand(len(logits))
+    return logits.gather(1, places[:, None])[:, 0]
+
+
+def _finite(gradients: Tensor) -> Tensor:
+    bad = (~gradients.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"the gradient of photo {', '.join(map(str, bad))} is infinite or not a number: check the photo, and the "
+            "network's weights"
+        )
+    return gradients.detach()
+
+
+class _Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(context, inputs: Tensor, ceiling: float) -> Tensor:
+        context.save_for_backward((inputs > 0) & (inputs < ceiling))
+        return inputs.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        (on,) = context.saved_tensors
+        return gradient.clamp(min=0) * on, None
