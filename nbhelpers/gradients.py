@@ -43,11 +43,11 @@ def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes =
     Source: Simonyan, Vedaldi, Zisserman 2014, section 3.
     """
     fast = frozen(network)
-    pixels = _batch(fast, photos).clone().requires_grad_()
+    pixels = as_batch(fast, photos).clone().requires_grad_()
     with torch.enable_grad():
-        logits = _class_logits(fast, fast(pixels), len(pixels))
+        logits = class_logits(fast, fast(pixels), len(pixels))
         (gradients,) = torch.autograd.grad(_wanted(fast, logits, classes).sum(), pixels)
-    return logits.detach(), _finite(gradients)
+    return logits.detach(), check_finite(gradients)
 
 
 def layer_gradients(
@@ -75,12 +75,12 @@ def layer_gradients(
     module = models.find_module(fast, layer)
     module.register_forward_hook(_begin_graph)
     with torch.enable_grad(), capture(fast, layer) as seen:
-        logits = _class_logits(fast, fast(_batch(fast, photos)), len(photos))
+        logits = class_logits(fast, fast(as_batch(fast, photos)), len(photos))
         activations, wanted = seen[layer], _wanted(fast, logits, classes)
         found = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if wanted.requires_grad else None
     if found is None:
         raise ValueError(f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way")
-    return activations.detach(), _finite(found), logits.detach()
+    return activations.detach(), check_finite(found), logits.detach()
 
 
 class GuidedReLUs(TorchFunctionMode):
@@ -96,14 +96,24 @@ class GuidedReLUs(TorchFunctionMode):
 
     RELUS = frozenset({torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, nn.functional.relu})
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.guided = 0  # how many ReLUs were
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        ceiling = self._ceiling(function, kwargs or {})
+        if ceiling is None:
+            return function(*args, **(kwargs or {}))
+        self.guided += 1
+        return _Guided.apply(args[0], ceiling)
+
+    def _ceiling(self, function, kwargs: dict) -> float | None:
         if function in self.RELUS:
-            return _Guided.apply(args[0], float("inf"))
+            return float("inf")
         if function is nn.functional.relu6:
-            return _Guided.apply(args[0], 6.0)
-        if function is nn.functional.hardtanh and kwargs["min_val"] == 0:  # what nn.ReLU6 calls
-            return _Guided.apply(args[0], kwargs["max_val"])
-        return function(*args, **(kwargs or {}))
+            return 6.0
+        # what nn.ReLU6 calls
+        return kwargs["max_val"] if function is nn.functional.hardtanh and kwargs["min_val"] == 0 else None
 
 
 def frozen(network: str | nn.Module) -> Network:
@@ -119,7 +129,12 @@ def _begin_graph(module: nn.Module, inputs: tuple, output: Tensor) -> None:
     output.requires_grad_()
 
 
-def _batch(network: Network, photos: Tensor) -> Tensor:
+def as_batch(network: Network, photos: Tensor) -> Tensor:
+    """The photos on the network's device and in its precision.
+
+    Raises:
+        ValueError: not a batch of photos.
+    """
     if not isinstance(photos, Tensor) or photos.ndim != 4 or photos.shape[1] != 3 or not photos.is_floating_point():
         got = f"{photos.dtype} {tuple(photos.shape)}" if isinstance(photos, Tensor) else type(photos).__name__
         raise ValueError(f"expected a batch of photos, a float tensor (B, 3, H, W) in [0, 1], got {got}")
@@ -127,7 +142,12 @@ def _batch(network: Network, photos: Tensor) -> Tensor:
     return photos.detach().to(like.device, like.dtype)
 
 
-def _class_logits(network: Network, output: object, count: int) -> Tensor:
+def class_logits(network: Network, output: object, count: int) -> Tensor:
+    """The output of a network, if it is class logits `(count, classes)`.
+
+    Raises:
+        ValueError: it is not.
+    """
     if isinstance(output, Tensor) and output.ndim == 2 and len(output) == count:
         return output
     got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
@@ -137,18 +157,32 @@ def _class_logits(network: Network, output: object, count: int) -> Tensor:
     )
 
 
-def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:
-    """Each photo's logit of its class, `(B,)`."""
+def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
+    """Each photo's class as a number, of logits `(B, classes)` that a twin of ours gave; `classes` as everywhere here.
+
+    Raises:
+        ValueError: an unknown class, or another number of classes than of photos.
+    """
     if network.classes is None:  # on our own twin, classes without names are called by their numbers
         network.classes = [str(number) for number in range(logits.shape[1])]
     found = logits.argmax(1).tolist() if classes is None else models.class_indices(network, classes)
     if len(found) not in (1, len(logits)):
         raise ValueError(f"{len(found)} classes for {len(logits)} photos: give one per photo, or one for all")
-    places = torch.as_tensor(found, device=logits.device).expand(len(logits))
+    return found * (len(logits) // max(1, len(found)))
+
+
+def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:
+    """Each photo's logit of its class, `(B,)`."""
+    places = torch.as_tensor(targets(network, logits, classes), device=logits.device)
     return logits.gather(1, places[:, None])[:, 0]
 
 
-def _finite(gradients: Tensor) -> Tensor:
+def check_finite(gradients: Tensor) -> Tensor:
+    """The gradients without their graph.
+
+    Raises:
+        ValueError: one is infinite or not a number (says for which photos).
+    """
     bad = (~gradients.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
         raise ValueError(
