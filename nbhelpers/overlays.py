@@ -60,8 +60,7 @@ def colour(maps: Tensor, colour_map: str = SEQUENTIAL) -> Tensor:
     Raises:
         ValueError: another shape, values that are not finite (says of which map), or an unknown colour map.
     """
-    if colour_map not in colormaps:
-        raise ValueError(f"matplotlib has no colour map {colour_map!r}. {nearest(colour_map, list(colormaps))}")
+    check_colour_map(colour_map)
     stretched = stretch(maps, signed=is_diverging(colour_map))
     places = stretched / 2 + 0.5 if is_diverging(colour_map) else stretched
     table = torch.as_tensor(colormaps[colour_map].resampled(256)(range(256))[:, :3], dtype=torch.float32)
@@ -112,6 +111,16 @@ def is_diverging(colour_map: str) -> bool:
 def default_colours(signed: bool) -> str:
     """The colour map that suits maps with or without a sign."""
     return DIVERGING if signed else SEQUENTIAL
+
+
+def check_colour_map(name: str) -> None:
+    """Make sure that there is such a colour map.
+
+    Raises:
+        ValueError: matplotlib has none (the nearest are offered).
+    """
+    if name not in colormaps:
+        raise ValueError(f"matplotlib has no colour map {name!r}. {nearest(name, list(colormaps))}")
 
 
 def check(maps: Tensor) -> None:

@@ -1,0 +1,271 @@
+"""Saliency: which pixels of a photo a class hangs on.
+
+One backward pass tells, for every pixel, how much the class logit would change if the pixel did: where that is large,
+the class is at stake (Simonyan, Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2014, section 3). The
+paper's map is the greatest magnitude over the colours; with a sign, the sum over them says whether brighter helps.
+SmoothGrad, integrated gradients and guided backpropagation are later ways to a calmer or a sharper map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nbhelpers import attributions, images, models, overlays
+from nbhelpers.gradients import Classes
+from nbhelpers.images import Photos
+from nbhelpers.layers import refusal
+from nbhelpers.models import Network
+from nbhelpers.recipes import Field, Recipe
+
+
+class Saliency(Recipe):
+    """Maps of the pixels that a class logit hangs on, one per photo (Simonyan et al. 2014)."""
+
+    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    photos: str = Field("../sample_images", description="a folder of photos, or one photo")
+    first: int = Field(1, ge=1, description="number of the first photo in its folder")
+    count: int = Field(12, ge=1, le=10_000, description="how many photos")
+    photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")
+    target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
+    method: Literal["gradient", "gradient x input", "smoothgrad", "integrated gradients", "guided backpropagation"] = (
+        Field("gradient", description="how the logit is followed back to the pixels")
+    )
+    sign: Literal["absolute", "signed"] = Field(
+        "absolute", description="greatest magnitude over the colours, or their sum with its sign"
+    )
+    samples: int = Field(16, ge=1, le=500, description="noisy copies of SmoothGrad; points of integrated gradients")
+    noise: float = Field(0.15, ge=0, le=1, description="of SmoothGrad: standard deviation, share of the photo's range")
+    baseline: Literal["blur", "mean", "grey", "black"] = Field(
+        "black", description="the picture that integrated gradients start from"
+    )
+    opacity: float = Field(0.8, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
+    colour_map: str = Field("", description="any of matplotlib's; empty: magma, or red and blue for maps with a sign")
+    batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
+    seed: int = Field(0, ge=0, description="of SmoothGrad's noise; the same seed gives the same map")
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
+        """Explain the photos, yielding after every batch; see `explain`."""
+        yield from explain(self, network)
+
+
+@dataclass
+class Explanation:
+    """The photos explained so far.
+
+    Attributes:
+        index: photos so far. total: photos there are.
+        photos: those that could be explained, with names; files that could not be read are in `photos.skipped`.
+        classes: number of the class that each map is about.
+        labels: its name, or `class 7` where the network does not know names.
+        logits: of that class, `(B,)`.
+        probabilities: of that class, `(B,)`.
+        maps: `(B, H, W)`, in the logit's unit per unit of pixel value (gradients) or in the logit's unit.
+        picture: the overlays, `(B, 3, H, W)` in [0, 1].
+        failed: photos without a map, by name, with the reason.
+    """
+
+    index: int
+    total: int
+    photos: Photos
+    classes: list[int]
+    labels: list[str]
+    logits: Tensor
+    probabilities: Tensor
+    maps: Tensor
+    picture: Tensor
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> Tensor:
+        """The logits, which is what the sliders show."""
+        return self.logits
+
+
+def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Explanation]:
+    """Maps for all photos of a recipe, a batch at a time.
+
+    Args:
+        recipe: which photos, class and method.
+        network: used in place of the one the recipe names.
+
+    Yields:
+        After every batch, all photos explained so far. A photo that cannot be explained is named in `failed`, and
+        the others of its batch keep their maps.
+
+    Raises:
+        FileNotFoundError, ValueError: no photo can be read or explained; an unknown class (the nearest are offered);
+            a network without class logits or, for guided backpropagation, without ReLUs; an unknown colour map.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    target = target_class(recipe, network)
+    overlays.check_colour_map(_colours(recipe))
+    photos = read_photos(recipe)
+    found: list[_Found] = []
+    failed: dict[str, str] = {}
+    for start in range(0, len(photos), recipe.batch_size):
+        batch = range(start, min(start + recipe.batch_size, len(photos)))
+        found += _of_batch(recipe, network, photos, batch, target, failed)
+        if found:
+            yield _explanation(recipe, network, photos, found, failed, batch.stop)
+
+
+def target_class(recipe: Saliency, network: Network) -> int | None:
+    """Number of the recipe's class; None where each photo is to be explained for the class it is given.
+
+    Raises:
+        ValueError: the network has no such class.
+    """
+    target = recipe.target.strip() if isinstance(recipe.target, str) else recipe.target
+    if target == "":
+        return None
+    # a number in a text field comes as its digits
+    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
+
+
+def read_photos(recipe: Saliency) -> Photos:
+    """The recipe's photos.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there, nothing that can be read, or a first photo beyond the last.
+    """
+    if not Path(recipe.photos).expanduser().is_dir():
+        return images.read_many(recipe.photos, recipe.photo_size)
+    files = images.files_in(recipe.photos)
+    if recipe.first > len(files):
+        raise ValueError(f"{recipe.photos} holds {len(files)} photos: there is no number {recipe.first}")
+    chosen = {str(path): name for name, path in list(files.items())[recipe.first - 1 :]}
+    photos = images.read_many(list(chosen), recipe.photo_size, limit=recipe.count)
+    skipped = {chosen[path]: reason for path, reason in photos.skipped.items()}
+    return Photos(photos.pictures, [chosen[path] for path in photos.names], skipped)
+
+
+def attribute(
+    recipe: Saliency, network: Network, pictures: Tensor, classes: Classes, number: int = 0
+) -> tuple[Tensor, Tensor]:
+    """What each pixel of each colour answers for, by the recipe's method.
+
+    Args:
+        recipe: method, samples, noise, baseline and seed.
+        network: left as it is.
+        pictures: `(B, 3, H, W)` in [0, 1].
+        classes: one per picture, or one for all; None for the class that each picture is given.
+        number: of the first picture among all photos, so that each draws the same noise in any batch.
+
+    Returns:
+        Logits `(B, classes)` and attributions `(B, 3, H, W)`.
+    """
+    arguments = (network, pictures, classes)
+    if recipe.method == "gradient":
+        return attributions.gradient(*arguments)
+    if recipe.method == "gradient x input":
+        return attributions.gradient_times_input(*arguments)
+    if recipe.method == "guided backpropagation":
+        return attributions.guided_backpropagation(*arguments)
+    options = {"samples": recipe.samples, "batch_size": recipe.batch_size}
+    if recipe.method == "integrated gradients":
+        return attributions.integrated_gradients(*arguments, baseline=recipe.baseline, **options)
+    seed = recipe.seed * 1_000_003 + number
+    return attributions.smoothgrad(*arguments, noise=recipe.noise, seed=seed, **options)
+
+
+def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
+    """Attributions `(B, 3, H, W)` as maps `(B, H, W)`, with or without their sign."""
+    return attributions.total(values) if recipe.sign == "signed" else attributions.strongest(values)
+
+
+def sheet(explanation: Explanation, columns: int = 6) -> Image.Image:
+    """Every photo with its overlay below it, and below that the class and its probability."""
+    photos, overlaid, texts = explanation.photos.pictures, explanation.picture, captions(explanation)
+    columns = min(columns, len(photos))
+    pictures, labels = [], []
+    for start in range(0, len(photos), columns):
+        row = slice(start, start + columns)
+        blank = [torch.ones_like(photos[0])] * (columns - len(photos[row]))
+        pictures += [*photos[row], *blank, *overlaid[row], *blank]
+        labels += [""] * columns + texts[row] + [""] * len(blank)
+    return images.tile(pictures, columns=columns, labels=labels)
+
+
+def captions(explanation: Explanation) -> list[str]:
+    """Class and probability of each photo."""
+    shares = explanation.probabilities.tolist()
+    return [f"{label} {share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+
+
+def save(recipe: Saliency, explanation: Explanation, folder: str | Path) -> list[Path]:
+    """Write each overlay as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Returns:
+        The paths, one per photo that could be explained.
+    """
+    paths = []
+    for index, (name, picture) in enumerate(zip(explanation.photos.names, explanation.picture, strict=True)):
+        path = Path(folder) / f"{recipe.slug}-{index:03}-{Path(name).stem}.png"
+        images.save(picture, path, recipe=recipe.document() | {"index": index})
+        paths.append(path)
+    return paths
+
+
+@dataclass
+class _Found:
+    """What is known of one photo."""
+
+    place: int
+    label: int
+    logits: Tensor
+    map: Tensor
+
+
+def _of_batch(
+    recipe: Saliency, network: Network, photos: Photos, batch: range, target: int | None, failed: dict[str, str]
+) -> list[_Found]:
+    """Every photo of a batch; one by one if the batch as a whole fails, so that a bad photo costs only itself."""
+    pictures = photos.pictures[batch.start : batch.stop]
+    try:
+        logits, values = attribute(recipe, network, pictures, target, batch.start)
+    except ValueError as error:
+        if len(batch) > 1:
+            alone = [range(place, place + 1) for place in batch]
+            return [each for one in alone for each in _of_batch(recipe, network, photos, one, target, failed)]
+        failed[photos.names[batch.start]] = str(error)
+        if len(failed) == len(photos):
+            raise
+        return []
+    except (RuntimeError, AssertionError) as error:
+        raise refusal(network.name, recipe.photo_size, error) from error
+    logits, maps = logits.float().cpu(), maps_of(recipe, values).cpu()
+    classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
+    return [_Found(*each) for each in zip(batch, classes, logits, maps, strict=True)]
+
+
+def _explanation(
+    recipe: Saliency, network: Network, photos: Photos, found: list[_Found], failed: dict[str, str], index: int
+) -> Explanation:
+    places, classes = [each.place for each in found], [each.label for each in found]
+    pictures, maps = photos.pictures[places], torch.stack([each.map for each in found])
+    logits = torch.stack([each.logits for each in found])
+    names = network.classes
+    which = torch.tensor(classes)[:, None]
+    return Explanation(
+        index=index,
+        total=len(photos),
+        photos=Photos(pictures, [photos.names[place] for place in places], photos.skipped),
+        classes=classes,
+        labels=[f"class {number}" if names is None else names[number] for number in classes],
+        logits=logits.gather(1, which)[:, 0],
+        probabilities=logits.softmax(1).gather(1, which)[:, 0],
+        maps=maps,
+        picture=overlays.overlay(pictures, maps, recipe.opacity, _colours(recipe)),
+        failed=dict(failed),
+    )
+
+
+def _colours(recipe: Saliency) -> str:
+    return recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
