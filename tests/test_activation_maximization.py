@@ -14,8 +14,9 @@ from nbhelpers import images, models
 from nbhelpers.ascent import NonFiniteScore, generators
 from nbhelpers.canvas import CANVASES, Pixels
 from nbhelpers.models import Network
+from nbhelpers.rounds import box_blur, enlarge, picture_seeds
 from nbhelpers.techniques import activation_maximization as technique
-from nbhelpers.techniques.activation_maximization import ActivationMaximization, box_blur, enlarge, multi_scale
+from nbhelpers.techniques.activation_maximization import ActivationMaximization, multi_scale
 
 SMALL = dict(layer="conv2", channels=[1, 4], size=16, rounds=3, steps=4, jitter=4, scale=0.1, rotate=5)
 
@@ -66,7 +67,7 @@ def test_a_multi_scale_run_is_the_procedure_by_hand(network):
     """Adam on the pixels, bicubic enlargement, box blur, 1.3 times the steps later: with torch and scipy alone."""
     recipe = multi_scale(layer="conv2", channels=[1], size=16, rounds=2, steps=5, blur=3)
     found = recipe.run(network).picture
-    seeds = technique.picture_seeds(recipe.seed, recipe.channels)
+    seeds = picture_seeds(recipe.seed, recipe.channels)
     picture = CANVASES["pixels"].random(16, 16, generators(seeds)).picture().detach()
     for number, steps in enumerate([5, 6]):
         if number:
@@ -152,7 +153,7 @@ def test_seeds_never_meet():
     seeds = [
         seed + number
         for start in range(3)
-        for seed in technique.picture_seeds(start, [*range(600), *range(600)])
+        for seed in picture_seeds(start, [*range(600), *range(600)])
         for number in range(16)
     ]
     assert len(set(seeds)) == len(seeds)
@@ -193,7 +194,7 @@ def test_the_network_is_left_as_it_was(network):
 
 def test_units_layers_and_logits(network):
     recipe = ActivationMaximization(**SMALL).changed(rounds=1, jitter=0, scale=0, rotate=0, steps=1)
-    seeds = technique.picture_seeds(0, [1, 4])
+    seeds = picture_seeds(0, [1, 4])
     start = CANVASES["fourier"].random(16, 16, generators(seeds)).picture().detach()
     maps = network.net.conv2(network.net.conv1(start).relu()).detach()
     logits = network.net(start).detach()

@@ -8,21 +8,19 @@ transforms do the rest (Olah, Mordvintsev, Schubert, "Feature Visualization", Di
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from nbhelpers import images, models, objectives
-from nbhelpers.ascent import Step, ascend, generators, measure
+from nbhelpers import images, models, objectives, rounds
+from nbhelpers.ascent import Step, generators, measure
 from nbhelpers.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, Recipe
+from nbhelpers.rounds import picture_seeds, steps_in
 from nbhelpers.transforms import Transforms
 
 
@@ -65,7 +63,7 @@ def multi_scale(**changes) -> ActivationMaximization:
 def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
     """The same channel and seed five times, each rung with one trick more; all end at one size after as many steps."""
     final = round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1))
-    all_steps = sum(_steps_in(recipe, number) for number in range(recipe.rounds))
+    all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
     still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
     shaken = recipe.changed(canvas="pixels")
     return {
@@ -97,55 +95,20 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
     else:
         models.check_channels(network, recipe.layer, recipe.channels, recipe.size)
     objective = _objective(recipe)
-    transforms = Transforms(recipe.jitter, recipe.scale, recipe.rotate)
     seeds = picture_seeds(recipe.seed, recipe.channels)
-    plan = [_steps_in(recipe, number) for number in range(recipe.rounds)]
-    canvas = _first_canvas(recipe, seeds, network.mean.device)
-    done = 0
-    for number, steps in enumerate(plan):
-        if number:
-            canvas = enlarge(canvas, recipe.upscale_factor, recipe.blur)
-        ascent = ascend(
-            network,
-            objective,
-            canvas,
-            steps=steps,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            transforms=transforms,
-            seeds=[seed + number for seed in seeds],
-            precision=recipe.precision,
-        )
-        for step in ascent:
-            yield replace(step, index=done + step.index, total=sum(plan))
-        done += steps
-
-
-def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:
-    """The canvas's picture enlarged bicubically, then blurred by a box of `blur` pixels, on a canvas of that size."""
-    with torch.no_grad():
-        picture = canvas.picture()
-        side = [round(length * factor) for length in picture.shape[2:]]
-        larger = F.interpolate(picture, size=side, mode="bicubic", align_corners=False).clamp(0, 1)
-        return canvas.from_picture(box_blur(larger, blur))
-
-
-def box_blur(pictures: Tensor, width: int) -> Tensor:
-    """Mean over a square of `width` pixels, borders mirrored; `(B, 3, H, W)` as it came."""
-    if width < 2:
-        return pictures
-    before, after = (width - 1) // 2, width // 2
-    return F.avg_pool2d(F.pad(pictures, (before, after, before, after), mode="reflect"), width, stride=1)
-
-
-def picture_seeds(seed: int, channels: Sequence[int]) -> list[int]:
-    """A seed for each picture that depends on its own channel alone, and differs when a channel comes twice."""
-    times: Counter[int] = Counter()
-    seeds = []
-    for channel in channels:
-        seeds.append(((seed * 1_000 + times[channel]) * 100_000 + channel) * 100)
-        times[channel] += 1
-    return seeds
+    yield from rounds.climb(
+        network,
+        objective,
+        _first_canvas(recipe, seeds, network.mean.device),
+        plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
+        upscale_factor=recipe.upscale_factor,
+        blur=recipe.blur,
+        seeds=seeds,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
+        precision=recipe.precision,
+    )
 
 
 def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> list[str]:
@@ -195,11 +158,6 @@ def _objective(recipe: ActivationMaximization) -> objectives.Objective:
     else:
         main = objectives.channel(recipe.layer, recipe.channels)
     return main + recipe.diversity * objectives.diversity(recipe.layer) if recipe.diversity else main
-
-
-def _steps_in(recipe: ActivationMaximization, number: int) -> int:
-    late = number >= recipe.rounds / 2
-    return round(recipe.steps * 1.3) if late else recipe.steps
 
 
 def _first_canvas(recipe: ActivationMaximization, seeds: list[int], device: torch.device) -> Canvas:
