@@ -103,6 +103,25 @@ def logit(classes: Sequence[int]) -> Objective:
     return Objective(objective.layers, objective.score, f"logit({list(classes)})")
 
 
+def probability(classes: Sequence[int]) -> Objective:
+    """Class probability, the softmax of the logits; it also rises when the other classes fall."""
+    objective = log_probability(classes)
+    return Objective(objective.layers, lambda seen: objective(seen).exp(), f"probability({list(classes)})")
+
+
+def log_probability(classes: Sequence[int]) -> Objective:
+    """Logarithm of the class probability: the logit, less a soft maximum of all logits."""
+
+    def score(seen: Mapping[str, Tensor]) -> Tensor:
+        if seen[OUTPUT].ndim != 2:
+            raise ValueError(
+                f"the network gives {tuple(seen[OUTPUT].shape)}, expected class logits (pictures, classes)"
+            )
+        return _one_each(seen[OUTPUT].float().log_softmax(1), classes, OUTPUT)
+
+    return Objective([OUTPUT], score, f"log_probability({list(classes)})")
+
+
 def direction(layer: str, vectors: Tensor) -> Objective:
     """Mean projection of the activations on one direction in channel space per picture.
 

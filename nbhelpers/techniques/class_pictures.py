@@ -1,0 +1,203 @@
+"""Class pictures: what a network takes a class to be.
+
+Climb from a plain picture so that one class's logit grows, less a penalty on the picture's squared norm (Simonyan,
+Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2014, section 2). The logit, not the softmax: a probability
+also rises by making every other class less likely, and such a picture shows what the others are not. What shakes and
+waves add to the paper's recipe, `ladder` shows rung by rung; whether a picture shows anything, another network says
+(`nbhelpers.recognition`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nbhelpers import gradients, images, models, objectives, rounds
+from nbhelpers.ascent import Step, generators, measure
+from nbhelpers.canvas import CANVASES, Canvas, natural_images
+from nbhelpers.capture import capture
+from nbhelpers.layers import refusal
+from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recognition import Recognition, recognised
+from nbhelpers.rounds import picture_seeds, steps_in
+from nbhelpers.transforms import Transforms
+
+__all__ = ["ClassPictures", "Recognition", "ladder", "recognised", "save", "sheet", "verdicts"]
+
+
+LEGIBLE = 160  # pixels; pictures on a sheet are scaled to this side
+
+
+class ClassPictures(Recipe):
+    """Pictures that maximise the logits of classes (Simonyan, Vedaldi, Zisserman 2014)."""
+
+    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    classes: list[str | int] = Field(
+        ["goldfish", "lesser panda", "school bus", "pizza"],
+        min_length=1,
+        description="names or numbers, one picture each",
+    )
+    objective: Literal["logit", "softmax"] = Field("logit", description="what is maximised")
+    l2_weight: float = Field(30, ge=0, le=1e4, description="of the mean squared distance from grey, subtracted")
+    start: Literal["zero", "mean", "noise"] = Field(
+        "noise", description="grey, where the penalty is zero; the mean colour of the data; or noise"
+    )
+    canvas: Literal["fourier", "fourier_rgb", "maco", "pixels"] = Field("fourier", description="what is optimised")
+    size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
+    rounds: int = Field(2, ge=1, le=16, description="sizes, from small to large")
+    steps: int = Field(60, ge=1, le=2000, description="steps of Adam a round; 1.3 times as many in the later half")
+    contrast: float = Field(1, ge=0, le=100, description="weight of the log-probability, added to the logit")
+    learning_rate: float = Field(0.005, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
+    upscale_factor: float = Field(1.5, ge=1, le=2, description="growth of the side per round")
+    blur: int = Field(0, ge=0, le=15, description="side of the box blur after each enlargement in pixels; 0 for none")
+    jitter: float = Field(8, ge=0, le=64, description="largest shift before each step in pixels")
+    scale: float = Field(0.3, ge=0, le=1, description="largest relative change of size before each step")
+    rotate: float = Field(15, ge=0, le=45, description="largest rotation before each step in degrees")
+    seed: int = Field(0, ge=0, description="the same seed gives the same picture")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
+        """Climb, yielding every step; see `climb`."""
+        return climb(self, network)
+
+
+def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[Step]:
+    """Maximise each class of the recipe, one picture each, in one batch, yielding every step.
+
+    Args:
+        recipe: what to maximise, and how.
+        network: used in place of the one the recipe names.
+
+    Yields:
+        Steps, numbered through all rounds.
+
+    Raises:
+        ValueError: a class is unknown, ambiguous or out of range, the network gives no class logits, or it takes no
+        pictures of this size. NonFiniteScore: the climb left the numbers; the last good picture is kept.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    indices = class_indices(recipe, network)
+    seeds = picture_seeds(recipe.seed, indices)
+    yield from rounds.climb(
+        network,
+        _objective(recipe, indices),
+        _first_canvas(recipe, seeds, network),
+        plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
+        upscale_factor=recipe.upscale_factor,
+        blur=recipe.blur,
+        seeds=seeds,
+        learning_rate=recipe.learning_rate,
+        transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
+        precision=recipe.precision,
+    )
+
+
+def ladder(recipe: ClassPictures) -> dict[str, ClassPictures]:
+    """The same classes and seed, each rung with one idea more; all end at one size after as many steps.
+
+    The first rung is the paper's: plain pixels from the data mean, and the penalty alone. The last is the recipe.
+    """
+    final = round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1))
+    all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
+    still = {"jitter": 0, "scale": 0, "rotate": 0}
+    paper = recipe.changed(
+        canvas="pixels", start="mean", size=final, rounds=1, steps=all_steps, contrast=0, learning_rate=0.01, **still
+    )
+    shaken = paper.changed(jitter=recipe.jitter, scale=recipe.scale, rotate=recipe.rotate)
+    grown = shaken.changed(size=recipe.size, rounds=recipe.rounds, steps=recipe.steps)
+    waves = grown.changed(canvas="fourier_rgb", start=recipe.start, learning_rate=recipe.learning_rate)
+    return {
+        "2014: pixels and L2": paper,
+        "+ jitter": shaken,
+        "+ scales": grown,
+        "+ Fourier": waves,
+        "+ colour": waves.changed(canvas="fourier"),
+        "+ contrast": recipe,
+    }
+
+
+def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
+    """The logits of the recipe's classes.
+
+    Raises:
+        ValueError: a class is unknown (the nearest are offered), ambiguous (all candidates are) or out of range, the
+        network gives no class logits, or it takes no pictures of this size.
+    """
+    probe = torch.full((1, 3, recipe.size, recipe.size), 0.5)
+    try:
+        with torch.no_grad(), capture(network, objectives.OUTPUT) as seen:
+            network(probe)
+    except RuntimeError as error:
+        raise refusal(network.name, recipe.size, error) from error
+    gradients.class_logits(network, seen[objectives.OUTPUT], 1)
+    return models.class_indices(network, recipe.classes)
+
+
+def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list[str]:
+    """The recipe's classes by name, or as "class 7" where the network has no names."""
+    network = models.as_network(network if network is not None else recipe.network)
+    indices = models.class_indices(network, recipe.classes)
+    return [network.classes[index] if network.classes else f"class {index}" for index in indices]
+
+
+def verdicts(recipe: ClassPictures, step: Step, network: nn.Module | None = None) -> list[str]:
+    """Two lines per picture: its class, and the finished picture's logit and probability."""
+    network = models.as_network(network if network is not None else recipe.network)
+    indices = models.class_indices(network, recipe.classes)
+    logits = measure(network, objectives.logit(indices), step.picture).tolist()
+    shares = measure(network, objectives.probability(indices), step.picture).tolist()
+    return [
+        f"{name}\n" + (f"logit {logit:.1f}, {100 * share:.0f} %" if alive else "no gradient reaches it")
+        for name, logit, share, alive in zip(
+            class_names(recipe, network), logits, shares, step.alive.tolist(), strict=True
+        )
+    ]
+
+
+def sheet(recipe: ClassPictures, step: Step, network: nn.Module | None = None) -> Image.Image:
+    """All pictures of the batch side by side, labelled."""
+    return images.tile(images.resize(step.picture, LEGIBLE), labels=verdicts(recipe, step, network))
+
+
+def save(recipe: ClassPictures, step: Step, folder: str | Path, network: nn.Module | None = None) -> list[Path]:
+    """Write each picture as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Returns:
+        The paths, one per picture, named after recipe and class.
+    """
+    paths = []
+    for index, (name, picture) in enumerate(zip(class_names(recipe, network), step.picture, strict=True)):
+        path = Path(folder) / f"{recipe.slug}-{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}-{index}.png"
+        images.save(picture, path, recipe=recipe.document() | {"index": index})
+        paths.append(path)
+    return paths
+
+
+def _objective(recipe: ClassPictures, indices: list[int]) -> objectives.Objective:
+    if recipe.objective == "softmax":
+        main = objectives.probability(indices)
+    else:
+        main = objectives.logit(indices)
+        if recipe.contrast:
+            main = main + recipe.contrast * objectives.log_probability(indices)
+    return main - recipe.l2_weight * objectives.squared_norm() if recipe.l2_weight else main
+
+
+def _first_canvas(recipe: ClassPictures, seeds: list[int], network: models.Network) -> Canvas:
+    kind = CANVASES[recipe.canvas]
+    if recipe.start == "noise":
+        picture = kind.random(recipe.size, recipe.size, generators(seeds)).picture().detach()
+        return kind.from_picture(picture.to(network.mean.device))
+    colour = torch.full((3, 1, 1), 0.5) if recipe.start == "zero" else _mean_colour(network)
+    return kind.from_picture(colour.to(network.mean.device).expand(len(seeds), 3, recipe.size, recipe.size))
+
+
+def _mean_colour(network: models.Network) -> Tensor:
+    """What the network's normalisation subtracts, or the mean colour of photographs where it subtracts nothing."""
+    return network.mean if network.mean.any() else natural_images()["mean"].view(3, 1, 1)
