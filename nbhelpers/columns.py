@@ -28,9 +28,7 @@ class Column(TypedDict, total=False):
     labels: list[str]
 
 
-def columns(
-    rows: Sequence[Mapping[str, Any]], orders: Mapping[str, Sequence[Any]] | None = None
-) -> dict[str, Column]:
+def columns(rows: Sequence[Mapping[str, Any]], orders: Mapping[str, Sequence[Any]] | None = None) -> dict[str, Column]:
     """Turns one mapping per picture into one column per name.
 
     Args:

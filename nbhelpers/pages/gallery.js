@@ -175,9 +175,10 @@ function card(i) {
   return cards[i];
 }
 
-const short = (text) => (/^-?\d+\.\d{4,}$/.test(text) ? Number(text).toPrecision(4) : text);
+const short = (text) => (/^-?\d+\.\d{4,}(e-?\d+)?$/.test(text) ? String(Number(Number(text).toPrecision(4))) : text);
 
 function drawGrid() {
+  fitSide(0);
   byId("grid").replaceChildren(...shown.map(card));
 }
 
@@ -204,6 +205,7 @@ function drawSheet() {
   }
   const order = (used) => [...used].sort((a, b) => a - b);
   const across = order(usedColumns);
+  fitSide(across.length);
   const head = make("tr", {},
     make("th", { scope: "col" }, `${rows.name} ↓  ${columns.name} →`),
     ...across.map((c) => make("th", { scope: "col" }, label(columns.col, c))));
@@ -231,6 +233,21 @@ function cell(content, rows, r, columns, c) {
     box.append(make("div", { class: "missing" }, failed.length ? make("a", { href: failed[0].link }, "failed") : "–"));
   }
   return box;
+}
+
+// --- how large pictures are: as the reader wants them; until then the contact sheet's fit the window, if they can
+
+const SIDE = 168;
+let sized = false;
+
+function setSide(side) {
+  byId("side").value = side;
+  document.documentElement.style.setProperty("--side", `${side}px`);
+}
+
+function fitSide(across) {
+  if (sized) return;
+  setSide(across ? Math.max(72, Math.min(SIDE, Math.floor((innerWidth - 260) / across) - 10)) : SIDE);
 }
 
 // --- filters
@@ -345,7 +362,8 @@ function filtersForState() { // an address may filter by what is still in the me
 
 const ownRows = (i, cols, skip = new Set()) => Object.entries(cols)
   .filter(([name, col]) => !skip.has(name) && at(col, i) >= 0)
-  .map(([name, col]) => make("tr", {}, make("td", {}, name), make("td", {}, plain(col.values[at(col, i)]))));
+  .map(([name, col]) => make("tr", {}, make("td", {}, name), written(plain(col.values[at(col, i)]))));
+const written = (text) => make("td", { title: short(text) === text ? null : text }, short(text));
 
 function recipeText(i) {
   const entries = (group) => Object.entries(data[group])
@@ -359,7 +377,7 @@ function recipeText(i) {
 
 function copyable(heading, text) {
   const button = make("button", { type: "button", onclick: () => copy(text, button) }, "copy");
-  return [make("h3", {}, heading), make("div", { class: "copied" }, make("pre", {}, text), button)];
+  return [make("div", { class: "row" }, make("h3", {}, heading), button), make("pre", {}, text)];
 }
 
 async function copy(text, button) {
@@ -403,7 +421,8 @@ function drawOpen() {
   byId("others").hidden = !rest.length;
   byId("others").firstElementChild.textContent = `${rest.length} more parameter${rest.length === 1 ? "" : "s"}`;
   byId("others").lastElementChild.replaceChildren(...rest);
-  const notebook = data.notebook && at(data.notebook, i) >= 0 ? plain(data.notebook.values[at(data.notebook, i)]) : "";
+  const executed = column("job", "executed");
+  const notebook = at(executed, i) >= 0 ? plain(executed.values[at(executed, i)]) : "";
   byId("links").replaceChildren(
     ...(notebook ? [make("a", { href: notebook, id: "notebook" }, "executed notebook")] : []),
     make("a", { href: data.src[i] }, "picture file"));
@@ -411,9 +430,9 @@ function drawOpen() {
   const command = column("job", "command");
   byId("again").replaceChildren(
     ...(at(command, i) >= 0 ? copyable("make it again", plain(command.values[at(command, i)])) : []),
-    ...(recipe ? copyable("check it against its recipe", `python -m nbhelpers replay ${data.check}${shellWord(source)}`) : []));
+    ...(recipe ? copyable("check it against its recipe", `python -m nbhelpers replay ${data.folder}${shellWord(source)}`) : []));
   byId("recipe").hidden = !recipe;
-  byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("", recipe).slice(1) : []));
+  byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("as it stands in the file", recipe) : []));
   const place = shown.indexOf(i);
   byId("before").disabled = place < 1;
   byId("after").disabled = place < 0 || place === shown.length - 1;
@@ -541,11 +560,10 @@ byId("columns").addEventListener("change", (event) => {
 });
 byId("swap").addEventListener("click", () => go({ rows: state.columns, columns: state.rows }));
 
-function setSide() {
-  document.documentElement.style.setProperty("--side", `${byId("side").value}px`);
-}
-byId("side").value = 168;
-byId("side").addEventListener("input", setSide);
+byId("side").addEventListener("input", () => {
+  sized = true;
+  setSide(byId("side").value);
+});
 
 startFilters();
 byId("sort").append(make("option", { value: "" }, "as listed"),
