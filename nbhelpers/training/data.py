@@ -29,11 +29,13 @@ class Pictures:
         pixels: `(N, H, W, 3)` uint8; a batch of it, permuted, is `channels_last` without a copy.
         labels: `(N,)` int64.
         skipped: names of the pictures that could not be read, with the reason.
+        names: one per picture, where they are known.
     """
 
     pixels: Tensor
     labels: Tensor
     skipped: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,10 +74,10 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     labels: list[int] = []
     pixels: list[np.ndarray] = []
     skipped: list[str] = []
-    sources = list(_shards(folder, split) if _packed(folder) else _files(folder, split))
+    sources = encoded(folder, split)
     for name, source, label in tqdm(sources, desc=f"reading {split}", unit="picture", leave=False):
         try:
-            pixels.append(_decode(source, side))
+            pixels.append(decoded(source, side))
             labels.append(label)
         except OSError as error:
             skipped.append(f"{name}: {error}")
@@ -97,7 +99,7 @@ def classes(folder: str | Path) -> list[dict[str, str]]:
         FileNotFoundError: neither layout is found.
     """
     folder = _existing(folder)
-    if _packed(folder):
+    if packed(folder):
         entries = json.loads((folder / "classes.json").read_text())
         return sorted(entries, key=lambda entry: entry["index"])
     names = {}
@@ -108,6 +110,34 @@ def classes(folder: str | Path) -> list[dict[str, str]]:
     if not wnids:
         raise FileNotFoundError(f"{folder / 'train'} holds no class folders; expected train/<wnid>/images/*.JPEG.")
     return [{"wnid": wnid, "name": names.get(wnid, wnid)} for wnid in wnids]
+
+
+def packed(folder: Path) -> bool:
+    """Whether a folder holds packed shards."""
+    return (folder / "classes.json").exists()
+
+
+def encoded(folder: str | Path, split: str) -> list[tuple[str, io.BytesIO | Path, int]]:
+    """Every picture of a split in either layout, not decoded yet: its name, its bytes or its file, its label.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    folder = _existing(folder)
+    return list(_shards(folder, split) if packed(folder) else _files(folder, split))
+
+
+def decoded(source: io.BytesIO | Path, side: int) -> np.ndarray:
+    """One picture, scaled to `side` pixels, `(side, side, 3)` uint8.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with Image.open(source) as picture:
+        picture = picture.convert("RGB")
+        if picture.size != (side, side):
+            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+        return np.asarray(picture)
 
 
 def augment(pictures: Tensor, side: int, shift: int, generator: torch.Generator) -> Tensor:
@@ -136,16 +166,12 @@ def _existing(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No data folder {folder}. Give the Tiny-ImageNet folder or a folder of packed shards.")
-    if not _packed(folder) and not (folder / "train").is_dir():
+    if not packed(folder) and not (folder / "train").is_dir():
         raise FileNotFoundError(
             f"{folder} has neither train/<wnid>/images/ (Tiny-ImageNet) nor classes.json with train-*.npz "
             "(packed shards). Point at the folder that contains one of them."
         )
     return folder
-
-
-def _packed(folder: Path) -> bool:
-    return (folder / "classes.json").exists()
 
 
 def _shards(folder: Path, split: str) -> Iterator[tuple[str, io.BytesIO, int]]:
@@ -183,11 +209,3 @@ def _files(folder: Path, split: str) -> Iterator[tuple[str, Path, int]]:
         name, wnid = line.split("\t")[:2]
         if wnid in labels:
             yield name, folder / split / "images" / name, labels[wnid]
-
-
-def _decode(source: io.BytesIO | Path, side: int) -> np.ndarray:
-    with Image.open(source) as picture:
-        picture = picture.convert("RGB")
-        if picture.size != (side, side):
-            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-        return np.asarray(picture)

@@ -1,0 +1,297 @@
+"""Labelled photos from wherever a user has them: what fine-tuning learns from.
+
+One sub-folder a class is the layout that everybody has. Folders that are already split (`train/`, `val/`), the two
+layouts of `nbhelpers.training.data` and the Oxford-IIIT Pet data set, which torchvision fetches, are read as well; and
+with nothing at all, crops of the sample photos stand in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from nbhelpers import images
+from nbhelpers.layers import nearest
+from nbhelpers.training import data
+from nbhelpers.training.data import Pictures
+
+OXFORD_PETS = "oxford_pets"
+HELD_OUT = ("val", "validation", "valid", "test")
+SAMPLES = {
+    "people": ["astronaut.jpg", "photographer.jpg", "portrait.jpg"],
+    "patterns": ["bricks.jpg", "galaxies.jpg", "gravel.jpg"],
+}
+Source = Callable[[], torch.Tensor]
+
+
+@dataclass
+class Labelled:
+    """Pictures to learn from and pictures to be judged by.
+
+    Attributes:
+        train, validation: the two sets, of one size, with names.
+        classes: names in the order of the labels.
+        notes: what is to be said about them, in sentences.
+    """
+
+    train: Pictures
+    validation: Pictures
+    classes: list[str]
+    notes: list[str]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Pictures of each class: for training, for validation."""
+        return {
+            name: tuple(int((each.labels == label).sum()) for each in (self.train, self.validation))
+            for label, name in enumerate(self.classes)
+        }
+
+
+def read(
+    folder: str | os.PathLike,
+    size: int,
+    classes: Sequence[str] = (),
+    limit: int = 0,
+    validation: float = 0.25,
+    seed: int = 0,
+) -> Labelled:
+    """Read labelled photos, each cropped to its central square of `size` pixels.
+
+    Args:
+        folder: with one sub-folder a class; with `train/` and `val/` that hold such sub-folders; a Tiny-ImageNet
+            folder or packed shards; or `"oxford_pets"`, fetched by torchvision into torch's cache folder.
+        size: side in pixels.
+        classes: which to use, in this order; `"cats: tabby, Persian cat"` joins several under one name. All unless
+            given.
+        limit: most photos of a class, of those it joins about equally many; 0 for all.
+        validation: share of each class that is held out where the folder is not split already.
+        seed: of the choice.
+
+    Raises:
+        FileNotFoundError: no such folder, or a data set that cannot be fetched.
+        ValueError: fewer than two classes, a class that is not there (the nearest is offered), or one with too few
+            readable photos.
+    """
+    sources, split = _sources(folder)
+    groups = _groups(classes, list(sources), str(folder))
+    generator = torch.Generator().manual_seed(seed)
+    parts: dict[bool, tuple[list, list, list]] = {False: ([], [], []), True: ([], [], [])}
+    skipped: list[str] = []
+    for label, members in enumerate(groups.values()):
+        for name, photo, held in _chosen(members, sources, split, limit, validation, generator):
+            for part, value in zip(parts[held], (photo, label, name), strict=True):
+                part.append(value)
+    sets = []
+    for held in (False, True):
+        sets.append(_decoded(*parts[held], size, skipped))
+    train, held_out = sets
+    _check_filled(str(folder), list(groups), train, held_out, skipped)
+    train.skipped = skipped
+    notes = []
+    if skipped:
+        notes.append(f"skipped {len(skipped)} unreadable: {'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}")
+    return Labelled(train, held_out, list(groups), notes)
+
+
+def sample_crops(size: int, crops: int = 12, seed: int = 0, folder: str | os.PathLike = "../sample_images") -> Labelled:
+    """Two classes, people and patterns, of three sample photos each, as crops: something to learn without any data.
+
+    Two photos of a class are trained on; the crops of the third are the validation set, so that it asks about a photo
+    never seen. Two photos are an anecdote all the same.
+
+    Args:
+        size: side of the crops in pixels.
+        crops: of each photo, squares of 60 to 100 % of its shorter side at random places.
+        seed: of the places.
+        folder: the sample photos.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = {False: [], True: []}
+    for label, files in enumerate(SAMPLES.values()):
+        for number, file in enumerate(files):
+            photo = images.read(Path(folder) / file)
+            for index in range(crops):
+                parts[number == len(files) - 1].append((_crop(photo, size, generator), label, f"{file} {index + 1}"))
+    sets = [
+        Pictures(
+            torch.stack([pixels for pixels, _, _ in part]),
+            torch.tensor([label for _, label, _ in part]),
+            names=[name for _, _, name in part],
+        )
+        for part in parts.values()
+    ]
+    held = [files[-1] for files in SAMPLES.values()]
+    note = f"crops of six sample photos; those of {' and '.join(held)} are held out"
+    return Labelled(*sets, list(SAMPLES), [note])
+
+
+def views(pictures: Pictures, count: int, shift: int, seed: int) -> Pictures:
+    """Every picture `count` times: as it is, then mirrored and moved at random, so that its features can be kept.
+
+    Args:
+        pictures: the originals.
+        count: views of each; 1 leaves them as they are.
+        shift: pixels of reflected border for the moves.
+        seed: of the randomness.
+
+    Returns:
+        `count` times as many pictures, view after view.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    side = pictures.pixels.shape[1]
+    pixels = [pictures.pixels]
+    for _ in range(count - 1):
+        moved = [
+            data.augment(batch, side, min(shift, side - 1), generator).permute(0, 2, 3, 1).mul(255).round().byte()
+            for batch, _ in pictures.batches(256)
+        ]
+        pixels.append(torch.cat(moved))
+    return Pictures(torch.cat(pixels), pictures.labels.repeat(count), pictures.skipped, pictures.names * count)
+
+
+def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Source, bool]]], bool]:
+    """Photos of each class found, `(name, how to read it, whether it is held out)`, and whether they are split."""
+    if str(folder) == OXFORD_PETS:
+        return _oxford_pets(), True
+    path = Path(folder).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no folder {path}. data_dir names a folder with one sub-folder a class; "
+            f"{OXFORD_PETS!r} fetches a data set of cats and dogs; empty means crops of the sample photos"
+        )
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file, expected a folder with one sub-folder a class")
+    if data.packed(path) or (path / "val" / "val_annotations.txt").exists():
+        return _known_layout(path), True
+    held = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)
+    if (path / "train").is_dir() and held is not None:
+        training, judging = _class_folders(path / "train", False), _class_folders(held, True)
+        return {name: photos + judging.get(name, []) for name, photos in training.items()}, True
+    return _class_folders(path, False), False
+
+
+def _class_folders(folder: Path, held: bool) -> dict[str, list[tuple[str, Source, bool]]]:
+    found = {}
+    for each in sorted(folder.iterdir()):
+        if each.is_dir() and not each.name.startswith("."):
+            try:
+                files = images.files_in(each)
+            except ValueError:  # nothing in it: said together with those that hold nothing readable
+                files = {}
+            found[each.name] = [
+                (f"{each.name}/{name}", lambda size, path=path: images.read(path, size), held)
+                for name, path in files.items()
+            ]
+    return found
+
+
+def _known_layout(folder: Path) -> dict[str, list[tuple[str, Source, bool]]]:
+    found = {entry["name"]: [] for entry in data.classes(folder)}
+    names = list(found)
+    for held, split in ((False, "train"), (True, "val")):
+        for name, source, label in data.encoded(folder, split):
+            read = lambda size, source=source: _opened(source, size)  # noqa: E731
+            found[names[label]].append((name, read, held))
+    return found
+
+
+def _oxford_pets() -> dict[str, list[tuple[str, Source, bool]]]:
+    from torchvision.datasets import OxfordIIITPet
+
+    root = Path(torch.hub.get_dir()).parent / "datasets"
+    found: dict[str, list] = {"cat": [], "dog": []}
+    for held, split in ((False, "trainval"), (True, "test")):
+        try:
+            pets = OxfordIIITPet(str(root), split, target_types="binary-category", download=True)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"the Oxford-IIIT Pet data set cannot be fetched ({str(error).splitlines()[0]}). Connect to the "
+                f"internet, or put a copy of it into {root / 'oxford-iiit-pet'} (images/ and annotations/), or name a "
+                "folder of your own with one sub-folder a class as data_dir"
+            ) from error
+        lines = (root / "oxford-iiit-pet" / "annotations" / f"{split}.txt").read_text().splitlines()
+        for line in lines[: len(pets)]:
+            name, _, species, _ = line.split()
+            path = root / "oxford-iiit-pet" / "images" / f"{name}.jpg"
+            kind = "cat" if species == "1" else "dog"
+            found[kind].append((path.name, lambda size, path=path: images.read(path, size), held))
+    return found
+
+
+def _opened(source, size: int) -> torch.Tensor:
+    return torch.from_numpy(data.decoded(source, size).copy()).permute(2, 0, 1).float() / 255
+
+
+def _groups(classes: Sequence[str], known: list[str], folder: str) -> dict[str, list[str]]:
+    """Names of the classes found that make up each class asked for."""
+    groups = {}
+    for text in classes or known:
+        name, colon, members = text.partition(":")
+        parts = [part.strip() for part in members.split(",")] if colon else [text]
+        unknown = [part for part in parts if part not in known]
+        if unknown:
+            raise ValueError(f"{folder} has no class {unknown[0]!r}. {nearest(unknown[0], known)}")
+        groups[name.strip()] = parts
+    if len(groups) < 2:
+        found = f"only the class {next(iter(groups))!r}" if groups else "no sub-folder"
+        raise ValueError(
+            f"{folder} holds {found}: telling apart takes two classes at least, each a sub-folder with photos"
+        )
+    return groups
+
+
+def _chosen(members, sources, split: bool, limit: int, validation: float, generator: torch.Generator):
+    """The photos of a class to read, each with whether it is held out."""
+    for number, member in enumerate(members):
+        photos = sources[member]
+        order = torch.randperm(len(photos), generator=generator).tolist()
+        share = limit // len(members) + (number < limit % len(members)) if limit else len(photos)
+        if split:
+            training = [photos[k] for k in order if not photos[k][2]][:share]
+            held = [photos[k] for k in order if photos[k][2]]
+            yield from training + held[: max(1, round(share * validation)) if limit else None]
+        else:
+            kept = [photos[k] for k in order][:share]
+            count = round(len(kept) * validation)
+            count = min(max(1, count), len(kept) - 1) if len(kept) > 1 else 0
+            yield from ((name, read, index < count) for index, (name, read, _) in enumerate(kept))
+
+
+def _decoded(readers, labels, names, size: int, skipped: list[str]) -> Pictures:
+    pixels, kept, called = [], [], []
+    rows = list(zip(readers, labels, names, strict=True))
+    for reader, label, name in tqdm(rows, desc="reading", unit="photo", leave=False, delay=1):
+        try:
+            pixels.append(reader(size).permute(1, 2, 0).mul(255).round().byte())
+        except (OSError, ValueError) as error:
+            skipped.append(f"{name}: {error}")
+            continue
+        kept.append(label)
+        called.append(name)
+    empty = torch.zeros(0, size, size, 3, dtype=torch.uint8)
+    return Pictures(torch.stack(pixels) if pixels else empty, torch.tensor(kept, dtype=torch.long), [], called)
+
+
+def _check_filled(folder: str, classes: list[str], train: Pictures, held: Pictures, skipped: list[str]) -> None:
+    for label, name in enumerate(classes):
+        counts = [int((each.labels == label).sum()) for each in (train, held)]
+        if min(counts) == 0:
+            unreadable = f"; {len(skipped)} files could not be read, such as {skipped[0]}" if skipped else ""
+            raise ValueError(
+                f"{folder}: class {name!r} has {counts[0]} readable photos to train on and {counts[1]} to be judged "
+                f"by, and needs at least one of each{unreadable}"
+            )
+
+
+def _crop(photo: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    height, width = photo.shape[1:]
+    draws = torch.rand(3, generator=generator).tolist()
+    side = round(min(height, width) * (0.6 + 0.4 * draws[0]))
+    top, left = round((height - side) * draws[1]), round((width - side) * draws[2])
+    square = photo[None, :, top : top + side, left : left + side]
+    return images.resize(square, size)[0].permute(1, 2, 0).mul(255).round().byte()
