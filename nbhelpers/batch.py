@@ -10,33 +10,22 @@ pictures get a folder of their own, `results/NAME/`, beside the executed `result
 `results/index.html` shows them all.
 """
 
-import ast
-import difflib
 import hashlib
-import json
-import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
-import papermill
-from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from nbhelpers import notebooks, results_page
-from nbhelpers.notebooks import RESULTS_VARIABLE
-
-_KERNEL_STARTS = 3
+from nbhelpers import execution, notebooks, results_page
+from nbhelpers import parameters as outside
 
 
 @dataclass(frozen=True)
@@ -77,22 +66,16 @@ def run(
         FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given.
     """
     notebook, results = Path(notebook), Path(results).resolve()
-    parameters = check_parameters(notebook, parameters or {})
+    parameters = outside.check(notebook, parameters or {})
     name = name or _run_name(notebook.stem, parameters)
     pictures, partial = results / name, results / f".{name}.{os.getpid()}.ipynb"
     pictures.mkdir(parents=True, exist_ok=True)
-    failures: list[str] = []
     began, start = time.time(), time.perf_counter()
     interrupted = None
-    with _environment(**{RESULTS_VARIABLE: str(pictures)}):
-        try:
-            _execute(notebook, partial, parameters)
-        except papermill.PapermillExecutionError:
-            pass  # the error is in the executed notebook, where the widgets' errors are, too
-        except KeyboardInterrupt as error:
-            failures, interrupted = ["interrupted"], error
-        except Exception as error:
-            failures = [f"{type(error).__name__}: {error}"]
+    try:
+        failures = execution.execute(notebook, partial, parameters, pictures, folder=notebook.parent)
+    except KeyboardInterrupt as error:
+        failures, interrupted = ["interrupted"], error
     outcome = Outcome(
         name=name,
         executed=results / f"{name}.ipynb",
@@ -121,7 +104,7 @@ def run_all(
         One outcome per notebook. After an interrupt the page is still written, and the interrupt goes on.
     """
     for path in paths:
-        check_parameters(Path(path), parameters or {})
+        outside.check(Path(path), parameters or {})
     outcomes: list[Outcome] = []
     try:
         with tqdm(paths, unit="notebook", disable=None) as progress:
@@ -134,65 +117,11 @@ def run_all(
     return outcomes
 
 
-def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as a notebook can take them, if it declares every one.
-
-    papermill would only warn about an unknown name, and would hand a tuple over as a string.
-
-    Raises:
-        ValueError: an unknown name (the nearest is offered), or a value that is not a plain one.
-    """
-    declared = [p.name for p in notebooks.parameters(notebooks.read(path))]
-    for name in parameters:
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(
-                f"{path.name} has no parameter {name!r}; {hint}It has: {', '.join(declared) or 'none at all'}"
-            )
-    try:
-        return json.loads(json.dumps(dict(parameters)))
-    except TypeError as error:
-        raise ValueError(f"parameters are plain numbers, strings, lists and the like: {error}") from error
-
-
-class _ThisPython(AsyncKernelManager):
-    """Starts kernels with the running Python, whatever kernel of the same name a user has installed."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        # Log level 50: what ipykernel says of itself, as that its sockets are local ones, would break the progress bar.
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(extra_arguments=["--log-level=50"]))
-
-
-def _execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    for attempt in range(1, _KERNEL_STARTS + 1):
-        try:
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters,
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                cwd=notebook.parent,
-                kernel_manager_class=_ThisPython,
-            )
-            return
-        except RuntimeError as error:
-            # A plain RuntimeError is a kernel that did not come up: two that start at once can pick the same port.
-            if type(error) is not RuntimeError or attempt == _KERNEL_STARTS:
-                raise
-
-
 def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Outcome) -> None:
     """Moves the executed notebook into place, with a note of the run for the results page."""
     executed = notebooks.read(partial) if partial.exists() else notebooks.read(notebook)
     partial.unlink(missing_ok=True)
     outcome.errors.extend(notebooks.errors(executed))
-    for key in ("input_path", "output_path"):
-        executed.metadata.get("papermill", {}).pop(key, None)
     executed.metadata["nbhelpers"] = NotebookNode(
         seconds=round(outcome.seconds, 2),
         errors=outcome.errors,
@@ -202,7 +131,7 @@ def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Ou
             for p in notebooks.parameters(executed)
         ],
     )
-    notebooks.write(notebooks.show_statically(executed), outcome.executed)
+    notebooks.write(execution.without_the_run(executed), outcome.executed)
     results_page.write_notebook_page(executed, outcome.executed.with_suffix(".html"))
 
 
@@ -214,32 +143,11 @@ def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
     return name
 
 
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
-
-
 def _notebooks_in(paths: Sequence[str]) -> list[Path]:
     found = [n for p in map(Path, paths) for n in (sorted(p.glob("*.ipynb")) if p.is_dir() else [p])]
     if not found:
         raise click.UsageError(f"no notebooks in {', '.join(paths)}")
     return found
-
-
-def _value(text: str) -> Any:
-    """`3`, `0.5`, `[1, 2]`, `true`, `None` as what they say; anything else as a string."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError):
-            pass
-    return text
 
 
 @click.command(help="Run notebooks with papermill. A folder stands for all notebooks in it.")
@@ -259,7 +167,7 @@ def main(
             for path in found:
                 click.echo(f"{path}\n" + "".join(_described(p) for p in notebooks.parameters(notebooks.read(path))))
             return
-        outcomes = run_all(found, {name: _value(text) for name, text in given}, results)
+        outcomes = run_all(found, {name: outside.parse(text) for name, text in given}, results)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ know about it is here. Nothing in this module starts a kernel.
 
 import ast
 import io
+import json
 import os
 import re
 import tempfile
@@ -18,6 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 RESULTS_VARIABLE = "NBHELPERS_RESULTS"
+RECORDED = "results.json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -57,6 +59,13 @@ def results_folder() -> Path:
     folder = Path(named) if named else (here.parent if here.name == "notebooks" else here) / "results"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def record(**results: Any) -> None:
+    """Notes results, plain numbers and texts by name, in `results.json` beside the pictures; a sweep collects them."""
+    path = results_folder() / RECORDED
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_text(json.dumps({**before, **results}), path)
 
 
 def read(path: str | Path) -> NotebookNode:

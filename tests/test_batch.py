@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from nbhelpers import batch, notebooks, results_page
+from nbhelpers import batch, execution, notebooks, parameters, results_page
 
 PARAMETERS = (
     'layer: str = "block3.conv2"  # dotted name of the layer\nsize: int | None = None\nchannels = [0, 1]  # maps'
@@ -134,8 +134,8 @@ def test_an_interrupt_keeps_what_was_made_and_ends_the_kernel(tmp_path: Path) ->
     assert not list(results.glob(".*"))
 
 
-def test_a_kernel_that_does_not_come_up_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class FailsOnce(batch._ThisPython):
+def test_a_kernel_that_does_not_come_up_is_started_again(tmp_path: Path) -> None:
+    class FailsOnce(execution.ThisPython):
         starts = 0
 
         async def _async_pre_start_kernel(self, **options: object) -> tuple[list[str], dict]:
@@ -143,9 +143,9 @@ def test_a_kernel_that_does_not_come_up_is_started_again(tmp_path: Path, monkeyp
             FailsOnce.starts += 1
             return (["false"] if FailsOnce.starts == 1 else command), options
 
-    monkeypatch.setattr(batch, "_ThisPython", FailsOnce)
-    outcome = batch.run(save(tmp_path / "port.ipynb", "print(6 * 7)"), results=tmp_path / "results")
-    assert (outcome.errors, FailsOnce.starts, printed(outcome.executed)) == ([], 2, "42\n")
+    notebook, output = save(tmp_path / "port.ipynb", "print(6 * 7)"), tmp_path / "executed.ipynb"
+    failures = execution.execute(notebook, output, {}, tmp_path, tmp_path, kernels=FailsOnce)
+    assert (failures, FailsOnce.starts, printed(output)) == ([], 2, "42\n")
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_files_that_are_no_notebooks_are_named(tmp_path: Path) -> None:
 
 def test_parameters_are_plain_values(tmp_path: Path) -> None:
     path = save(tmp_path / "n.ipynb")
-    assert batch.check_parameters(path, {"channels": (3, 5)}) == {"channels": [3, 5]}  # papermill: the string "(3, 5)"
+    assert parameters.check(path, {"channels": (3, 5)}) == {"channels": [3, 5]}  # papermill: the string "(3, 5)"
     with pytest.raises(ValueError, match="plain numbers"):
-        batch.check_parameters(path, {"layer": object()})
+        parameters.check(path, {"layer": object()})
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_parameters_are_plain_values(tmp_path: Path) -> None:
     [("3", 3), ("0.5", 0.5), ("[1, 2]", [1, 2]), ("true", True), ("None", None), ("block3.conv2", "block3.conv2")],
 )
 def test_values_on_the_command_line(text: str, value: object) -> None:
-    assert batch._value(text) == value
+    assert parameters.parse(text) == value
 
 
 def test_a_run_is_named_after_its_parameters() -> None:

@@ -1,0 +1,124 @@
+"""The Dask cluster a sweep runs on: one of this machine's own, or one that is there already."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from nbhelpers.sweeps.plan import Plan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a sweep is carried out.
+
+    Attributes:
+        workers: processes of the local cluster; None for as many as the cores (and the memory) allow.
+        scheduler: address of a running Dask scheduler in place of a local cluster.
+        threads, timeout, memory: threads, seconds, bytes a job may use; None for what the plan says, or else 1 thread,
+            an hour, and on a local cluster an equal share of 90 % of the machine's memory.
+        preload: import the notebook's packages once a worker and not in every job.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    threads: int | None = None
+    timeout: float | None = None
+    memory: int | None = None
+    preload: bool = True
+
+
+def here(threads: int) -> int:
+    """How many jobs of so many threads this machine takes at once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
+@contextmanager
+def reached(
+    plan: Plan, settings: Settings, jobs: int, say: Callable[[str], None]
+) -> Iterator[tuple[Any, dict[str, float], int | None]]:
+    """A client, the resources each task asks for, and the bytes of memory a job may use."""
+    import distributed
+
+    memory = settings.memory or plan.memory
+    if settings.scheduler:
+        try:
+            client = distributed.Client(settings.scheduler, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(f"no Dask scheduler answers at {settings.scheduler}: {error}") from error
+        with client:
+            say(f"{_workers(client)} at {settings.scheduler}{_dashboard(client.scheduler_info())}")
+            yield client, _asked(client, memory, say), memory
+        return
+    threads = settings.threads or plan.threads or 1
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9
+    workers = settings.workers or here(threads)
+    if memory and not settings.workers:
+        workers = max(1, min(workers, int(machine // memory)))
+    workers = min(workers, jobs)
+    share = machine / workers
+    if memory and memory > share:
+        raise ValueError(f"{workers} jobs of {memory / 1e9:.1f} GB at once are more than this machine's memory")
+    with _deaf_to_interrupts():
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,  # of the worker itself; its jobs are watched one by one
+            resources={"memory": share},
+            dashboard_address=":0" if _has_bokeh() else None,
+            silence_logs=logging.CRITICAL,
+        )
+        client = distributed.Client(cluster, set_as_default=False)
+    try:
+        say(f"{_workers(client)} here{_dashboard(client.scheduler_info())}")
+        yield client, {"memory": memory} if memory else {}, memory or int(share)
+    finally:
+        with contextlib.suppress(Exception):
+            client.close(timeout=5)
+            cluster.close(timeout=15)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Threads and processes begun here leave a Ctrl-C in the terminal to the sweep, which ends its jobs in order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _asked(client: Any, memory: int | None, say: Callable[[str], None]) -> dict[str, float]:
+    """On somebody's cluster, memory is asked for if its workers were started with that resource."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values() if memory else ()
+    if any(worker["resources"].get("memory", 0) >= memory for worker in workers):
+        return {"memory": memory}
+    if workers:
+        say(
+            f"no worker was started with --resources 'memory={memory}': how many jobs share a machine is up to the "
+            "cluster; a job that uses more is stopped"
+        )
+    return {}
+
+
+def _workers(client: Any) -> str:
+    count = len(client.ncores())
+    return f"{count} worker{'' if count == 1 else 's'}"
+
+
+def _dashboard(info: dict[str, Any]) -> str:
+    port = info.get("services", {}).get("dashboard")
+    if not port or not (_has_bokeh() or info["address"].startswith(("tls", "ucx"))):
+        return ""
+    host = info["address"].split("://")[-1].rsplit(":", 1)[0]
+    return f", dashboard http://{host}:{port}/status"
+
+
+def _has_bokeh() -> bool:
+    return find_spec("bokeh") is not None

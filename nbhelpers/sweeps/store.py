@@ -1,0 +1,213 @@
+"""Where a sweep's results lie: a folder here, or a place that fsspec knows (`s3://`, `gs://`, `abfs://`, ...).
+
+    RESULTS/NAME/sweep.json           what was asked for
+    RESULTS/NAME/jobs/ID/             one finished job, whole: notebook.ipynb, its pictures, job.json
+    RESULTS/NAME/failed/ID.ipynb      how far a failed one came
+    RESULTS/NAME/manifest.sqlite      the record of all
+
+A job's folder on a disk is filled beside its place and renamed, which happens at once or not at all. An object store
+has no such step: there job.json is written last, and a job without it is not there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nbhelpers import notebooks
+
+
+class Store(Protocol):
+    """What the engine and its workers ask of the place for results. Every method may raise `OSError`."""
+
+    state: Path
+    """Folder on this machine for the manifest and the lock."""
+
+    def prepare(self) -> None:
+        """Makes the place, sees that it can be written to, and clears away what dead sweeps left."""
+
+    def finished(self) -> set[str]:
+        """The ids of all whole jobs."""
+
+    def job(self, job: str) -> dict[str, Any] | None:
+        """A whole job's `job.json`."""
+
+    def workspace(self) -> Any:
+        """A context that gives a folder to work in, removed on leaving unless it was kept."""
+
+    def keep(self, workspace: Path, job: str) -> None:
+        """Puts a filled workspace into its place as a whole job."""
+
+    def keep_failed(self, executed: Path, job: str) -> None:
+        """Keeps how far a failed job came."""
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a text file beside the jobs."""
+
+    def close(self) -> None:
+        """At the end of a sweep."""
+
+
+def place(results: str, name: str) -> Store:
+    """The store for a sweep of this name.
+
+    Args:
+        results: a folder, or an address such as `s3://bucket/results`.
+
+    Raises:
+        ValueError: no installed package can write to this kind of address.
+    """
+    if "://" not in results:
+        return Folder(Path(results).resolve() / name)
+    try:
+        import fsspec
+
+        fsspec.core.url_to_fs(results)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"results cannot go to {results}: {error}") from error
+    return Remote(f"{results.rstrip('/')}/{name}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on a disk that the workers see under the same path."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        return self.folder
+
+    def __str__(self) -> str:
+        return os.path.relpath(self.folder)
+
+    def prepare(self) -> None:
+        (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder) as probe:
+            probe.write(b"can be written to")
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def finished(self) -> set[str]:
+        return {entry.name for entry in os.scandir(self.folder / "jobs")} if self.folder.is_dir() else set()
+
+    def job(self, job: str) -> dict[str, Any] | None:
+        path = self.folder / "jobs" / job / "job.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"the worker does not see the results' folder {self.folder}: choose one that all machines share, "
+                "or an address such as s3://bucket/results"
+            )
+        self._partial.mkdir(exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(dir=self._partial))
+        workspace.chmod(0o777 & ~_umask())
+        try:
+            yield workspace
+        finally:
+            shutil.rmtree(workspace, ignore_errors=True)
+
+    def keep(self, workspace: Path, job: str) -> None:
+        try:
+            workspace.rename(self.folder / "jobs" / job)
+        except OSError:
+            # a job that two workers did, as one was thought dead, is there already
+            if self.job(job) is None:
+                raise
+        (self.folder / "failed" / f"{job}.ipynb").unlink(missing_ok=True)
+
+    def keep_failed(self, executed: Path, job: str) -> None:
+        (self.folder / "failed").mkdir(exist_ok=True)
+        os.replace(executed, self.folder / "failed" / f"{job}.ipynb")
+
+    def write(self, name: str, text: str) -> None:
+        notebooks.write_text(text, self.folder / name)
+
+    def close(self) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    @property
+    def _partial(self) -> Path:
+        return self.folder / ".partial"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A place behind an address. The manifest is kept in a cache folder here and copied there at the end."""
+
+    address: str
+
+    @property
+    def state(self) -> Path:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "nbhelpers" / "sweeps" / hashlib.sha256(self.address.encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return self.address
+
+    def prepare(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        files, root = self._opened()
+        files.makedirs(f"{root}/jobs", exist_ok=True)
+        files.pipe_file(f"{root}/.probe", b"can be written to")
+        files.rm_file(f"{root}/.probe")
+        manifest = self.state / "manifest.sqlite"
+        if not manifest.exists() and files.exists(f"{root}/manifest.sqlite"):
+            files.get_file(f"{root}/manifest.sqlite", str(manifest))
+
+    def finished(self) -> set[str]:
+        files, root = self._opened()
+        files.invalidate_cache()
+        return {path.split("/")[-2] for path in files.find(f"{root}/jobs") if path.endswith("/job.json")}
+
+    def job(self, job: str) -> dict[str, Any] | None:
+        files, root = self._opened()
+        path = f"{root}/jobs/{job}/job.json"
+        return json.loads(files.cat_file(path)) if files.exists(path) else None
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="nbhelpers-") as folder:
+            yield Path(folder)
+
+    def keep(self, workspace: Path, job: str) -> None:
+        files, root = self._opened()
+        made = sorted(path for path in workspace.rglob("*") if path.is_file())
+        for path in sorted(made, key=lambda path: path == workspace / "job.json"):
+            there = f"{root}/jobs/{job}/{path.relative_to(workspace).as_posix()}"
+            files.makedirs(there.rpartition("/")[0], exist_ok=True)
+            files.put_file(str(path), there)
+        if files.exists(failed := f"{root}/failed/{job}.ipynb"):
+            files.rm_file(failed)
+
+    def keep_failed(self, executed: Path, job: str) -> None:
+        files, root = self._opened()
+        files.makedirs(f"{root}/failed", exist_ok=True)
+        files.put_file(str(executed), f"{root}/failed/{job}.ipynb")
+
+    def write(self, name: str, text: str) -> None:
+        files, root = self._opened()
+        files.pipe_file(f"{root}/{name}", text.encode())
+
+    def close(self) -> None:
+        files, root = self._opened()
+        files.put_file(str(self.state / "manifest.sqlite"), f"{root}/manifest.sqlite")
+
+    def _opened(self) -> tuple[Any, str]:
+        import fsspec
+
+        return fsspec.core.url_to_fs(self.address)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,101 @@
+"""What the values in a sweep's YAML file mean: lists, ranges, files, amounts of memory."""
+
+import glob
+import math
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30}
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(?:\s+step\s+({_NUMBER})|\s+in chunks of\s+(\d+))?\s*")
+_MOST = 1_000_000
+
+
+class Loader(yaml.SafeLoader):
+    """YAML as people mean it: 1e-3 is a number, and a key that stands twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands here twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+
+
+def in_bytes(amount: Any) -> int:
+    """Bytes in `4 GB`, `500 MB` or a plain number.
+
+    Raises:
+        ValueError: it is no amount of memory.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w*)", str(amount).strip())
+    if not match or match[2].upper() not in _UNITS or not float(match[1]):
+        raise ValueError(f"memory is a number with a unit, as in `4 GB`, got {amount!r}")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def spelled_out(name: str, given: Any, folder: Path) -> list[Any]:
+    """What a parameter of the grid runs through.
+
+    Args:
+        name: of the parameter, for the messages.
+        given: a list as it is, a range such as `0..511 step 16` or `0..511 in chunks of 16`, or `{files: pattern}`.
+        folder: where a pattern without an address (`s3://...`) starts.
+
+    Raises:
+        ValueError: it is none of these, or there is nothing in it.
+    """
+    if isinstance(given, list):
+        values = given
+    elif isinstance(given, str) and (match := _RANGE.fullmatch(given)):
+        values = _range(name, given, *match.groups())
+    elif isinstance(given, dict) and set(given) == {"files"} and isinstance(given["files"], str):
+        values = _files(name, given["files"], folder)
+    else:
+        raise ValueError(
+            f"{name}: {given!r} is neither a list [a, b] nor a range `0..511 step 16` or `0..511 in chunks of 16` "
+            "nor {files: photos/*.jpg}"
+        )
+    if not values:
+        raise ValueError(f"{name}: the list of values is empty")
+    return values
+
+
+def _range(name: str, text: str, first: str, last: str, step: str | None, chunk: str | None) -> list[Any]:
+    # in decimal numbers, so that 0..1 step 0.1 holds 0.3 and ends with 1
+    low, high, by = Decimal(first), Decimal(last), Decimal(step or "1")
+    count = math.floor((high - low) / by) + 1 if by else 0
+    if count < 1:
+        raise ValueError(f"{name}: the range {text!r} leads nowhere: its step goes from the first number to the last")
+    if count > _MOST:
+        raise ValueError(f"{name}: the range {text!r} has {count:,} values; a million is the most")
+    whole = all(number == number.to_integral_value() for number in (low, by))
+    numbers = [int(low + by * i) if whole else float(low + by * i) for i in range(count)]
+    if chunk is None:
+        return numbers
+    if int(chunk) < 1:
+        raise ValueError(f"{name}: {text!r}: a chunk holds at least one value")
+    return [numbers[i : i + int(chunk)] for i in range(0, count, int(chunk))]
+
+
+def _files(name: str, pattern: str, folder: Path) -> list[str]:
+    if "://" in pattern:
+        import fsspec
+
+        try:
+            files, _ = fsspec.core.url_to_fs(pattern)
+            found = sorted(files.unstrip_protocol(path) for path in files.glob(pattern))
+        except (ImportError, ValueError, OSError) as error:
+            raise ValueError(f"{name}: {pattern} cannot be listed: {error}") from error
+    else:
+        found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))
+    if not found:
+        raise ValueError(f"{name}: no file matches {pattern!r}, which is relative to the notebook's folder {folder}")
+    return found
