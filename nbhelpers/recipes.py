@@ -14,18 +14,28 @@ import ast
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from nbhelpers import __version__, images
 
-__all__ = ["Field", "Recipe", "from_notebook", "from_picture", "parameters_cell", "parameters_table", "remake"]
+__all__ = [
+    "Field",
+    "Recipe",
+    "from_notebook",
+    "from_picture",
+    "parameters_cell",
+    "parameters_table",
+    "remake",
+    "several_from_notebook",
+]
 
 
 class Recipe(BaseModel):
@@ -138,19 +148,33 @@ def from_notebook(kind: type[Recipe], namespace: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: a parameter is ill-typed or out of range, or papermill injected one the recipe does not have.
     """
+    return several_from_notebook([kind], namespace)[0]
+
+
+def several_from_notebook(kinds: Sequence[type[Recipe]], namespace: Mapping[str, Any]) -> list[Recipe]:
+    """The recipes of a notebook that carries more than one technique, all made from one set of parameter variables.
+
+    Args:
+        kinds: the recipes to make; a parameter that several of them have is one variable.
+        namespace: the notebook's `globals()`.
+
+    Raises:
+        ValueError: as `from_notebook`, or a parameter that two recipes declare differently.
+    """
+    names = list(_together(kinds))
     for source in namespace.get("In", []):
         if source.startswith("# Parameters"):
             targets = [node.targets[0].id for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-            unknown = [name for name in targets if name not in kind.model_fields]
+            unknown = [name for name in targets if name not in names]
             if unknown:
-                raise ValueError(_unknown(unknown, kind))
-    return kind(**{name: namespace[name] for name in kind.model_fields if name in namespace})
+                raise ValueError(_unknown(unknown, *kinds))
+    return [kind(**{name: namespace[name] for name in kind.model_fields if name in namespace}) for kind in kinds]
 
 
-def parameters_cell(kind: type[Recipe]) -> str:
+def parameters_cell(*kinds: type[Recipe]) -> str:
     """Source of a notebook's `parameters` cell: one typed variable a line, with its description as the comment."""
     lines = []
-    for name, field in kind.model_fields.items():
+    for name, field in _together(kinds).items():
         value = field.get_default(call_default_factory=True)
         lines.append(f"{name}: {_type_name(field.annotation)} = {_literal(value)}  # {field.description}")
     return "\n".join(lines)
@@ -187,13 +211,29 @@ def choices(kind: type[Recipe], name: str) -> list[Any]:
     return list(getattr(annotation, "__args__", ())) if "Literal" in str(annotation) else []
 
 
-def _unknown(names: list[str], kind: type[Recipe]) -> str:
+def _together(kinds: Sequence[type[Recipe]]) -> dict[str, FieldInfo]:
+    """The fields of several recipes by name; one that they share comes once, as the first declares it."""
+    fields: dict[str, FieldInfo] = {}
+    for kind in kinds:
+        for name, field in kind.model_fields.items():
+            first = fields.setdefault(name, field)
+            if (first.annotation, first.get_default()) != (field.annotation, field.get_default()):
+                raise ValueError(
+                    f"{kind.__name__} declares {name!r} with another type or default than a recipe beside it"
+                )
+    return fields
+
+
+def _unknown(names: list[str], *kinds: type[Recipe]) -> str:
+    known = list(_together(kinds))
     parts = []
     for name in names:
-        near = difflib.get_close_matches(name, kind.model_fields, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     plural = "s" if len(names) > 1 else ""
-    return f"{kind.__name__} has no parameter{plural} {', '.join(parts)}. It has: {', '.join(kind.model_fields)}."
+    title = " and ".join(kind.__name__ for kind in kinds)
+    have, they = ("have", "They have") if len(kinds) > 1 else ("has", "It has")
+    return f"{title} {have} no parameter{plural} {', '.join(parts)}. {they}: {', '.join(known)}."
 
 
 def _explained(error: ValidationError, kind: type[Recipe]) -> str:

@@ -168,6 +168,34 @@ def test_what_papermill_only_warns_about_is_an_error():
         recipes.from_notebook(Stripes, namespace(injected=dict(colours=(0.5, 1.0))))
 
 
+class Dots(Recipe):
+    """Another technique in the same notebook."""
+
+    width: int = Field(3, ge=1, le=9, description="of the picture the dots lie in")
+    radius: float = Field(0.25, gt=0, description="of a dot")
+
+
+class WideDots(Recipe):
+    """One whose width is another's."""
+
+    width: int = Field(4, description="of something else")
+
+
+def test_two_recipes_from_one_notebook_share_what_both_declare():
+    cell = recipes.parameters_cell(Stripes, Dots)
+    assert cell.splitlines()[: len(Stripes.model_fields)] == recipes.parameters_cell(Stripes).splitlines()
+    assert cell.splitlines()[len(Stripes.model_fields) :] == ["radius: float = 0.25  # of a dot"]
+    made = {"In": [cell, "# Parameters\nwidth = 5\nradius = 0.5"]}
+    for source in made["In"]:
+        exec(source, made)
+    assert recipes.several_from_notebook([Stripes, Dots], made) == [Stripes(width=5), Dots(width=5, radius=0.5)]
+    made["In"].append("# Parameters\nradios = 1")
+    with pytest.raises(ValueError, match=r"Stripes and Dots have no parameter 'radios' \(did you mean 'radius'\?\)"):
+        recipes.several_from_notebook([Stripes, Dots], made)
+    with pytest.raises(ValueError, match="WideDots declares 'width' with another type or default"):
+        recipes.parameters_cell(Stripes, WideDots)
+
+
 # From a picture back to its recipe.
 
 

@@ -18,13 +18,13 @@ Each notebook is a lecture, a set of sliders and a batch program at once. Its pa
 """
 
 
-def recipe_of(notebook: notebooks.NotebookNode) -> type[recipes.Recipe]:
-    """The kind of recipe that a notebook makes from its parameters."""
+def recipes_of(notebook: notebooks.NotebookNode) -> list[type[recipes.Recipe]]:
+    """The kinds of recipe that a notebook makes from its parameters."""
     source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    found = re.search(r"from_notebook\((?:\w+\.)*(\w+), globals\(\)\)", source)
+    found = re.search(r"from_notebook\(\[?([\w., ]+?)\]?, globals\(\)\)", source)
     if found is None:
         raise ValueError("the notebook has no line `recipe = recipes.from_notebook(KIND, globals())`")
-    return recipes.kind_named(found[1])
+    return [recipes.kind_named(name.strip().rpartition(".")[2]) for name in found[1].split(",")]
 
 
 def page() -> str:
@@ -32,15 +32,15 @@ def page() -> str:
     parts = [HEAD]
     for path in sorted(FOLDER.glob("*.ipynb")):
         notebook = notebooks.read(path)
-        kind = recipe_of(notebook)
         shown = {parameter.name for parameter in notebooks.parameters(notebook)}
         parts.append(f"## [{notebooks.title(notebook)}]({path.name})\n")
-        summary = (kind.__doc__ or "").strip().splitlines()[0]
-        parts.append(f"`{kind.__name__}`: {summary}\n")
-        if shown == set(kind.model_fields):
-            parts.append(recipes.parameters_table(kind) + "\n")
-        else:
-            parts.append(f"Parameters: {', '.join(f'`{name}`' for name in kind.model_fields if name in shown)}.\n")
+        for kind in recipes_of(notebook):
+            summary = (kind.__doc__ or "").strip().splitlines()[0]
+            parts.append(f"`{kind.__name__}`: {summary}\n")
+            if shown >= set(kind.model_fields):
+                parts.append(recipes.parameters_table(kind) + "\n")
+            else:
+                parts.append(f"Parameters: {', '.join(f'`{name}`' for name in kind.model_fields if name in shown)}.\n")
     return "\n".join(parts)
 
 
