@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import models
-from nbhelpers.gradients import Classes, GuidedReLUs, frozen, layer_gradients, pixel_gradients
+from nbhelpers.attributions import guided_backpropagation
+from nbhelpers.gradients import Classes, frozen, layer_gradients, targets
 from nbhelpers.models import Network
 
 TINY = 1e-6  # what the reference code adds to the denominator of Grad-CAM++
@@ -78,6 +79,7 @@ def score_cam(
     photos: Tensor,
     classes: list[int],
     counterfactual: bool = False,
+    channels: int | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Channels weighed by the logit of the photo seen through them alone; no gradient, one pass per channel.
@@ -92,6 +94,7 @@ def score_cam(
         photos: `(B, 3, H, W)` in [0, 1].
         classes: one number per photo.
         counterfactual: weigh by how much the logit is missing instead.
+        channels: only so many per photo, those whose maps vary most; the paper takes all.
         batch_size: masked photos at a time; bounds the memory, not the result.
 
     Returns:
@@ -101,9 +104,11 @@ def score_cam(
     """
     fast = frozen(network)
     photos = photos.to(activations)
-    low, high = activations.amin((2, 3)), activations.amax((2, 3))
-    scores = torch.full_like(low, -torch.inf)
-    for chosen in (high > low).nonzero().split(batch_size):
+    low, high, spread = activations.amin((2, 3)), activations.amax((2, 3)), activations.flatten(2).std(2)
+    best = spread.topk(min(channels or spread.shape[1], spread.shape[1]), dim=1).indices
+    tried = torch.zeros_like(spread, dtype=torch.bool).scatter_(1, best, True) & (high > low)
+    scores = torch.full_like(spread, -torch.inf)
+    for chosen in tried.nonzero().split(batch_size):
         photo, channel = chosen.T
         bottom, span = low[photo, channel], (high - low)[photo, channel]
         masks = F.interpolate(activations[photo, channel][:, None], photos.shape[2:], mode="bilinear")
@@ -132,8 +137,9 @@ def guided_grad_cam(
 
     Source: Selvaraju et al. 2017, section 3.2.
     """
+    network = models.as_network(network)
     maps, logits = class_maps(network, layer, photos, classes, "grad_cam", counterfactual)
-    return _guided(network, maps, photos, _numbers(network, logits, classes))
+    return _guided(network, maps, photos, targets(network, logits, classes))
 
 
 GRADIENT_METHODS = {"grad_cam": grad_cam, "grad_cam_plus_plus": grad_cam_plus_plus, "layer_cam": layer_cam}
@@ -147,7 +153,7 @@ def class_maps(
     classes: Classes = None,
     method: str = "grad_cam",
     counterfactual: bool = False,
-    batch_size: int = 64,
+    channels: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One map per photo, by one of the methods.
 
@@ -158,7 +164,7 @@ def class_maps(
         classes: one name or number per photo, or one for all; None for the class that each photo is given.
         method: one of `METHODS`.
         counterfactual: what speaks against the class ("why not this one?"): the gradients are negated.
-        batch_size: masked photos at a time, for Score-CAM.
+        channels: how many Score-CAM tries per photo, those whose maps vary most; all unless given.
 
     Returns:
         Maps `(B, h, w)` of the layer's size (of the photos' for guided Grad-CAM: the greatest magnitude among the three
@@ -170,7 +176,7 @@ def class_maps(
 
     Source: Selvaraju et al. 2017, section 3.3, for the counterfactual.
     """
-    maps, logits = all_class_maps(network, layer, photos, classes, [method], counterfactual, batch_size)
+    maps, logits = all_class_maps(network, layer, photos, classes, [method], counterfactual, channels)
     return maps[method], logits
 
 
@@ -181,7 +187,7 @@ def all_class_maps(
     classes: Classes = None,
     methods: list[str] | tuple[str, ...] = METHODS,
     counterfactual: bool = False,
-    batch_size: int = 64,
+    channels: int | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Maps by several methods, which share one pass: a dictionary of `(B, h, w)` by method, and logits.
 
@@ -196,7 +202,7 @@ def all_class_maps(
     _check_maps(network, layer, activations)
     if counterfactual:
         gradients = -gradients
-    numbers = _numbers(network, logits, classes)
+    numbers = targets(network, logits, classes)
     maps = {}
     for method in methods:
         if method in GRADIENT_METHODS:
@@ -204,23 +210,15 @@ def all_class_maps(
         elif method == "eigen_cam":
             maps[method] = eigen_cam(activations)
         elif method == "score_cam":
-            maps[method] = score_cam(network, activations, photos, numbers, counterfactual, batch_size)
+            maps[method] = score_cam(network, activations, photos, numbers, counterfactual, channels)
         else:
             maps[method] = _guided(network, grad_cam(activations, gradients), photos, numbers).abs().amax(1)
     return maps, logits
 
 
-def _guided(network: str | nn.Module, maps: Tensor, photos: Tensor, classes: list[int]) -> Tensor:
-    with GuidedReLUs():
-        _, pixels = pixel_gradients(network, photos, classes)
+def _guided(network: Network, maps: Tensor, photos: Tensor, classes: list[int]) -> Tensor:
+    _, pixels = guided_backpropagation(network, photos, classes)
     return pixels * F.interpolate(maps[:, None], photos.shape[2:], mode="bilinear").to(pixels)
-
-
-def _numbers(network: str | nn.Module, logits: Tensor, classes: Classes) -> list[int]:
-    if classes is None:
-        return logits.argmax(1).tolist()
-    found = models.class_indices(network, classes)
-    return found * len(logits) if len(found) == 1 else found
 
 
 def _check_maps(network: Network, layer: str, activations: Tensor) -> None:

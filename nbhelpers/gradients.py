@@ -158,14 +158,15 @@ def class_logits(network: Network, output: object, count: int) -> Tensor:
 
 
 def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
-    """Each photo's class as a number, of logits `(B, classes)` that a twin of ours gave; `classes` as everywhere here.
+    """Each photo's class as a number, of logits `(B, classes)` that the network gave; `classes` as everywhere here.
 
     Raises:
         ValueError: an unknown class, or another number of classes than of photos.
     """
-    if network.classes is None:  # on our own twin, classes without names are called by their numbers
-        network.classes = [str(number) for number in range(logits.shape[1])]
-    found = logits.argmax(1).tolist() if classes is None else models.class_indices(network, classes)
+    # classes without names are called by their numbers
+    names = network.classes or [str(number) for number in range(logits.shape[1])]
+    known = Network(nn.Identity(), network.name, names)
+    found = logits.argmax(1).tolist() if classes is None else models.class_indices(known, classes)
     if len(found) not in (1, len(logits)):
         raise ValueError(f"{len(found)} classes for {len(logits)} photos: give one per photo, or one for all")
     return found * (len(logits) // max(1, len(found)))

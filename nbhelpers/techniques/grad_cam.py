@@ -1,0 +1,281 @@
+"""Grad-CAM: where the network looks when it says a class.
+
+The last convolutional layer still knows places, and already knows objects. How the class logit would change with each
+of its channels says how much a channel matters; the channels added up by that weight are a map of the evidence
+(Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM", ICCV 2017). With the gradients negated the map shows
+what speaks against the class. Five relatives weigh the channels otherwise; which of them tells the truth is judged by
+where they point and by what happens when the pixels they point at are taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nbhelpers import boxes, cams, contest, images, models, overlays
+from nbhelpers.contest import Verdict
+from nbhelpers.images import Photos
+from nbhelpers.layers import refusal
+from nbhelpers.models import Network
+from nbhelpers.recipes import Field, Recipe
+from nbhelpers.stages import select
+
+LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
+
+
+class GradCAM(Recipe):
+    """Maps of where the evidence for a class lies, one per photo (Selvaraju et al. 2017)."""
+
+    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    layer: str = Field("block4", description="a layer that gives feature maps; empty: the deepest stage")
+    photos: str = Field("../sample_images", description="a folder of photos, or one photo")
+    photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")
+    target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
+    method: Literal["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "score_cam", "guided_grad_cam"] = Field(
+        "grad_cam", description="how the channels of the layer are weighed"
+    )
+    counterfactual: bool = Field(False, description="what speaks against the class, instead of for it")
+    score_channels: int = Field(32, ge=1, le=4096, description="channels per photo that score_cam tries; 4096 for all")
+    opacity: float = Field(0.55, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
+    colour_map: Literal["magma", "inferno", "viridis", "turbo", "gray"] = Field(
+        "turbo", description="colours of the overlay, from no evidence to most"
+    )
+    boxes: str = Field("", description="file of the objects' boxes, for the table; empty: boxes.json beside the photos")
+    tolerance: float = Field(15 / 224, ge=0, le=1, description="distance from a box that counts as a hit, in sides")
+    steps: int = Field(8, ge=1, le=512, description="portions in which pixels are taken away, for the table")
+    batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
+    seed: int = Field(0, ge=0, description="of the untrained network that is the control")
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Mapped]:
+        """Map the photos, yielding after every batch; see `mapped`."""
+        yield from mapped(self, network)
+
+
+@dataclass
+class Mapped:
+    """The photos mapped so far.
+
+    Attributes:
+        index: photos so far. total: photos there are.
+        photos: those that could be mapped, with names; files that could not be read are in `photos.skipped`.
+        layer: name of the layer.
+        classes: number of the class that each map is about.
+        labels: its name, or `class 7` where the network does not know names.
+        logits: of that class, `(B,)`.
+        probabilities: of that class, `(B,)`.
+        maps: `(B, h, w)`, as large as the layer (as the photos for guided Grad-CAM), without a unit.
+        picture: the overlays, `(B, 3, H, W)` in [0, 1].
+        failed: photos without a map, by name, with the reason.
+    """
+
+    index: int
+    total: int
+    photos: Photos
+    layer: str
+    classes: list[int]
+    labels: list[str]
+    logits: Tensor
+    probabilities: Tensor
+    maps: Tensor
+    picture: Tensor
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> Tensor:
+        """The logits, which is what the sliders show."""
+        return self.logits
+
+    @property
+    def empty(self) -> list[str]:
+        """Photos whose map is the same everywhere: the layer holds no evidence."""
+        flat = self.maps.flatten(1)
+        same = (flat.amax(1) == flat.amin(1)).tolist()
+        return [name for name, nothing in zip(self.photos.names, same, strict=True) if nothing]
+
+
+def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Mapped]:
+    """Maps for all photos of a recipe, a batch at a time.
+
+    Args:
+        recipe: which photos, layer, class and method.
+        network: used in place of the one the recipe names.
+
+    Yields:
+        After every batch, all photos mapped so far. A photo that cannot be mapped is named in `failed`, and the others
+        of its batch keep their maps.
+
+    Raises:
+        FileNotFoundError, ValueError: no photo can be read or mapped; an unknown class (the nearest are offered); a
+            network without class logits; a layer without feature maps, or with a single place; Eigen-CAM asked for a
+            counterfactual. KeyError: no such layer (the nearest are offered).
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    layer = chosen_layer(recipe, network)
+    target = target_class(recipe, network)
+    photos = images.read_many(recipe.photos, recipe.photo_size)
+    found: list[tuple[int, int, Tensor, Tensor]] = []
+    failed: dict[str, str] = {}
+    for start in range(0, len(photos), recipe.batch_size):
+        batch = list(range(start, min(start + recipe.batch_size, len(photos))))
+        found += _of_batch(recipe, network, layer, photos, batch, target, failed)
+        if found:
+            yield _mapped(recipe, network, layer, photos, found, failed, batch[-1] + 1)
+
+
+def chosen_layer(recipe: GradCAM, network: Network) -> str:
+    """Name of the recipe's layer, which gives feature maps.
+
+    Raises:
+        KeyError, ValueError: no such layer, or no feature maps at this size.
+    """
+    if not recipe.layer:
+        return select(network, "", recipe.photo_size)[0].name
+    return models.check_layer(network, recipe.layer, recipe.photo_size).name
+
+
+def target_class(recipe: GradCAM, network: Network) -> int | None:
+    """Number of the recipe's class; None where each photo is to be explained for the class it is given.
+
+    Raises:
+        ValueError: the network has no such class.
+    """
+    target = recipe.target.strip() if isinstance(recipe.target, str) else recipe.target
+    if target == "":
+        return None
+    # a number in a text field comes as its digits
+    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
+
+
+def sheet(step: Mapped, columns: int = 6) -> Image.Image:
+    """Every photo with its overlay below it, and below that the class and its probability."""
+    photos, overlaid, columns = *map(_legible, (step.photos.pictures, step.picture)), min(columns, len(step.photos))
+    texts = [f"{label} {share:.0%}" for label, share in zip(step.labels, step.probabilities.tolist(), strict=True)]
+    pictures, labels = [], []
+    for start in range(0, len(photos), columns):
+        row = slice(start, start + columns)
+        blank = [torch.ones_like(photos[0])] * (columns - len(photos[row]))
+        pictures += [*photos[row], *blank, *overlaid[row], *blank]
+        labels += [""] * columns + texts[row] + [""] * len(blank)
+    return images.tile(pictures, columns=columns, labels=labels)
+
+
+def methods_sheet(recipe: GradCAM, methods: Sequence[str] = cams.METHODS, network: nn.Module | None = None):
+    """One photo after the other in a row: the photo, and its overlay by each of the methods."""
+    network = models.as_network(network if network is not None else recipe.network)
+    steps = [recipe.changed(method=method).run(network) for method in methods]
+    columns = [_legible(each) for each in (steps[0].photos.pictures, *(step.picture for step in steps))]
+    pictures, labels = [], []
+    for index in range(len(steps[0].photos)):
+        pictures += [each[index] for each in columns]
+        labels += [f"{steps[0].labels[index]} {steps[0].probabilities[index]:.0%}", *(_title(each) for each in methods)]
+    return images.tile(pictures, columns=1 + len(methods), labels=labels)
+
+
+def save(recipe: GradCAM, step: Mapped, folder: str | Path) -> list[Path]:
+    """Write each overlay as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Returns:
+        The paths, one per photo that could be mapped.
+    """
+    paths = []
+    for index, (name, picture) in enumerate(zip(step.photos.names, step.picture, strict=True)):
+        path = Path(folder) / f"{recipe.slug}-{index:03}-{Path(name).stem}.png"
+        images.save(picture, path, recipe=recipe.document() | {"index": index})
+        paths.append(path)
+    return paths
+
+
+def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence[str] = cams.METHODS) -> Verdict:
+    """Which method is best here: pointing game and deletion area over the recipe's photos, which need boxes.
+
+    Args:
+        recipe: which photos, boxes, layer and class; `method` and `counterfactual` have no say.
+        network: used in place of the one the recipe names.
+        methods: of `cams.METHODS`.
+
+    Raises:
+        As `mapped`; and FileNotFoundError, ValueError: no file of boxes, or one that does not match the photos.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    boxed = boxes.read(recipe.photos, recipe.photo_size, recipe.boxes or None)
+    return contest.compare(
+        network,
+        chosen_layer(recipe, network),
+        boxed,
+        target_class(recipe, network),
+        methods,
+        steps=recipe.steps,
+        tolerance=recipe.tolerance,
+        channels=recipe.score_channels,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+    )
+
+
+def _legible(pictures: Tensor) -> Tensor:
+    return images.resize(pictures, max(LEGIBLE, pictures.shape[2]))
+
+
+def _title(method: str) -> str:
+    return method.replace("_plus_plus", "++").replace("_", " ")
+
+
+def _of_batch(
+    recipe: GradCAM,
+    network: Network,
+    layer: str,
+    photos: Photos,
+    batch: list[int],
+    target: int | None,
+    failed: dict[str, str],
+) -> list[tuple[int, int, Tensor, Tensor]]:
+    """Place, class, logits and map of each photo; one by one if the batch fails, so that a bad photo costs itself."""
+    options = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
+    try:
+        maps, logits = cams.class_maps(network, layer, photos.pictures[batch], target, recipe.method, **options)
+    except ValueError as error:
+        if len(batch) > 1:
+            alone = [_of_batch(recipe, network, layer, photos, [place], target, failed) for place in batch]
+            return [each for one in alone for each in one]
+        failed[photos.names[batch[0]]] = str(error)
+        if len(failed) == len(photos):
+            raise
+        return []
+    except (RuntimeError, AssertionError) as error:
+        raise refusal(network.name, recipe.photo_size, error) from error
+    classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
+    return list(zip(batch, classes, logits.float().cpu(), maps.float().cpu(), strict=True))
+
+
+def _mapped(
+    recipe: GradCAM,
+    network: Network,
+    layer: str,
+    photos: Photos,
+    found: list[tuple[int, int, Tensor, Tensor]],
+    failed: dict[str, str],
+    index: int,
+) -> Mapped:
+    places, classes = [each[0] for each in found], [each[1] for each in found]
+    logits, maps = torch.stack([each[2] for each in found]), torch.stack([each[3] for each in found])
+    pictures, which = photos.pictures[places], torch.tensor(classes)[:, None]
+    names = network.classes
+    return Mapped(
+        index=index,
+        total=len(photos),
+        photos=Photos(pictures, [photos.names[place] for place in places], photos.skipped),
+        layer=layer,
+        classes=classes,
+        labels=[f"class {number}" if names is None else names[number] for number in classes],
+        logits=logits.gather(1, which)[:, 0],
+        probabilities=logits.softmax(1).gather(1, which)[:, 0],
+        maps=maps,
+        picture=overlays.overlay(pictures, maps, recipe.opacity, recipe.colour_map),
+        failed=dict(failed),
+    )
