@@ -23,6 +23,7 @@ from nbhelpers.ascent import Step, generators, measure
 from nbhelpers.canvas import CANVASES, Canvas, natural_images
 from nbhelpers.capture import capture
 from nbhelpers.layers import refusal
+from nbhelpers.network_parts import head_layer
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.recognition import Recognition, recognised
 from nbhelpers.rounds import picture_seeds, steps_in
@@ -83,10 +84,11 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
     """
     network = models.as_network(network if network is not None else recipe.network)
     indices = class_indices(recipe, network)
+    goal = _objective(recipe, indices, evidence_layer(network, recipe.size))
     seeds = picture_seeds(recipe.seed, indices)
     yield from rounds.climb(
         network,
-        _objective(recipe, indices),
+        goal,
         _first_canvas(recipe, seeds, network),
         plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
         upscale_factor=recipe.upscale_factor,
@@ -139,6 +141,25 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
     return models.class_indices(network, recipe.classes)
 
 
+def evidence_layer(network: models.Network, size: int) -> str:
+    """The layer whose channels are the classes, with nothing in between that takes a gradient away.
+
+    That is the output, unless the network ends like SqueezeNet in a ReLU: then the layer before it, whose channels'
+    means are the logits wherever the class is seen at all, and have a gradient where it is not.
+    """
+    try:
+        head = head_layer(network, size)
+    except ValueError:
+        return objectives.OUTPUT
+    with torch.no_grad(), capture(network, head, objectives.OUTPUT) as seen:
+        network(torch.full((1, 3, size, size), 0.5))
+    plain, rectified = (each.flatten(2).mean(2) if each.ndim > 2 else each for each in (seen[head], seen[head].relu()))
+    logits = seen[objectives.OUTPUT]
+    if plain.shape != logits.shape or torch.allclose(plain, logits, atol=1e-5):
+        return objectives.OUTPUT
+    return head if torch.allclose(rectified, logits, atol=1e-5) else objectives.OUTPUT
+
+
 def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list[str]:
     """The recipe's classes by name, or as "class 7" where the network has no names."""
     network = models.as_network(network if network is not None else recipe.network)
@@ -179,11 +200,11 @@ def save(recipe: ClassPictures, step: Step, folder: str | Path, network: nn.Modu
     return paths
 
 
-def _objective(recipe: ClassPictures, indices: list[int]) -> objectives.Objective:
+def _objective(recipe: ClassPictures, indices: list[int], evidence: str) -> objectives.Objective:
     if recipe.objective == "softmax":
         main = objectives.probability(indices)
     else:
-        main = objectives.logit(indices)
+        main = objectives.channel(evidence, indices) if evidence else objectives.logit(indices)
         if recipe.contrast:
             main = main + recipe.contrast * objectives.log_probability(indices)
     return main - recipe.l2_weight * objectives.squared_norm() if recipe.l2_weight else main

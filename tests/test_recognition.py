@@ -1,0 +1,76 @@
+"""What another network sees in pictures, against a count by hand."""
+
+import numpy as np
+import pytest
+import torch
+from small_networks import noise, tiny
+from torch import nn
+
+from nbhelpers.models import Network
+from nbhelpers.recognition import matching, recognised
+
+
+class _Reads(nn.Module):
+    """Logits are the means of the picture's first row of pixels, one per class."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, pictures):
+        return pictures[:, :, 0, : self.classes].mean(1)
+
+
+def test_shares_are_those_counted_by_hand():
+    names = [f"c{number}" for number in range(12)]
+    pictures = noise(30, 3, 16, 16)
+    for number in range(30):
+        pictures[number, :, 0, number % 12] += 0.2
+    shown = [names[number % 12] for number in range(30)]
+    found = recognised(pictures, shown, Network(_Reads(12), "reads", classes=names, size=16))
+    logits = pictures.numpy()[:, :, 0, :12].mean(1)
+    own = logits[np.arange(30), np.arange(30) % 12]
+    ranks = 1 + (logits > own[:, None]).sum(1)
+    assert found.ranks == ranks.tolist()
+    assert found.answers == [names[best] for best in logits.argmax(1)]
+    assert found.top1 == pytest.approx((ranks == 1).mean())
+    assert found.top5 == pytest.approx((ranks <= 5).mean())
+    assert found.known == 30
+    assert str(found).startswith(f"reads names {100 * (ranks == 1).mean():.0f} % of 30 pictures right")
+    right = ranks.tolist().index(1)
+    assert found.labels[right] == f"{shown[right]}\nrecognised"
+
+
+def test_names_are_matched_by_synonyms_and_every_namesake_counts():
+    network = Network(_Reads(4), "reads", classes=["crane", "tabby, tabby cat", "Crane", "lion"], size=16)
+    assert matching("crane", network) == [0, 2]
+    assert matching("Tabby cat", network) == [1]
+    assert matching("lion, king of beasts", network) == [3]
+    assert matching("teapot", network) == []
+    pictures = torch.zeros(3, 3, 16, 16)
+    pictures[0, :, 0, 2] = 1
+    pictures[1:, :, 0, 3] = 1
+    found = recognised(pictures, ["crane", "teapot", "tabby"], network)
+    assert found.ranks[:2] == [1, None]
+    assert found.ranks[2] > 1
+    assert (found.known, found.top1) == (2, 0.5)
+    assert "does not know the classes of 1 others" in str(found)
+    assert found.labels[1] == "teapot\nlion"
+
+
+def test_pictures_are_scaled_to_the_judge_which_is_left_as_it_was():
+    network = Network(tiny(), "tiny", classes=list("abcde"), size=32).train()
+    found = recognised(noise(2, 3, 16, 16), ["a", "b"], network)
+    assert network.net.training
+    large = nn.functional.interpolate(noise(2, 3, 16, 16), size=32, mode="bicubic", antialias=True).clamp(0, 1)
+    assert found.answers == ["abcde"[best] for best in network.eval()(large).argmax(1)]
+
+
+def test_what_cannot_be_judged_is_said():
+    named = Network(_Reads(4), "reads", classes=list("abcd"), size=16)
+    with pytest.raises(ValueError, match="2 pictures but 1 classes"):
+        recognised(noise(2, 3, 16, 16), ["a"], named)
+    with pytest.raises(ValueError, match="reads knows none of these classes: teapot"):
+        recognised(noise(1, 3, 16, 16), ["teapot"], named)
+    with pytest.raises(ValueError, match="class names of reads are not known"):
+        recognised(noise(1, 3, 16, 16), ["a"], Network(_Reads(4), "reads", size=16))
