@@ -44,8 +44,8 @@ def columns(rows: Sequence[Mapping[str, Any]], orders: Mapping[str, Sequence[Any
 
 
 def varies(column: Column) -> bool:
-    """Whether the pictures differ in it: two values, or a value that some pictures do not have."""
-    return len(column["values"]) > 1 or MISSING in column.get("of", ())
+    """Whether pictures that have it differ in it."""
+    return len(column["values"]) > 1
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:

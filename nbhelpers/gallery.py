@@ -9,7 +9,6 @@ The small pictures it shows lie beside it, and a browser reads only those that c
 
 import json
 import math
-import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +92,7 @@ def _shown(folder: PictureFolder) -> dict[str, Any]:
         "height": [picture.height for picture in folder.pictures],
         "facets": facets,
         "sheet": _sheet(folder, facets),
-        "folder": _shell_path(folder.path),
+        "folder": _typed(folder.path),
         "failed": [cell for job in folder.failed for cell in _failed_cells(job)],
         **groups,
     }
@@ -172,11 +171,11 @@ def _about(folder: PictureFolder, parameters: Mapping[str, Column]) -> list[str]
     return parts
 
 
-def _shell_path(folder: Path) -> str:
+def _typed(folder: Path) -> str:
     """What goes before a picture's name in a command, as typed where this one was; empty for the current folder."""
     whole, here = folder.resolve(), Path.cwd()
     path = whole.relative_to(here) if whole.is_relative_to(here) else folder
-    return "" if path == Path(".") else shlex.quote(f"{path.as_posix()}/")
+    return "" if path == Path(".") else f"{path.as_posix()}/"
 
 
 def _plain(value: Any) -> Any:

@@ -158,9 +158,15 @@ def _picture(folder: Path, path: Path, job: dict[str, Any]) -> Picture:
         document = images.read_recipe(path)
     except ValueError:
         document = {}  # a figure that somebody saved by other means
-    executed = path.parent / "notebook.ipynb" if job else path.parent.with_name(f"{path.parent.name}.ipynb")
-    known = path.parent != folder and executed.exists()
-    return Picture(name, width, height, small, document, job, executed.relative_to(folder).as_posix() if known else "")
+    return Picture(name, width, height, small, document, job, _executed(folder, path.parent, job))
+
+
+def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
+    """The notebook that made the pictures in `home`: a sweep's lies among them, another one beside their folder."""
+    if home == folder:
+        return ""
+    notebook = home / "notebook.ipynb" if job else home.with_name(f"{home.name}.ipynb")
+    return notebook.relative_to(folder).as_posix() if notebook.exists() else ""
 
 
 def _failed(path: Path, axes: list[str]) -> FailedJob:

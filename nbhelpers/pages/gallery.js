@@ -12,7 +12,7 @@ const byId = (id) => document.getElementById(id);
 // --- columns: distinct values as JSON text, and for each picture which one
 
 const constant = { values: [], of: [] };
-const column = (group, name) => (data[group] && data[group][name]) || constant;
+const column = (group, name) => (Object.hasOwn(data[group], name) ? data[group][name] : constant);
 const at = (col, i) => (col.of ? (i < col.of.length ? col.of[i] : -1) : 0);
 const plain = (json) => (json[0] === '"' ? JSON.parse(json) : json);
 const label = (col, k) => (k < 0 ? "–" : col.labels ? col.labels[k] : plain(col.values[k]));
@@ -31,14 +31,14 @@ const placeOf = new Map(data.src.map((source, i) => [decodeURIComponent(source),
 // --- state and address
 
 function parse(fragment) {
-  const state = { is: {}, from: {}, to: {}, view: "pictures", sort: "", down: false, picture: -1 };
+  const state = { is: new Map(), from: new Map(), to: new Map(), view: "pictures", sort: "", down: false, picture: -1 };
   [state.rows, state.columns] = data.sheet;
   for (const [key, value] of new URLSearchParams(fragment.replace(/^#/, ""))) {
     const [kind, name] = [key.slice(0, key.indexOf(".")), key.slice(key.indexOf(".") + 1)];
     const facet = facetNamed(name);
-    if (kind === "is" && facet && facet.col.values.includes(value)) (state.is[name] ||= []).push(value);
+    if (kind === "is" && facet && facet.col.values.includes(value)) state.is.set(name, [...(state.is.get(name) || []), value]);
     else if ((kind === "from" || kind === "to") && facet && facet.col.numeric && Number.isFinite(Number(value)))
-      state[kind][name] = Number(value);
+      state[kind].set(name, Number(value));
     else if (key === "view" && value === "sheet" && data.sheet.length) state.view = "sheet";
     else if ((key === "rows" || key === "columns") && parameters.some((each) => each.name === value)) state[key] = value;
     else if (key === "sort" && sortable.some((each) => each.name === value)) state.sort = value;
@@ -56,9 +56,9 @@ function address(state) {
     if (state.columns !== data.sheet[1]) said.append("columns", state.columns);
   }
   for (const { name } of facets) {
-    for (const value of state.is[name] || []) said.append("is." + name, value);
-    if (name in state.from) said.append("from." + name, state.from[name]);
-    if (name in state.to) said.append("to." + name, state.to[name]);
+    for (const value of state.is.get(name) || []) said.append("is." + name, value);
+    if (state.from.has(name)) said.append("from." + name, state.from.get(name));
+    if (state.to.has(name)) said.append("to." + name, state.to.get(name));
   }
   if (state.sort) said.append("sort", state.sort);
   if (state.down) said.append("down", "");
@@ -74,14 +74,17 @@ function go(change, replace = false) {
   if (next === address(state)) return;
   if (replace) location.replace(next);
   else location.hash = next;
+  follow();
 }
 
 // --- which pictures, in which order
 
+const filtered = ({ name }) => state.is.has(name) || state.from.has(name) || state.to.has(name);
+
 function passes(facet, place) {
-  const wanted = state.is[facet.name];
+  const wanted = state.is.get(facet.name);
   if (wanted && !wanted.includes(facet.col.values[place])) return false;
-  const [low, high] = [state.from[facet.name], state.to[facet.name]];
+  const [low, high] = [state.from.get(facet.name), state.to.get(facet.name)];
   if (low === undefined && high === undefined) return true;
   const value = place < 0 ? NaN : number(facet.col.values[place]);
   return (low === undefined || value >= low) && (high === undefined || value <= high);
@@ -94,7 +97,7 @@ function select() {
   const fails = new Uint8Array(count);
   const failing = new Int16Array(count).fill(-1);
   facets.forEach((facet, f) => {
-    if (!(facet.name in state.is || facet.name in state.from || facet.name in state.to)) return;
+    if (!filtered(facet)) return;
     const ok = facet.col.values.map((_, place) => passes(facet, place));
     for (let i = 0; i < count; i++) {
       const place = at(facet.col, i);
@@ -200,7 +203,7 @@ function drawSheet() {
     if (r >= 0 && c >= 0) put(r, c, i);
   }
   for (const job of data.failed) {
-    const [r, c] = [rows, columns].map(({ name, col }) => col.values.indexOf(job.parameters[name]));
+    const [r, c] = [rows, columns].map(({ name, col }) => col.values.indexOf(new Map(Object.entries(job.parameters)).get(name)));
     if (r >= 0 && c >= 0 && passes(rows, r) && passes(columns, c)) put(r, c, job);
   }
   const order = (used) => [...used].sort((a, b) => a - b);
@@ -225,7 +228,7 @@ function cell(content, rows, r, columns, c) {
   if (side > 1) box.style.gridTemplateColumns = `repeat(${side}, 1fr)`;
   box.append(...few.map((i) => link(i)));
   if (few.length < pictures.length) {
-    const is = { ...state.is, [rows.name]: [rows.col.values[r]], [columns.name]: [columns.col.values[c]] };
+    const is = new Map(state.is).set(rows.name, [rows.col.values[r]]).set(columns.name, [columns.col.values[c]]);
     const href = address({ ...state, is, view: "pictures" });
     box.append(make("a", { class: "more", href, title: "all of them" }, `+${pictures.length - few.length}`));
   }
@@ -263,9 +266,9 @@ function filter(facet, open) {
   const ends = ["from", "to"].map((end) => make("input", {
     type: "number", step: "any", "aria-label": `${name} ${end}`, placeholder: plain(col.values[end === "from" ? 0 : col.values.length - 1]),
     onchange: (event) => {
-      const changed = { ...state[end] };
-      if (event.target.value === "") delete changed[name];
-      else changed[name] = Number(event.target.value);
+      const changed = new Map(state[end]);
+      if (event.target.value === "") changed.delete(name);
+      else changed.set(name, Number(event.target.value));
       go({ [end]: changed });
     },
   }));
@@ -281,7 +284,7 @@ function filter(facet, open) {
       if (!words || label(col, place).toLowerCase().includes(words)) fitting.push(place);
     }
     const tally = counts.get(name);
-    const wanted = state.is[name] || [];
+    const wanted = state.is.get(name) || [];
     list.replaceChildren(...fitting.slice(0, LISTED).map((place) => {
       const value = col.values[place];
       const tick = make("input", { type: "checkbox", onchange: () => toggle(value) });
@@ -293,17 +296,17 @@ function filter(facet, open) {
   }
 
   function toggle(value) {
-    const wanted = state.is[name] || [];
+    const wanted = state.is.get(name) || [];
     const next = wanted.includes(value) ? wanted.filter((each) => each !== value) : [...wanted, value];
-    const is = { ...state.is, [name]: next };
-    if (!next.length) delete is[name];
+    const is = new Map(state.is).set(name, next);
+    if (!next.length) is.delete(name);
     go({ is });
   }
 
   function update() {
-    const wanted = state.is[name] || [];
+    const wanted = state.is.get(name) || [];
     const parts = wanted.map((value) => label(col, col.values.indexOf(value)));
-    const [low, high] = [state.from[name], state.to[name]];
+    const [low, high] = [state.from.get(name), state.to.get(name)];
     if (low !== undefined || high !== undefined) parts.unshift(`${low ?? ""} … ${high ?? ""}`.trim());
     box.classList.toggle("active", parts.length > 0);
     summary.textContent = parts.length ? `${name}: ${parts.slice(0, 2).join(", ")}${parts.length > 2 ? `, +${parts.length - 2}` : ""}` : name;
@@ -351,8 +354,7 @@ function startFilters() {
 function filtersForState() { // an address may filter by what is still in the menu
   const menu = byId("filters").querySelector("select");
   for (const facet of facets) {
-    const active = facet.name in state.is || facet.name in state.from || facet.name in state.to;
-    if (!active || filters.some((each) => each.facet === facet)) continue;
+    if (!filtered(facet) || filters.some((each) => each.facet === facet)) continue;
     [...menu.options].find((option) => option.value === facet.name)?.remove();
     addFilter(facet);
   }
@@ -360,8 +362,8 @@ function filtersForState() { // an address may filter by what is still in the me
 
 // --- the open picture
 
-const ownRows = (i, cols, skip = new Set()) => Object.entries(cols)
-  .filter(([name, col]) => !skip.has(name) && at(col, i) >= 0)
+const ownRows = (i, cols) => cols
+  .filter(([, col]) => at(col, i) >= 0)
   .map(([name, col]) => make("tr", {}, make("td", {}, name), written(plain(col.values[at(col, i)]))));
 const written = (text) => make("td", { title: short(text) === text ? null : text }, short(text));
 
@@ -414,10 +416,11 @@ function drawOpen() {
   // Small pictures are enlarged, to look at, up to four times.
   large.style.width = `${Math.max(data.width[i], Math.min(4 * data.width[i], 720))}px`;
   byId("full").href = data.src[i];
-  const varied = Object.fromEntries(facets.map(({ name, col }) => [name, col]));
-  byId("varied").replaceChildren(...ownRows(i, varied), ...ownRows(i, data.results),
-    ...ownRows(i, { seconds: column("job", "seconds") }));
-  const rest = ownRows(i, data.parameters, new Set(Object.keys(varied)));
+  const varied = facets.map(({ name, col }) => [name, col]);
+  const told = [...varied, ...Object.entries(data.results), ["seconds", column("job", "seconds")]];
+  byId("varied").replaceChildren(...ownRows(i, told));
+  const known = new Set(facets.map(({ name }) => name));
+  const rest = ownRows(i, Object.entries(data.parameters).filter(([name]) => !known.has(name)));
   byId("others").hidden = !rest.length;
   byId("others").firstElementChild.textContent = `${rest.length} more parameter${rest.length === 1 ? "" : "s"}`;
   byId("others").lastElementChild.replaceChildren(...rest);
@@ -430,7 +433,7 @@ function drawOpen() {
   const command = column("job", "command");
   byId("again").replaceChildren(
     ...(at(command, i) >= 0 ? copyable("make it again", plain(command.values[at(command, i)])) : []),
-    ...(recipe ? copyable("check it against its recipe", `python -m nbhelpers replay ${data.folder}${shellWord(source)}`) : []));
+    ...(recipe ? copyable("check it against its recipe", `python -m nbhelpers replay ${shellWord(data.folder + source)}`) : []));
   byId("recipe").hidden = !recipe;
   byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("as it stands in the file", recipe) : []));
   const place = shown.indexOf(i);
@@ -487,13 +490,19 @@ function draw() {
   drawOpen();
 }
 
-addEventListener("hashchange", () => {
+let followed = location.hash;
+
+function follow() { // the address, wherever it went
+  if (location.hash === followed) return;
+  followed = location.hash;
   const was = state;
   state = parse(location.hash);
   opened = state.picture >= 0 && (was.picture >= 0 ? opened : true);
   draw();
   if (was.picture >= 0 && state.picture < 0) document.querySelector(`main [data-i="${was.picture}"]`)?.focus();
-});
+}
+
+addEventListener("hashchange", follow);
 
 document.querySelector("main").addEventListener("click", (event) => {
   const card = event.target.closest("[data-i]");
@@ -549,7 +558,7 @@ byId("close").addEventListener("click", close);
 document.querySelectorAll("[data-view]").forEach((button) => {
   button.addEventListener("click", () => go({ view: button.dataset.view }));
 });
-byId("clear").addEventListener("click", () => go({ is: {}, from: {}, to: {} }));
+byId("clear").addEventListener("click", () => go({ is: new Map(), from: new Map(), to: new Map() }));
 byId("down").addEventListener("click", () => go({ down: !state.down }));
 byId("sort").addEventListener("change", (event) => go({ sort: event.target.value }));
 byId("rows").addEventListener("change", (event) => {
