@@ -24,6 +24,8 @@ from nbhelpers.layers import refusal
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 
+LEGIBLE = 160  # pixels; pictures on a sheet are scaled to this side
+
 
 class Saliency(Recipe):
     """Maps of the pixels that a class logit hangs on, one per photo (Simonyan et al. 2014)."""
@@ -47,6 +49,12 @@ class Saliency(Recipe):
     )
     opacity: float = Field(0.8, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
     colour_map: str = Field("", description="any of matplotlib's; empty: magma, or red and blue for maps with a sign")
+    foreground: float = Field(
+        0.8, gt=0, lt=1, description="localisation: quantile of the map above which is the object"
+    )
+    background: float = Field(
+        0.3, gt=0, lt=1, description="localisation: quantile of the map below which is background"
+    )
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of SmoothGrad's noise; the same seed gives the same map")
 
@@ -182,15 +190,9 @@ def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
 
 def sheet(explanation: Explanation, columns: int = 6) -> Image.Image:
     """Every photo with its overlay below it, and below that the class and its probability."""
-    photos, overlaid, texts = explanation.photos.pictures, explanation.picture, captions(explanation)
-    columns = min(columns, len(photos))
-    pictures, labels = [], []
-    for start in range(0, len(photos), columns):
-        row = slice(start, start + columns)
-        blank = [torch.ones_like(photos[0])] * (columns - len(photos[row]))
-        pictures += [*photos[row], *blank, *overlaid[row], *blank]
-        labels += [""] * columns + texts[row] + [""] * len(blank)
-    return images.tile(pictures, columns=columns, labels=labels)
+    photos, overlaid = (images.resize(each, LEGIBLE) for each in (explanation.photos.pictures, explanation.picture))
+    seam = torch.ones(*photos.shape[:2], 2, photos.shape[3])
+    return images.tile(torch.cat([photos, seam, overlaid], 2), min(columns, len(photos)), labels=captions(explanation))
 
 
 def captions(explanation: Explanation) -> list[str]:
