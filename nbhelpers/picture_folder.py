@@ -111,12 +111,16 @@ def read(path: Path) -> PictureFolder:
     if not path.is_dir():
         raise ValueError(f"{path} is a file, expected a folder of pictures")
     folder = PictureFolder(path, mapping(_json(path / "sweep.json")))
-    jobs: dict[Path, dict[str, Any]] = {}
+    homes: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for file in _files(path):
-        if file.parent not in jobs:
-            jobs[file.parent] = mapping(_json(file.parent / "job.json"))
+        if file.parent not in homes:
+            home = _home(path, file.parent)
+            homes[file.parent] = home, mapping(_json(home / "job.json"))
+        home, job = homes[file.parent]
+        if folder.sweep and path / "jobs" in home.parents and not (home / "job.json").exists():
+            continue  # where folders cannot be moved into place, job.json comes last: this job is not whole
         try:
-            folder.pictures.append(_picture(path, file, jobs[file.parent]))
+            folder.pictures.append(_picture(path, file, home, job))
         except (ValueError, OSError) as error:
             folder.unreadable[file.relative_to(path).as_posix()] = str(error).replace(f"{path}{os.sep}", "")
     ranks = {name: {json.dumps(value): rank for rank, value in enumerate(axis)} for name, axis in folder.axes.items()}
@@ -143,7 +147,14 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(here) / name for name in sorted(fnmatch.filter(names, "*.png")) if not name.startswith("."))
 
 
-def _picture(folder: Path, path: Path, job: dict[str, Any]) -> Picture:
+def _home(folder: Path, inner: Path) -> Path:
+    """The folder of the run that made the pictures in `inner`: the nearest one with a `job.json`, or `inner`."""
+    above = [inner, *inner.parents]
+    within = above[: above.index(folder)]
+    return next((each for each in within if (each / "job.json").exists()), inner)
+
+
+def _picture(folder: Path, path: Path, home: Path, job: dict[str, Any]) -> Picture:
     name, status = path.relative_to(folder).as_posix(), path.stat()
     version = f"{name} {status.st_size} {status.st_mtime_ns} {SIDE}"
     small = hashlib.sha256(version.encode(errors="surrogateescape")).hexdigest()[:16] + ".webp"
@@ -158,11 +169,11 @@ def _picture(folder: Path, path: Path, job: dict[str, Any]) -> Picture:
         document = images.read_recipe(path)
     except ValueError:
         document = {}  # a figure that somebody saved by other means
-    return Picture(name, width, height, small, document, job, _executed(folder, path.parent, job))
+    return Picture(name, width, height, small, document, job, _executed(folder, home, job))
 
 
 def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
-    """The notebook that made the pictures in `home`: a sweep's lies among them, another one beside their folder."""
+    """The notebook that made a run's pictures: a sweep's lies in the run's folder, another one beside it."""
     if home == folder:
         return ""
     notebook = home / "notebook.ipynb" if job else home.with_name(f"{home.name}.ipynb")

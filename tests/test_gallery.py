@@ -319,13 +319,14 @@ def test_damage_is_listed_and_the_rest_is_shown(tmp_path: Path) -> None:
     (folder / "jobs" / "01" / "picture-1.png").write_bytes(b"no picture")
     (folder / "jobs" / ".partial").mkdir()
     save(folder / "jobs" / ".partial" / "half.png")
+    save(folder / "jobs" / "ef56" / "partial.png")  # no job.json beside it: not whole
     (folder / "failed" / "cd34.ipynb").write_text("{")
     page = gallery.write(folder)
     assert len(data_in(page)["src"]) == 10
     text = html.unescape(page.read_text())
     assert "1 file that cannot be shown" in text
     assert "2 failed jobs" in text
-    assert ".partial" not in text
+    assert "partial" not in text
 
 
 def test_pictures_of_one_recipe_are_found_by_their_own_channel(tmp_path: Path) -> None:
@@ -338,6 +339,16 @@ def test_pictures_of_one_recipe_are_found_by_their_own_channel(tmp_path: Path) -
     assert told["facets"] == [["parameters", "channel"]]
     assert told["parameters"]["channel"]["values"] == ["0", "1", "2", "3", "4", "5"]
     assert told["recipe"]["channels"]["values"] == ["[0, 1, 2]", "[3, 4, 5]"]
+
+
+def test_pictures_in_a_folder_of_their_own_belong_to_their_job(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "ab", {"seed": 3}, command="again")
+    save(job / "frames" / "late" / "a.png", 0.5, document())
+    write_sweep(tmp_path, {"seed": [3]}, {})
+    told = data_in(gallery.write(tmp_path))
+    assert told["src"] == ["jobs/ab/frames/late/a.png"]
+    assert told["parameters"]["seed"]["values"] == ["3"]
+    assert told["job"]["executed"]["values"] == ['"jobs/ab/notebook.ipynb"']
 
 
 def test_values_that_vary_together_are_one_axis(tmp_path: Path) -> None:
