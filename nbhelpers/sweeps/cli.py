@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nbhelpers.sweeps import clusters, engine, plan, store
 from nbhelpers.sweeps.engine import Settings, Sweep
+from nbhelpers.sweeps.manifest import DONE, FAILED, RUNNING
 from nbhelpers.sweeps.plan import Job
 
 _SHOWN = 12
@@ -81,7 +82,7 @@ def _carry_out(at_work: Sweep, settings: Settings, dry_run: bool, first: int | N
     failures = at_work.failures()
     _table(failures)
     counts = at_work.manifest.counts(at_work.plan.jobs)
-    click.echo(f"{counts['done']} of {total} jobs are done" + (f", {counts['failed']} failed" if failures else ""))
+    click.echo(f"{counts[DONE]} of {total} jobs are done" + (f", {counts[FAILED]} failed" if failures else ""))
     if dry_run:
         _estimate(at_work, settings)
     if full:
@@ -98,13 +99,13 @@ def _watched(at_work: Sweep, jobs: Sequence[Job], settings: Settings) -> None:
     with tqdm(total=len(jobs), unit="job", disable=None) as bar:
 
         def state(counts: Counter) -> None:
-            bar.set_postfix_str(f"{counts['failed']} failed, {counts['running']} running", refresh=False)
-            bar.n = counts["done"] + counts["failed"]
+            bar.set_postfix_str(f"{counts[FAILED]} failed, {counts[RUNNING]} running", refresh=False)
+            bar.n = counts[DONE] + counts[FAILED]
             bar.refresh()
 
-        def ended(job: Job, outcome: dict[str, Any]) -> None:
-            if outcome["state"] == "failed":
-                bar.write(f"FAILED {job}: {_last_line(outcome['error'])}", file=sys.stdout)
+        def ended(job: Job, state: str, error: str) -> None:
+            if state == FAILED:
+                bar.write(f"FAILED {job}: {_last_line(error)}", file=sys.stdout)
 
         def cluster(said: str) -> None:
             bar.write(said, file=sys.stdout)

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import queue
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ import nbformat
 from nbhelpers import __version__
 from nbhelpers.sweeps import clusters, imports
 from nbhelpers.sweeps.clusters import Settings
-from nbhelpers.sweeps.manifest import FAILED, QUEUED, Manifest
+from nbhelpers.sweeps.manifest import FAILED, QUEUED, RUNNING, Manifest
 from nbhelpers.sweeps.plan import Job
 from nbhelpers.sweeps.record import Sweep, description
 from nbhelpers.sweeps.work import STOPPED, Shared
@@ -30,6 +31,8 @@ _TICK = 0.5
 _FULL = os.strerror(errno.ENOSPC)
 
 log = logging.getLogger("nbhelpers.sweep")
+log.propagate = False
+log.addHandler(logging.NullHandler())
 
 
 @dataclass
@@ -39,12 +42,12 @@ class Progress:
     Attributes:
         cluster: called once with a sentence about the cluster.
         state: called with the number of jobs done, failed and running, whenever it has changed.
-        ended: called with each job that is done or has failed for good, and its outcome.
+        ended: called with each job that is done or has failed for good, its state and its error.
     """
 
     cluster: Callable[[str], None] = lambda said: None
     state: Callable[[Counter], None] = lambda counts: None
-    ended: Callable[[Job, dict[str, Any]], None] = lambda job, outcome: None
+    ended: Callable[[Job, str, str], None] = lambda job, state, error: None
 
 
 class FullDisk(OSError):
@@ -87,101 +90,107 @@ def run(sweep: Sweep, jobs: Sequence[Job], settings: Settings, shown: str, progr
             timeout=settings.timeout or plan.timeout or 3600,
             memory=memory,
         )
-        _drive(client, shared, {job.id: job for job in jobs}, resources, sweep.manifest, progress)
+        _Drive(client, shared, resources, sweep.manifest, progress).until_the_end(jobs)
 
 
-def _drive(
-    client: Any,
-    shared: Shared,
-    jobs: dict[str, Job],
-    resources: dict[str, float],
-    manifest: Manifest,
-    progress: Progress,
-) -> None:
+class _Drive:
     """Submits the jobs and takes in what happens, one event after the other, until each is done or has failed twice."""
-    from nbhelpers.sweeps.tasks import Common, carry_out
 
-    events: queue.SimpleQueue = queue.SimpleQueue()
-    client.subscribe_topic(shared.topic, lambda event: events.put(event[1]))
-    # A plugin reaches every worker once, those that come later as well.
-    client.register_plugin(Common(shared), name=shared.topic)
-    futures: dict[str, Any] = {}
-    tries: Counter = Counter()
-    states = dict.fromkeys(jobs, QUEUED)
+    def __init__(
+        self, client: Any, shared: Shared, resources: dict[str, float], manifest: Manifest, progress: Progress
+    ) -> None:
+        self.client, self.shared, self.resources = client, shared, resources
+        self.manifest, self.progress = manifest, progress
+        self.events: queue.SimpleQueue = queue.SimpleQueue()
+        self.futures: dict[str, Any] = {}
+        self.tries: Counter = Counter()
+        self.states: dict[str, str] = {}
+        self.counts: Counter = Counter()
 
-    def submit(job: Job) -> None:
-        tries[job.id] += 1
-        key = f"{shared.topic}-{job.id}-{tries[job.id]}"
-        futures[job.id] = client.submit(carry_out, shared.topic, job, key=key, resources=resources, pure=False)
-        futures[job.id].add_done_callback(lambda future: events.put((job, future)))
+    def until_the_end(self, jobs: Sequence[Job]) -> None:
+        from nbhelpers.sweeps.tasks import Common
 
-    def move(job: Job, state: str, **columns: Any) -> None:
-        states[job.id] = state
-        manifest.set(job.id, state, **columns)
-        progress.state(Counter(states.values()))
+        topic = self.shared.topic
+        try:
+            self.client.subscribe_topic(topic, lambda event: self.events.put((self._begins, event[1])))
+            # A plugin reaches every worker once, those that come later as well.
+            self.client.register_plugin(Common(self.shared), name=topic)
+            for job in jobs:
+                self._submit(job)
+            while self.futures:
+                try:
+                    take_in, *event = self.events.get(timeout=_TICK)
+                except queue.Empty:
+                    self.manifest.commit()
+                    self.progress.state(self.counts)
+                else:
+                    take_in(*event)
+        except sqlite3.OperationalError as error:  # of the manifest, which lies where the results do
+            raise FullDisk(errno.ENOSPC, str(error)) from error
+        finally:
+            with contextlib.suppress(Exception):  # the scheduler may be what has gone
+                if self.futures:
+                    _stop(self.client, topic, list(self.futures.values()))
+                self.client.unsubscribe_topic(topic)
+                self.client.unregister_worker_plugin(topic)
 
-    try:
-        for job in jobs.values():
-            submit(job)
-        while futures:
-            try:
-                event = events.get(timeout=_TICK)
-            except queue.Empty:
-                manifest.commit()
-                progress.state(Counter(states.values()))
-                continue
-            if isinstance(event, dict):
-                if event["job"] in futures:
-                    log.info("%s begins on %s", event["job"], event["worker"])
-                    states[event["job"]] = "running"
-                    manifest.attempt(event["job"], event["worker"])
-                continue
-            job, future = event
-            outcome = _outcome(future, job)
-            if outcome["state"] == STOPPED:
-                raise ConnectionError("the scheduler has dropped the sweep's jobs")
-            outcome.pop("id")
-            error = outcome.get("error") or ""
-            if _FULL in error:
-                move(job, **outcome)
-                raise FullDisk(errno.ENOSPC, _FULL)
-            if outcome["state"] == FAILED and tries[job.id] < TRIES:
-                log.warning("%s failed and is tried again: %s", job.id, error.strip().splitlines()[-1:])
-                move(job, QUEUED, error=error, cell=outcome.get("cell"))
-                submit(job)
-                continue
-            del futures[job.id]
-            move(job, **{"error": None, "cell": None, **outcome})
-            log.info("%s %s in %s s", job.id, outcome["state"], outcome.get("seconds"))
-            progress.ended(job, outcome)
-    finally:
-        _stop(client, list(futures.values()))
-        with contextlib.suppress(Exception):  # the scheduler may be what has gone
-            client.unsubscribe_topic(shared.topic)
-            client.unregister_worker_plugin(shared.topic)
-        manifest.commit()
+    def _submit(self, job: Job) -> None:
+        from nbhelpers.sweeps.tasks import carry_out
+
+        self.tries[job.id] += 1
+        topic = self.shared.topic
+        key = f"{topic}-{job.id}-{self.tries[job.id]}"
+        self._count(job.id, QUEUED)
+        future = self.client.submit(carry_out, topic, job, key=key, resources=self.resources, pure=False)
+        self.futures[job.id] = future
+        future.add_done_callback(lambda future: self.events.put((self._ends, job, future)))
+
+    def _begins(self, told: dict[str, str]) -> None:
+        if told["job"] in self.futures:
+            log.info("%s begins on %s", told["job"], told["worker"])
+            self.manifest.attempt(told["job"], told["worker"])
+            self._count(told["job"], RUNNING)
+
+    def _ends(self, job: Job, future: Any) -> None:
+        outcome = _outcome(future)
+        state, error = outcome.pop("state"), outcome.get("error") or ""
+        if state == STOPPED:
+            raise ConnectionError("the scheduler has dropped the sweep's jobs")
+        self.manifest.set(job.id, state, **{"error": None, "cell": None, **outcome})
+        if _FULL in error:
+            raise FullDisk(errno.ENOSPC, _FULL)
+        if state == FAILED and self.tries[job.id] < TRIES:
+            log.warning("%s failed and is tried again: %s", job.id, error)
+            self._submit(job)
+            return
+        del self.futures[job.id]
+        self._count(job.id, state)
+        log.info("%s is %s after %s s %s", job.id, state, outcome.get("seconds"), error)
+        self.progress.ended(job, state, error)
+
+    def _count(self, job: str, state: str) -> None:
+        if job in self.states:
+            self.counts[self.states[job]] -= 1
+        self.states[job] = state
+        self.counts[state] += 1
+        self.progress.state(self.counts)
 
 
-def _outcome(future: Any, job: Job) -> dict[str, Any]:
+def _outcome(future: Any) -> dict[str, Any]:
     """What a worker said of a job, or what Dask says of the worker."""
     if future.status == "finished":
         return future.result()
     if future.status == "error":
         error = future.exception()
-        return {"id": job.id, "state": FAILED, "error": f"{type(error).__name__}: {error}"}
-    return {"id": job.id, "state": STOPPED}
+        return {"state": FAILED, "error": f"{type(error).__name__}: {error}"}
+    return {"state": STOPPED}
 
 
-def _stop(client: Any, futures: list[Any]) -> None:
+def _stop(client: Any, topic: str, futures: list[Any]) -> None:
     """Cancels what is not done, and waits until no worker is at it any more."""
-    if not futures:
-        return
-    with contextlib.suppress(Exception):  # the scheduler may be what has gone
-        client.cancel(futures, force=True)
-        deadline = time.monotonic() + 10
-        while any(client.processing().values()) and time.monotonic() < deadline:
-            time.sleep(0.1)
+    from nbhelpers.sweeps.tasks import busy
 
-
-def _same(shared: Shared) -> Shared:
-    return shared
+    client.cancel(futures, force=True)
+    deadline = time.monotonic() + 10
+    while any(client.run(busy, topic).values()) and time.monotonic() < deadline:
+        time.sleep(0.1)

@@ -92,7 +92,7 @@ class Manifest:
             self.commit()
 
     def attempt(self, job: str, worker: str) -> None:
-        """Notes that a worker has begun a job."""
+        """Notes that a worker has begun a job, as often as one does."""
         self._rows.execute("UPDATE jobs SET attempts = attempts + 1 WHERE id = ?", (job,))
         self.set(job, RUNNING, worker=worker)
 

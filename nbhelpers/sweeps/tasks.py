@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin, get_worker
 
 from nbhelpers.sweeps.plan import Job
 from nbhelpers.sweeps.work import Shared, work
@@ -35,3 +35,8 @@ def carry_out(topic: str, job: Job) -> dict[str, Any]:
 
     worker.log_event(topic, {"job": job.id, "worker": worker.address})
     return work(worker.plugins[topic].shared, job, wanted)
+
+
+def busy(topic: str, dask_worker: Worker) -> bool:
+    """Whether a worker's threads are still at a job of this sweep, cancelled or not."""
+    return any(str(key).startswith(topic) for key in list(dask_worker.active_threads.values()))

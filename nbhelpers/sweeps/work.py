@@ -22,6 +22,7 @@ from nbhelpers.sweeps.store import Store
 
 STOPPED = "stopped"
 _LOOK = 0.2
+_ADDED = {"injected-parameters", "papermill-error-cell-tag"}
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,18 @@ def work(shared: Shared, job: Job, wanted: Callable[[], bool] = lambda: True) ->
         wanted: asked again and again; when it says no, the job is ended.
 
     Returns:
-        `id`, `state` (done, failed or stopped), and as far as they are known `seconds`, `peak_mb`, `error`, `cell`.
+        `state` (done, failed or stopped), and as far as they are known `seconds`, `peak_mb`, `error`, `cell`.
     """
     if shared.version != __version__:
         said = f"this worker has nbhelpers {__version__}, the sweep {shared.version}: install the same everywhere"
-        return {"id": job.id, "state": FAILED, "error": said}
+        return {"state": FAILED, "error": said}
     try:
         if done := shared.store.job(job.id):
-            return {"id": job.id, "state": DONE, "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
+            return {"state": DONE, "seconds": done["seconds"], "peak_mb": done["peak_mb"]}
         with shared.store.workspace() as workspace, _scratch() as folder:
             return _attempt(shared, job, workspace, folder, wanted)
     except OSError as error:
-        return {"id": job.id, "state": FAILED, "error": f"{type(error).__name__}: {error}"}
+        return {"state": FAILED, "error": f"{type(error).__name__}: {error}"}
 
 
 def _attempt(shared: Shared, job: Job, workspace: Path, folder: Path, wanted: Callable[[], bool]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _attempt(shared: Shared, job: Job, workspace: Path, folder: Path, wanted: Ca
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     start = time.perf_counter()
     ended, peak = _watch(processes.start(folder, shared.modules), shared, wanted)
-    outcome = {"id": job.id, "seconds": round(time.perf_counter() - start, 3), "peak_mb": round(peak / 2**20)}
+    outcome = {"seconds": round(time.perf_counter() - start, 3), "peak_mb": round(peak / 2**20)}
     if ended == STOPPED:
         return {**outcome, "state": STOPPED}
     told = _told(folder)
@@ -151,12 +152,13 @@ def _silence(folder: Path) -> str:
 
 
 def _unfinished_cell(executed: Path) -> str | None:
-    """The number of the cell that failed, or that was running, as papermill notes it."""
+    """The number, from 0, of the cell that failed, or that was running, as papermill notes it."""
     try:
         cells = nbformat.read(executed, as_version=4).cells
-    except Exception:  # papermill was writing it when it was stopped
+    except Exception:  # papermill was writing it when it was stopped, or never came to it
         return None
-    for number, cell in enumerate(cells):
+    of_the_notebook = [cell for cell in cells if not _ADDED.intersection(cell.metadata.get("tags", []))]
+    for number, cell in enumerate(of_the_notebook):
         if cell.metadata.get("papermill", {}).get("status") in ("running", "failed"):
             return str(number)
     return None
