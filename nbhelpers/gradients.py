@@ -24,6 +24,10 @@ from nbhelpers.models import Network
 Classes = Sequence[str | int] | str | int | None
 
 
+class NotFinite(ValueError):
+    """A gradient is infinite or not a number; the message says for which photos. The others are fine on their own."""
+
+
 def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
     """Gradient of each photo's class logit with respect to its pixels.
 
@@ -182,11 +186,11 @@ def check_finite(gradients: Tensor) -> Tensor:
     """The gradients without their graph.
 
     Raises:
-        ValueError: one is infinite or not a number (says for which photos).
+        NotFinite: one is infinite or not a number (says for which photos).
     """
     bad = (~gradients.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(
+        raise NotFinite(
             f"the gradient of photo {', '.join(map(str, bad))} is infinite or not a number: check the photo, and the "
             "network's weights"
         )

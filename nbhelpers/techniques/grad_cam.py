@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import boxes, cams, contest, images, models, overlays
 from nbhelpers.contest import Verdict
+from nbhelpers.gradients import NotFinite
 from nbhelpers.images import Photos
 from nbhelpers.layers import refusal
 from nbhelpers.models import Network
@@ -239,7 +240,7 @@ def _of_batch(
     options = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
     try:
         maps, logits = cams.class_maps(network, layer, photos.pictures[batch], target, recipe.method, **options)
-    except ValueError as error:
+    except NotFinite as error:
         if len(batch) > 1:
             alone = [_of_batch(recipe, network, layer, photos, [place], target, failed) for place in batch]
             return [each for one in alone for each in one]
