@@ -43,7 +43,8 @@ def weighted_layers(network: Network, size: int) -> list[str]:
     Raises:
         ValueError: the network does not take pictures of this size.
     """
-    return [name for name, module, _ in _runs(network, size) if any(True for _ in module.parameters(recurse=False))]
+    runs = list(_runs(network, size))[:-1]  # what the network holds itself, such as a class token, is no layer
+    return [name for name, module, _ in runs if any(True for _ in module.parameters(recurse=False))]
 
 
 def head_layer(network: Network, size: int) -> str:
@@ -191,14 +192,19 @@ def _upper(traced: fx.GraphModule, nodes: list[fx.Node], place: int, first: fx.N
 def _runs(network: Network, size: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """Every module that calls no other, by its first run, with its output; last the network itself, as ""."""
     names = {module: name for name, module in network.net.named_modules()}
-    seen: dict[str, tuple[nn.Module, Tensor]] = {}
+    seen: dict[str, tuple[nn.Module, Tensor | None]] = {}
 
-    def note(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        seen.setdefault(names[module], (module, output))
+    def begin(module: nn.Module, inputs: tuple) -> None:  # one with weights of its own may call others
+        seen.setdefault(names[module], (module, None))
+
+    def end(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if seen[names[module]][1] is None:
+            seen[names[module]] = (module, output)
 
     leaves = [module for module in names if module is not network.net and _is_leaf(module)]
     with _quietly(network), torch.no_grad():
-        handles = [module.register_forward_hook(note) for module in leaves]
+        handles = [module.register_forward_pre_hook(begin) for module in leaves]
+        handles += [module.register_forward_hook(end) for module in leaves]
         try:
             logits = network(torch.full((1, 3, size, size), 0.5))
         except RuntimeError as error:

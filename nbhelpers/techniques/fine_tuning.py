@@ -36,15 +36,16 @@ class FineTuning(Recipe):
     classes: list[str] = Field([], description="sub-folders to use; 'cats: tabby, Persian cat' joins; empty: all")
     limit: int = Field(200, ge=0, description="most photos of a class; 0 for all")
     validation: float = Field(0.25, gt=0, lt=1, description="share held out where the folder is not split already")
-    size: int = Field(64, ge=32, le=512, description="side of the photos' central square in pixels")
+    size: int = Field(64, ge=16, le=512, description="side of the photos' central square in pixels")
     views: int = Field(2, ge=1, le=16, description="each training photo as it is, and so often less one at random")
     shift: int = Field(6, ge=0, le=64, description="how far a random view is moved, at most, in pixels")
     layer: str = Field("", description="upper layers are trained from this one on; empty: the last convolution")
     head_epochs: int = Field(20, ge=1, le=1000, description="passes that train the head alone, at most")
     upper_epochs: int = Field(10, ge=0, le=1000, description="passes that train the upper layers, at most; 0 for none")
-    head_rate: float = Field(0.001, gt=0, le=1, description="learning rate of the head alone")
-    upper_rate: float = Field(3e-4, gt=0, le=1, description="learning rate of the upper layers, and of the head then")
+    head_rate: float = Field(0.001, gt=0, le=1, description="learning rate of the head alone, at first")
+    upper_rate: float = Field(3e-4, gt=0, le=1, description="learning rate of the upper layers with the head, at first")
     decay: float = Field(1e-3, ge=0, le=1, description="weight decay of AdamW")
+    smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target that is spread over all classes")
     batch: int = Field(32, ge=2, le=1024, description="photos a step")
     patience: int = Field(5, ge=1, le=1000, description="epochs without a validation loss 1 % lower that end a stage")
     seed: int = Field(0, ge=0, description="of the held-out photos, the views and their order")
@@ -126,7 +127,7 @@ def tune(recipe: FineTuning, network: nn.Module | None = None, data: Labelled | 
     train = folders.views(data.train, recipe.views, recipe.shift, recipe.seed)
     keep = Path(recipe.keep).expanduser() if recipe.keep else None
     folder = keep / recipe.changed(keep="").slug if keep else None
-    habits = Habits(recipe.batch, recipe.decay, recipe.patience, recipe.seed)
+    habits = Habits(recipe.batch, recipe.decay, recipe.smoothing, recipe.patience, recipe.seed)
     run = Tuner(tuned, stages, habits, train, data.validation, folder, keep / "features" if keep else None)
 
     def progress(index: int, ahead: int, doing: str) -> Progress:

@@ -9,6 +9,7 @@ validation loss is kept.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Stage:
         name: what to call it.
         freed: dotted names of the layers that are trained.
         epochs: passes over the training pictures, at most.
-        rates: learning rate of each freed layer.
+        rates: learning rate of each freed layer at first; half a cosine brings it down to nothing.
     """
 
     name: str
@@ -52,12 +53,14 @@ class Habits:
     Attributes:
         batch: pictures a step.
         decay: weight decay of AdamW.
+        smoothing: probability that the target spreads over all classes, so that no logit need grow for ever.
         patience: epochs in which the validation loss does not fall by one per cent, before a stage ends.
         seed: of the order of the pictures.
     """
 
     batch: int = 32
     decay: float = 1e-3
+    smoothing: float = 0.1
     patience: int = 5
     seed: int = 0
 
@@ -170,7 +173,7 @@ class Tuner:
         optimiser = self._optimiser(stage)
         while self._epoch < stage.epochs and not self._waited_enough(stage):
             record = {"stage": stage.name, "epoch": self._epoch + 1}
-            record |= self._train(upper, sets[0], optimiser)
+            record |= self._train(upper, sets[0], optimiser, stage)
             record |= self._measure(upper, sets[1])
             best = self.best_record
             self.log.append(record)
@@ -183,7 +186,7 @@ class Tuner:
             self.computed += 1
             yield f"{stage.name}: epoch {record['epoch']}"
 
-    def _train(self, upper: Callable, features: Features, optimiser: torch.optim.Optimizer) -> dict:
+    def _train(self, upper: Callable, features: Features, optimiser: torch.optim.Optimizer, stage: Stage) -> dict:
         seed = (self.habits.seed * 1_000_003 + self._stage) * 1_000_003 + self._epoch
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed % 2**63))
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -191,12 +194,16 @@ class Tuner:
         for parameter in parameters:
             parameter.requires_grad_()
         try:
-            for chosen in order.split(self.habits.batch):
+            batches = order.split(self.habits.batch)
+            for number, chosen in enumerate(batches):
+                done = (self._epoch + number / len(batches)) / stage.epochs
+                for group, rate in zip(optimiser.param_groups, stage.rates, strict=True):
+                    group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
                 inputs, labels = features.batch(chosen)
                 labels = labels.to(self.network.mean.device)
                 with torch.enable_grad():
                     logits = upper(inputs)
-                    loss = F.cross_entropy(logits, labels)
+                    loss = F.cross_entropy(logits, labels, label_smoothing=self.habits.smoothing)
                 if not loss.isfinite():
                     raise ValueError(
                         f"the loss became {loss.item()} in epoch {self._epoch + 1} of {self.stages[self._stage].name}. "
@@ -206,7 +213,7 @@ class Tuner:
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
                 optimiser.step()
-                total += loss.item() * len(labels)
+                total += F.cross_entropy(logits.detach(), labels, reduction="sum").item()
                 right += (logits.argmax(1) == labels).sum().item()
         finally:
             for parameter in parameters:
@@ -230,7 +237,7 @@ class Tuner:
         losses = [record["validation_loss"] for record in self.log if record["stage"] == stage.name]
         if len(losses) <= self.habits.patience:
             return False
-        return min(losses[-self.habits.patience :]) > 0.99 * min(losses[: -self.habits.patience])
+        return min(losses[-self.habits.patience :]) >= 0.99 * min(losses[: -self.habits.patience])
 
     def _optimiser(self, stage: Stage) -> torch.optim.Optimizer:
         groups = [
