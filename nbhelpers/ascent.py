@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from nbhelpers.canvas import Canvas
 from nbhelpers.capture import Seen, capture
-from nbhelpers.models import Network
+from nbhelpers.models import Network, find_module
 from nbhelpers.network import copied
 from nbhelpers.objectives import PICTURE, Objective
 from nbhelpers.transforms import Transforms
@@ -80,6 +80,7 @@ def ascend(
     transforms: Transforms = Transforms(),  # noqa: B008 (immutable)
     seeds: Sequence[int] | None = None,
     precision: str = "float32",
+    dropout: tuple[str, float] | None = None,
 ) -> Iterator[Step]:
     """Change the canvas by Adam so that every picture's score rises; yields after each step.
 
@@ -96,6 +97,8 @@ def ascend(
         transforms: shakes the pictures before each step.
         seeds: one per picture, for the transforms; 0, 1, 2, ... unless given.
         precision: "float32" or "bfloat16" for the network; the canvas and the scores are float32 always.
+        dropout: a layer, and the share of its inputs that are hidden at each step, so that no few of them can make
+            up the score alone.
 
     Yields:
         A `Step` after each step.
@@ -111,6 +114,8 @@ def ascend(
     fast = twin(network, PRECISIONS[precision])
     batch = len(canvas.parameters)
     sources = generators(range(batch) if seeds is None else seeds)
+    if dropout is not None:
+        _hide_inputs(fast, *dropout, sources)
     optimiser = torch.optim.Adam(
         [canvas.parameters], lr=learning_rate * canvas.step_size, weight_decay=weight_decay, eps=1e-12
     )
@@ -181,6 +186,17 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
             handles[module] = module.register_forward_pre_hook(convert)
     double.net.register_forward_pre_hook(enter)
     return double
+
+
+def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch.Generator]) -> None:
+    """Dropout before a layer (Srivastava et al. 2014), drawn per picture."""
+
+    def hide(module: nn.Module, inputs: tuple) -> tuple:
+        (activations,) = inputs
+        kept = torch.stack([torch.rand(activations.shape[1:], generator=source) for source in sources]) >= share
+        return (activations * kept.to(activations) / (1 - share),)
+
+    find_module(network, layer).register_forward_pre_hook(hide)
 
 
 def _scores(

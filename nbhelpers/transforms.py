@@ -23,11 +23,13 @@ class Transforms:
         jitter: largest shift in pixels, in each direction.
         scale: largest relative change of size; 0.1 draws factors between 1 / 1.1 and 1.1.
         rotate: largest rotation in degrees, to either side.
+        view: side in pixels of the square that is cut out, anywhere in the picture; 0 leaves the picture whole.
     """
 
     jitter: float = 0.0
     scale: float = 0.0
     rotate: float = 0.0
+    view: int = 0
 
     def draw(self, generators: Sequence[torch.Generator], height: int, width: int) -> Tensor:
         """One affine map per generator, `(B, 2, 3)` from output to input coordinates in [-1, 1]."""
@@ -39,12 +41,21 @@ class Transforms:
         # in pixels the map is a rotation; in [-1, 1] coordinates a picture that is not square needs its aspect ratio
         aspect = height / width
         rows = [cosine, -sine * aspect, shift_x, sine / aspect, cosine, shift_y]
+        if self.view:
+            across, down = self.view / width, self.view / height  # share of the picture that a view shows
+            free_x, free_y = (1 - across / factor).clamp(min=0), (1 - down / factor).clamp(min=0)
+            shift_x, shift_y = shift_x + draws[:, 2] * free_x, shift_y + draws[:, 3] * free_y
+            rows = [cosine * across, -sine * down * aspect, shift_x, sine * across / aspect, cosine * down, shift_y]
         return torch.stack(rows, dim=1).view(-1, 2, 3)
 
     def __call__(self, pictures: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Transformed pictures, `(B, 3, H, W)` as they came; what moves in from outside is a mirror image."""
-        if not (self.jitter or self.scale or self.rotate):
+        """Transformed pictures, `(B, 3, H, W)` as they came, or views of them, `(B, 3, view, view)`.
+
+        What moves in from outside is a mirror image.
+        """
+        if not (self.jitter or self.scale or self.rotate or self.view):
             return pictures
         affine = self.draw(generators, *pictures.shape[2:]).to(pictures)
-        grid = F.affine_grid(affine, list(pictures.shape), align_corners=False)
+        sides = [self.view, self.view] if self.view else pictures.shape[2:]
+        grid = F.affine_grid(affine, [*pictures.shape[:2], *sides], align_corners=False)
         return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -499,3 +499,28 @@ def test_hooks_left_behind_by_another_library_stop_nothing():
     assert step.scores.isfinite().all()
     assert models.layers(network)["block1.conv1"].channels == 64
     assert models.randomised(network).name == "minivgg_robust (random)"
+
+
+def test_dropout_hides_its_share_of_a_layers_inputs_and_keeps_their_mean():
+    """The head is linear, so its first logit without a bias is a sum over the inputs that are left, twice as strong."""
+    network = Network(tiny().eval(), "tiny", size=32)
+    start = noise(3, 3, 16, 16)
+    features = network.net[:6](start).detach()
+    weight, bias = network.net.head.weight[2].detach(), network.net.head.bias[2].detach()
+    possible = {}
+    for picture in range(3):
+        terms = (features[picture] * weight * 2).double()
+        masks = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 6)
+        possible[picture] = masks @ terms + bias.double()
+    found = []
+    for seed in range(30):
+        step = next(ascend(network, logit([2, 2, 2]), Pixels(start), steps=1, seeds=[seed] * 3, dropout=("head", 0.5)))
+        for picture in range(3):
+            assert (possible[picture] - step.scores[picture]).abs().min() < 1e-5
+        found.append(step.scores)
+    assert len({tuple(scores.tolist()) for scores in found}) > 10
+    plain = network(start)[:, 2].detach()
+    spread = torch.stack(found).std(0) / 30**0.5
+    assert ((torch.stack(found).mean(0) - plain).abs() < 4 * spread + 1e-4).all()
+    alone = next(ascend(network, logit([2]), Pixels(start[1:2]), steps=1, seeds=[29], dropout=("head", 0.5)))
+    assert torch.allclose(alone.scores[0], found[-1][1], atol=1e-5)

@@ -158,10 +158,10 @@ class _RectifiedHead(nn.Module):
 
 
 def test_evidence_is_taken_before_a_rectified_head_and_nowhere_else(network):
-    assert technique.evidence_layer(Network(_RectifiedHead().eval(), "rectified", size=16), 16) == "classifier.0"
-    assert technique.evidence_layer(network, 16) == ""
-    assert technique.evidence_layer(models.load("squeezenet1_1", weights=None, device="cpu"), 64) == "classifier.1"
-    assert technique.evidence_layer(models.load("mobilenet_v2", weights=None, device="cpu"), 64) == ""
+    assert technique._head(Network(_RectifiedHead().eval(), "rectified", size=16), 16) == ("classifier.0", True)
+    assert technique._head(network, 16) == ("head", False)
+    assert technique._head(models.load("squeezenet1_1", weights=None, device="cpu"), 64) == ("classifier.1", True)
+    assert technique._head(models.load("mobilenet_v2", weights=None, device="cpu"), 64) == ("classifier.1", False)
 
 
 @pytest.mark.parametrize("canvas", ["pixels", "fourier"])

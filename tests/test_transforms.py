@@ -104,3 +104,38 @@ def test_gradients_flow_back_through_the_movement():
         return Transforms(jitter=1, scale=0.1, rotate=5)(pictures, generators([3]))
 
     assert torch.autograd.gradcheck(shaken, pictures)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (18, 26)])
+def test_a_view_is_a_square_cut_out_of_the_picture(shape):
+    """With nothing else asked for: some crop, between pixels, wholly inside, as scipy interpolates it."""
+    height, width = shape
+    picture = noise(1, 3, *shape)
+    corners = []
+    for seed in range(40):
+        transforms = Transforms(view=10)
+        view = transforms(picture, generators([seed]))
+        affine = transforms.draw(generators([seed]), height, width)[0].double().numpy()
+        assert view.shape == (1, 3, 10, 10)
+        left = ((affine[0, 2] + 1) * width - 10) / 2
+        top = ((affine[1, 2] + 1) * height - 10) / 2
+        assert affine[0, 0] == pytest.approx(10 / width)
+        assert affine[1, 1] == pytest.approx(10 / height)
+        rows, columns = np.mgrid[:10, :10]
+        for channel in range(3):
+            expected = ndimage.map_coordinates(picture[0, channel].numpy(), [rows + top, columns + left], order=1)
+            assert np.allclose(view[0, channel].numpy(), expected, atol=1e-4)
+        corners.append((top, left))
+    lowest, highest = np.min(corners, 0), np.max(corners, 0)
+    assert (lowest >= -1e-4).all()
+    assert (highest <= np.array(shape) - 10 + 1e-4).all()
+    assert (highest - lowest > 0.8 * (np.array(shape) - 10)).all()
+
+
+def test_a_turned_view_of_a_picture_that_is_not_square_keeps_its_shape():
+    """A disc stays a disc: the view's map is a rotation and one scaling, whatever the picture's proportions."""
+    affine = Transforms(scale=0.5, rotate=40, view=12).draw(generators([3]), 20, 30)[0].double().numpy()
+    in_pixels = np.diag([30 / 2, 20 / 2]) @ affine[:, :2] @ np.diag([2 / 12, 2 / 12])
+    product = in_pixels @ in_pixels.T
+    assert np.allclose(product, product[0, 0] * np.eye(2), atol=1e-6)
+    assert 1 / 1.5**2 <= product[0, 0] <= 1.5**2

@@ -46,6 +46,9 @@ class ClassPictures(Recipe):
     )
     objective: Literal["logit", "softmax"] = Field("logit", description="what is maximised")
     l2_weight: float = Field(30, ge=0, le=1e4, description="of the mean squared distance from grey, subtracted")
+    variation_weight: float = Field(
+        0, ge=0, le=1e4, description="of the mean difference between neighbours, subtracted"
+    )
     start: Literal["zero", "mean", "noise"] = Field(
         "noise", description="grey, where the penalty is zero; the mean colour of the data; or noise"
     )
@@ -60,6 +63,8 @@ class ClassPictures(Recipe):
     jitter: float = Field(8, ge=0, le=64, description="largest shift before each step in pixels")
     scale: float = Field(0.3, ge=0, le=1, description="largest relative change of size before each step")
     rotate: float = Field(15, ge=0, le=45, description="largest rotation before each step in degrees")
+    view: int = Field(0, ge=0, le=512, description="side of the crop seen at each step in pixels; 0: the whole picture")
+    dropout: float = Field(0, ge=0, le=0.9, description="share of the evidence before the head hidden at each step")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
 
@@ -84,7 +89,8 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
     """
     network = models.as_network(network if network is not None else recipe.network)
     indices = class_indices(recipe, network)
-    goal = _objective(recipe, indices, evidence_layer(network, recipe.size))
+    head, rectified = _head(network, recipe.view or recipe.size)
+    goal = _objective(recipe, indices, head if rectified else objectives.OUTPUT)
     seeds = picture_seeds(recipe.seed, indices)
     yield from rounds.climb(
         network,
@@ -95,8 +101,9 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
         blur=recipe.blur,
         seeds=seeds,
         learning_rate=recipe.learning_rate,
-        transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
+        transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate, recipe.view),
         precision=recipe.precision,
+        dropout=(head, recipe.dropout) if head and recipe.dropout else None,
     )
 
 
@@ -139,25 +146,6 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
         raise refusal(network.name, recipe.size, error) from error
     gradients.class_logits(network, seen[objectives.OUTPUT], 1)
     return models.class_indices(network, recipe.classes)
-
-
-def evidence_layer(network: models.Network, size: int) -> str:
-    """The layer whose channels are the classes, with nothing in between that takes a gradient away.
-
-    That is the output, unless the network ends like SqueezeNet in a ReLU: then the layer before it, whose channels'
-    means are the logits wherever the class is seen at all, and have a gradient where it is not.
-    """
-    try:
-        head = head_layer(network, size)
-    except ValueError:
-        return objectives.OUTPUT
-    with torch.no_grad(), capture(network, head, objectives.OUTPUT) as seen:
-        network(torch.full((1, 3, size, size), 0.5))
-    plain, rectified = (each.flatten(2).mean(2) if each.ndim > 2 else each for each in (seen[head], seen[head].relu()))
-    logits = seen[objectives.OUTPUT]
-    if plain.shape != logits.shape or torch.allclose(plain, logits, atol=1e-5):
-        return objectives.OUTPUT
-    return head if torch.allclose(rectified, logits, atol=1e-5) else objectives.OUTPUT
 
 
 def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list[str]:
@@ -207,7 +195,27 @@ def _objective(recipe: ClassPictures, indices: list[int], evidence: str) -> obje
         main = objectives.channel(evidence, indices) if evidence else objectives.logit(indices)
         if recipe.contrast:
             main = main + recipe.contrast * objectives.log_probability(indices)
-    return main - recipe.l2_weight * objectives.squared_norm() if recipe.l2_weight else main
+    if recipe.l2_weight:
+        main = main - recipe.l2_weight * objectives.squared_norm()
+    return main - recipe.variation_weight * objectives.total_variation() if recipe.variation_weight else main
+
+
+def _head(network: models.Network, size: int) -> tuple[str, bool]:
+    """The layer whose channels are the classes, and whether a ReLU behind it makes logits of them (SqueezeNet).
+
+    The logit of a class that such a network does not see at all has no gradient; the mean of the layer's channel is
+    the same number as long as the class is seen everywhere, and has a gradient always.
+    """
+    try:
+        head = head_layer(network, size)
+    except ValueError:
+        return objectives.OUTPUT, False
+    with torch.no_grad(), capture(network, head, objectives.OUTPUT) as seen:
+        network(torch.full((1, 3, size, size), 0.5))
+    logits, evidence = seen[objectives.OUTPUT], seen[head][..., None].flatten(2)
+    if evidence.shape[:2] != logits.shape or torch.allclose(evidence.mean(2), logits, atol=1e-5):
+        return head, False
+    return head, torch.allclose(evidence.relu().mean(2), logits, atol=1e-5)
 
 
 def _first_canvas(recipe: ClassPictures, seeds: list[int], network: models.Network) -> Canvas:
