@@ -109,6 +109,11 @@ def represent(network: nn.Module, layer: str, photos: Tensor) -> Representation:
             f"layer {layer!r} of {network.name} gives {shape}: expected feature maps (B, channels, height, width) or "
             "numbers (B, channels). layers(network) lists those with feature maps"
         )
+    if not features.isfinite().all():
+        raise ValueError(
+            f"layer {layer!r} of {network.name} gives values that are infinite or no numbers: "
+            "check the network's weights"
+        )
     counts = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
     return Representation(layer, features.float(), counts)
 

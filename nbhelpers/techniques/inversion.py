@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -33,8 +33,17 @@ from nbhelpers.recipes import Field, Recipe
 from nbhelpers.representations import Representation, feature_distance, inversion, represent
 from nbhelpers.stages import stages
 
-# shares of the steps, and of the learning rate, in each round
-ROUNDS = ((0.4, 1.0), (0.3, 0.5), (0.2, 0.25), (0.1, 0.125))
+
+class Round(NamedTuple):
+    """A part of the steps: its share of them, and factors of the learning rate and of the total variation's weight."""
+
+    share: float
+    rate: float
+    smoothness: float
+
+
+# Smooth at first: fine structure that a deep layer does not see would stay for good once it is there.
+ROUNDS = (Round(0.25, 1, 30), Round(0.2, 0.75, 8), Round(0.35, 0.5, 1), Round(0.2, 0.125, 1))
 
 
 class Inversion(Recipe):
@@ -51,9 +60,9 @@ class Inversion(Recipe):
     mix: float = Field(0.0, ge=0, le=1, description="share of the second photo in the representation")
     size: int = Field(128, ge=16, le=512, description="side of the picture in pixels")
     steps: int = Field(80, ge=1, le=5000, description="steps of Adam")
-    learning_rate: float = Field(0.005, gt=0, le=0.2, description="of the first round, in the canvas's own unit")
+    learning_rate: float = Field(0.01, gt=0, le=0.2, description="of the first round, in the canvas's own unit")
     feature_weight: float = Field(1.0, ge=0, le=100, description="weight of the distance; 0: what the priors draw")
-    tv_weight: float = Field(0.02, ge=0, le=10, description="weight of total variation; 1 for an ordinary photo")
+    tv_weight: float = Field(0.002, ge=0, le=10, description="weight of total variation; 1 for an ordinary photo")
     alpha_weight: float = Field(
         0.005, ge=0, le=10, description="weight of the alpha-norm, which keeps colours in range"
     )
@@ -123,18 +132,16 @@ def invert(
     network = models.as_network(network if network is not None else recipe.network)
     photos = read_photos(recipe) if photos is None else photos
     target = representation(recipe, network, photos.pictures)
-    objective = inversion(
-        target, recipe.alpha_weight, recipe.tv_weight, recipe.alpha, recipe.beta, recipe.feature_weight
-    )
     canvas = first_canvas(recipe, photos.pictures.to(network.mean.device))
     done = 0
-    for steps, share in plan(recipe.steps):
+    for steps, part in plan(recipe.steps):
+        tv_weight = recipe.tv_weight * part.smoothness
         ascent = ascend(
             network,
-            objective,
+            inversion(target, recipe.alpha_weight, tv_weight, recipe.alpha, recipe.beta, recipe.feature_weight),
             canvas,
             steps=steps,
-            learning_rate=recipe.learning_rate * share,
+            learning_rate=recipe.learning_rate * part.rate,
             precision=recipe.precision,
         )
         for step in ascent:
@@ -143,11 +150,11 @@ def invert(
         done += steps
 
 
-def plan(steps: int) -> list[tuple[int, float]]:
-    """Steps of each round, and its share of the learning rate; rounds without a step are left out."""
-    ends = [round(steps * sum(share for share, _ in ROUNDS[: number + 1])) for number in range(len(ROUNDS))]
+def plan(steps: int) -> list[tuple[int, Round]]:
+    """The rounds with their numbers of steps; those that get none are left out."""
+    ends = [round(steps * sum(each.share for each in ROUNDS[: number + 1])) for number in range(len(ROUNDS))]
     counts = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
-    return [(count, rate) for count, (_, rate) in zip(counts, ROUNDS, strict=True) if count]
+    return [(count, each) for count, each in zip(counts, ROUNDS, strict=True) if count]
 
 
 def read_photos(recipe: Inversion) -> images.Photos:
@@ -166,7 +173,7 @@ def representation(recipe: Inversion, network: nn.Module, photos: Tensor) -> Rep
     """
     target = represent(network, recipe.layer, photos)
     if recipe.mix:
-        second = images.read(recipe.second, recipe.size)[None]
+        second = images.read(recipe.second, photos.shape[-1])[None]
         target = target.blended(represent(network, recipe.layer, second), recipe.mix)
     if recipe.channels:
         return target.only(recipe.channels)
@@ -287,11 +294,12 @@ def save(recipe: Inversion, step: Reconstruction, folder: str | Path) -> list[Pa
 
 
 def nearest(pictures: Tensor, photos: Tensor) -> list[list[int]]:
-    """For each picture, the photos by their mean squared pixel difference to it, the nearest first.
+    """For each picture, the photos by how well their pixels correlate with it, the best first.
 
     Args:
         pictures: `(B, 3, H, W)`.
         photos: `(N, 3, H, W)`, of the same size.
     """
-    distances = torch.cdist(pictures.flatten(1).cpu(), photos.flatten(1).cpu())
-    return distances.argsort(dim=1, stable=True).tolist()
+    offsets = [batch.cpu().flatten(1) - batch.cpu().flatten(1).mean(1, keepdim=True) for batch in (pictures, photos)]
+    correlations = torch.nn.functional.normalize(offsets[0]) @ torch.nn.functional.normalize(offsets[1]).T
+    return correlations.argsort(dim=1, descending=True, stable=True).tolist()
