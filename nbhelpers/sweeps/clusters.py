@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from typing import Any
 
 from nbhelpers.sweeps.plan import Plan
@@ -53,11 +54,11 @@ def reached(
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no Dask scheduler answers at {settings.scheduler}: {error}") from error
         with client:
-            say(f"{_workers(client)} at {settings.scheduler}{_dashboard(client.scheduler_info())}")
+            say(f"{_workers(client)} at {settings.scheduler}{_dashboard(client)}")
             yield client, _asked(client, memory, say), memory
         return
     threads = settings.threads or plan.threads or 1
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9
+    machine = 0.9 * distributed.system.MEMORY_LIMIT
     workers = settings.workers or here(threads)
     if memory and not settings.workers:
         workers = max(1, min(workers, int(machine // memory)))
@@ -71,12 +72,12 @@ def reached(
             threads_per_worker=1,
             memory_limit=0,  # of the worker itself; its jobs are watched one by one
             resources={"memory": share},
-            dashboard_address=":0" if _has_bokeh() else None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         )
         client = distributed.Client(cluster, set_as_default=False)
     try:
-        say(f"{_workers(client)} here{_dashboard(client.scheduler_info())}")
+        say(f"{_workers(client)} here{_dashboard(client) if find_spec('bokeh') else ''}")
         yield client, {"memory": memory} if memory else {}, memory or int(share)
     finally:
         with contextlib.suppress(Exception):
@@ -87,6 +88,7 @@ def reached(
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Threads and processes begun here leave a Ctrl-C in the terminal to the sweep, which ends its jobs in order."""
+    resource_tracker.ensure_running()  # multiprocessing's first process; starting it would open the ears again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -112,13 +114,5 @@ def _workers(client: Any) -> str:
     return f"{count} worker{'' if count == 1 else 's'}"
 
 
-def _dashboard(info: dict[str, Any]) -> str:
-    port = info.get("services", {}).get("dashboard")
-    if not port or not (_has_bokeh() or info["address"].startswith(("tls", "ucx"))):
-        return ""
-    host = info["address"].split("://")[-1].rsplit(":", 1)[0]
-    return f", dashboard http://{host}:{port}/status"
-
-
-def _has_bokeh() -> bool:
-    return find_spec("bokeh") is not None
+def _dashboard(client: Any) -> str:
+    return f", dashboard at {client.dashboard_link}" if client.dashboard_link else ""

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def _become_kernel(orders: int) -> None:
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:  # read its environment when it was imported
         sys.modules["torch"].set_num_threads(int(environment.get("OMP_NUM_THREADS", 1)))
-    sys.argv = command
+    arguments = command[command.index("ipykernel_launcher") + 1 :]
+    sys.argv = [find_spec("ipykernel_launcher").origin, *arguments]
     from ipykernel.kernelapp import IPKernelApp
 
-    IPKernelApp.launch_instance(argv=command[command.index("ipykernel_launcher") + 1 :])
+    IPKernelApp.launch_instance(argv=arguments)

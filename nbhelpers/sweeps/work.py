@@ -159,7 +159,10 @@ def _unfinished_cell(executed: Path) -> str | None:
         return None
     of_the_notebook = [cell for cell in cells if not _ADDED.intersection(cell.metadata.get("tags", []))]
     for number, cell in enumerate(of_the_notebook):
-        if cell.metadata.get("papermill", {}).get("status") in ("running", "failed"):
+        status = cell.metadata.get("papermill", {}).get("status")
+        # a cell whose kernel died is complete to papermill, but it has no count
+        died = cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+        if status in ("running", "failed") or (status == "completed" and died):
             return str(number)
     return None
 
