@@ -1,4 +1,4 @@
-"""What a class logit owes to the pixels, or to a layer's activations: one backward pass for a whole batch.
+"""What a class logit owes to the pixels, or to a layer's activations: for a whole batch at once.
 
     logits, gradients = pixel_gradients(network, photos, ["tabby", "obelisk"])
     activations, gradients, logits = layer_gradients(network, "block4.conv2", photos)
@@ -22,6 +22,9 @@ from nbhelpers.capture import capture
 from nbhelpers.models import Network
 
 Classes = Sequence[str | int] | str | int | None
+# So many pixels at a time: a processor is faster while the largest activation lies in memory that is used again and
+# again. At 32 MB the C library stops doing so; two photos of 224 pixels on VGG16 stay below. Peak memory falls, too.
+PORTION = 2 * 224 * 224
 
 
 class NotFinite(ValueError):
@@ -47,11 +50,16 @@ def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes =
     Source: Simonyan, Vedaldi, Zisserman 2014, section 3.
     """
     fast = frozen(network)
-    pixels = as_batch(fast, photos).clone().requires_grad_()
-    with torch.enable_grad():
-        logits = class_logits(fast, fast(pixels), len(pixels))
-        (gradients,) = torch.autograd.grad(_wanted(fast, logits, classes).sum(), pixels)
-    return logits.detach(), check_finite(gradients)
+    pixels = as_batch(fast, photos)
+    found = []
+    for part in _parts(pixels):
+        some = pixels[part].clone().requires_grad_()
+        with torch.enable_grad():
+            logits = class_logits(fast, fast(some), len(some))
+            wanted = _wanted(fast, logits, _of_part(classes, part, len(pixels)))
+            found.append((logits.detach(), *torch.autograd.grad(wanted.sum(), some)))
+    logits, gradients = (torch.cat(each) for each in zip(*found, strict=True))
+    return logits, check_finite(gradients)
 
 
 def layer_gradients(
@@ -174,6 +182,22 @@ def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
     if len(found) not in (1, len(logits)):
         raise ValueError(f"{len(found)} classes for {len(logits)} photos: give one per photo, or one for all")
     return found * (len(logits) // max(1, len(found)))
+
+
+def _parts(pixels: Tensor) -> list[slice]:
+    """A batch in portions that suit the device."""
+    count = len(pixels)
+    portion = max(1, PORTION // (pixels.shape[2] * pixels.shape[3])) if pixels.device.type == "cpu" else max(1, count)
+    return [slice(start, start + portion) for start in range(0, max(1, count), portion)]
+
+
+def _of_part(classes: Classes, part: slice, count: int) -> Classes:
+    """The classes of some of the photos."""
+    if classes is None or isinstance(classes, str | int) or len(classes) == 1:
+        return classes
+    if len(classes) != count:
+        raise ValueError(f"{len(classes)} classes for {count} photos: give one per photo, or one for all")
+    return classes[part]
 
 
 def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:

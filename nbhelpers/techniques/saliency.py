@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import attributions, images, models, overlays
-from nbhelpers.gradients import Classes
+from nbhelpers.gradients import Classes, NotFinite
 from nbhelpers.images import Photos
 from nbhelpers.layers import refusal
 from nbhelpers.models import Network
@@ -50,11 +50,13 @@ class Saliency(Recipe):
     opacity: float = Field(0.8, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
     colour_map: str = Field("", description="any of matplotlib's; empty: magma, or red and blue for maps with a sign")
     foreground: float = Field(
-        0.8, gt=0, lt=1, description="localisation: quantile of the map above which is the object"
+        0.9, gt=0, lt=1, description="localisation: quantile of the map above which is the object"
     )
     background: float = Field(
         0.3, gt=0, lt=1, description="localisation: quantile of the map below which is background"
     )
+    portions: int = Field(16, ge=1, le=1000, description="deletion and insertion: portions that the pixels come in")
+    stages: int = Field(8, ge=1, le=500, description="cascading randomisation: how many times to stop on the way down")
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of SmoothGrad's noise; the same seed gives the same map")
 
@@ -232,7 +234,7 @@ def _of_batch(
     pictures = photos.pictures[batch.start : batch.stop]
     try:
         logits, values = attribute(recipe, network, pictures, target, batch.start)
-    except ValueError as error:
+    except NotFinite as error:
         if len(batch) > 1:
             alone = [range(place, place + 1) for place in batch]
             return [each for one in alone for each in _of_batch(recipe, network, photos, one, target, failed)]
