@@ -19,7 +19,7 @@ import fsspec
 
 from nbhelpers import notebooks, pages, picture_folder
 from nbhelpers.columns import Column, columns, varies
-from nbhelpers.picture_folder import ONE_OF, THUMBNAILS, FailedJob, Picture, PictureFolder, mapping
+from nbhelpers.picture_folder import ONE_OF, THUMBNAILS, Job, Picture, PictureFolder, mapping
 
 _SIGN = '<meta name="generator" content="nbhelpers gallery">'
 _TOLD_OF_A_JOB = ("id", "command", "seconds", "peak_mb", "finished", "version")
@@ -101,6 +101,7 @@ def _shown(folder: PictureFolder) -> dict[str, Any]:
         "about": _about(folder, groups["parameters"]),
         "data": data,
         "failed": folder.failed,
+        "bare": folder.bare,
         "unreadable": folder.unreadable,
     }
 
@@ -146,7 +147,7 @@ def _sheet(folder: PictureFolder, facets: list[tuple[str, str]]) -> list[str]:
     return names[:2] if len(names) >= 2 else []
 
 
-def _failed_cells(job: FailedJob) -> list[dict[str, Any]]:
+def _failed_cells(job: Job) -> list[dict[str, Any]]:
     """A failed job as the contact sheet looks for it: once for each of the channels or classes it was to show."""
     cells = [{name: json.dumps(_plain(value), ensure_ascii=False) for name, value in job.parameters.items()}]
     for many, one in ONE_OF.items():
@@ -164,10 +165,11 @@ def _about(folder: PictureFolder, parameters: Mapping[str, Column]) -> list[str]
     axes = [name if name in parameters else ONE_OF.get(name) for name in folder.axes]
     sizes = [_counted(len(parameters[name]["values"]), name) for name in axes if name in parameters]
     parts += [" by ".join(sizes)] * bool(sizes)
-    jobs = {picture.job["id"]: picture.job for picture in folder.pictures if picture.job.get("id")}
-    seconds = sum(job["seconds"] for job in jobs.values() if isinstance(job.get("seconds"), int | float))
-    if jobs:
-        parts.append(_counted(len(jobs), "job") + (f", {_duration(seconds)} of work" if seconds else ""))
+    done, asked = len(folder.jobs), len(folder.sweep.get("jobs") or [])
+    seconds = sum(job["seconds"] for job in folder.jobs.values() if isinstance(job.get("seconds"), int | float))
+    if folder.sweep:
+        jobs = f"{done:,} of {_counted(asked, 'job')}" if asked > done else _counted(done, "job")
+        parts.append(jobs + (f", {_duration(seconds)} of work" if seconds else ""))
     return parts
 
 

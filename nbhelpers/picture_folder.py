@@ -66,13 +66,13 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class FailedJob:
-    """A sweep's job that failed: where its notebook is, what set it apart, and the last line of its error."""
+class Job:
+    """A sweep's job without a picture: its notebook, what set it apart, and the last line of the error if it failed."""
 
     name: str
     notebook: str
     parameters: dict[str, Any]
-    error: str
+    error: str = ""
 
 
 @dataclass
@@ -85,13 +85,17 @@ class PictureFolder:
         pictures: in the order of the sweep's axes, then of their names.
         unreadable: PNGs that are none, by name, with the reason.
         failed: a sweep's failed jobs.
+        bare: its jobs that are done and made no picture.
+        jobs: what `job.json` says of each job that is done, by the job's folder.
     """
 
     path: Path
     sweep: dict[str, Any]
     pictures: list[Picture] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
-    failed: list[FailedJob] = field(default_factory=list)
+    failed: list[Job] = field(default_factory=list)
+    bare: list[Job] = field(default_factory=list)
+    jobs: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -130,6 +134,11 @@ def read(path: Path) -> PictureFolder:
         return [rank.get(json.dumps(given.get(name)), len(rank)) for name, rank in ranks.items()], natural(picture.name)
 
     folder.pictures.sort(key=place)
+    folder.jobs = {home: job for home, job in homes.values() if job}
+    for file in sorted((path / "jobs").glob("*/job.json")) if folder.sweep else []:
+        if file.parent not in folder.jobs:
+            folder.jobs[file.parent] = job = mapping(_json(file))
+            folder.bare.append(Job(file.parent.name, _executed(path, file.parent, job), mapping(job.get("varied"))))
     folder.failed = [_failed(file, list(folder.axes)) for file in sorted((path / "failed").glob("*.ipynb"))]
     _forget_thumbnails(folder)
     return folder
@@ -180,16 +189,16 @@ def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
     return notebook.relative_to(folder).as_posix() if notebook.exists() else ""
 
 
-def _failed(path: Path, axes: list[str]) -> FailedJob:
+def _failed(path: Path, axes: list[str]) -> Job:
     name, link = path.stem, f"{path.parent.name}/{path.name}"
     try:
         notebook = notebooks.read(path)
     except ValueError:
-        return FailedJob(name, link, {}, "")
+        return Job(name, link, {})
     given = mapping(notebook.metadata.get("papermill", {}).get("parameters"))
     errors = notebook.metadata.get("nbhelpers", {}).get("errors") or notebooks.errors(notebook)
     lines = "\n".join(errors).strip().splitlines()
-    return FailedJob(name, link, {axis: given[axis] for axis in axes if axis in given}, lines[-1] if lines else "")
+    return Job(name, link, {axis: given[axis] for axis in axes if axis in given}, lines[-1] if lines else "")
 
 
 def _forget_thumbnails(folder: PictureFolder) -> None:

@@ -416,9 +416,15 @@ def test_folders_that_cannot_be_shown(tmp_path: Path, make: Any, error: type, sa
         gallery.write(tmp_path / "there")
 
 
-def test_a_sweep_without_a_picture_has_a_page(tmp_path: Path) -> None:
-    write_sweep(tmp_path, {"layer": LAYERS}, {})
-    assert "0 pictures" in gallery.write(tmp_path).read_text()
+def test_jobs_without_a_picture_are_listed(tmp_path: Path) -> None:
+    write_sweep(tmp_path, {"layer": LAYERS}, {}, jobs=["a", "b", "c"])
+    text = gallery.write(tmp_path).read_text()
+    assert "0 pictures · 01_activation_maximization · 0 of 3 jobs" in text
+    write_job(tmp_path, "b", {"layer": "conv2"}, varied={"layer": "conv2"}, seconds=70.4)
+    text = gallery.write(tmp_path).read_text()
+    assert "1 of 3 jobs, 1 min 10 s of work" in text
+    listed = re.search(r'1 job without a picture.*?<a href="(.*?)">b</a>\s*<span>layer conv2</span>', text, re.DOTALL)
+    assert (tmp_path / listed[1]).exists()
 
 
 def test_pictures_of_all_kinds_are_made_small(tmp_path: Path) -> None:
