@@ -90,7 +90,7 @@ def test_an_inversion_is_adam_on_the_papers_objective_by_hand(network):
     picture = Pixels.random(24, 24, generators([0])).picture().detach().clone()
     mean = torch.tensor(np.load("nbhelpers/natural_images.npz")["mean"], dtype=torch.float32).view(3, 1, 1)
     losses = []
-    for count, rate, smoothness in [(5, 0.02, 30), (4, 0.015, 8), (7, 0.01, 1), (4, 0.0025, 1)]:
+    for count, rate, smoothness in [(5, 0.02, 60), (4, 0.015, 16), (7, 0.01, 1), (4, 0.0025, 1)]:
         picture = picture.detach().requires_grad_()
         optimiser = torch.optim.Adam([picture], lr=rate, eps=1e-12)
         for _ in range(count):
@@ -122,7 +122,7 @@ def test_the_rounds_make_all_steps_at_falling_rates_and_end_at_the_recipes_weigh
     rates = [part.rate for _, part in plan]
     assert rates == sorted(rates, reverse=True)
     assert steps < 4 or rates[0] == 1
-    assert steps < 10 or [part.smoothness for _, part in plan] == [30, 8, 1, 1]
+    assert steps < 10 or [part.smoothness for _, part in plan] == [60, 16, 1, 1]
 
 
 # The target is computed once, and no further than the layer.

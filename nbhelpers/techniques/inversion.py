@@ -43,7 +43,7 @@ class Round(NamedTuple):
 
 
 # Smooth at first: fine structure that a deep layer does not see would stay for good once it is there.
-ROUNDS = (Round(0.25, 1, 30), Round(0.2, 0.75, 8), Round(0.35, 0.5, 1), Round(0.2, 0.125, 1))
+ROUNDS = (Round(0.25, 1, 60), Round(0.2, 0.75, 16), Round(0.35, 0.5, 1), Round(0.2, 0.125, 1))
 
 
 class Inversion(Recipe):
@@ -58,11 +58,11 @@ class Inversion(Recipe):
     kept: int = Field(0, ge=0, le=4096, description="match so many channels, the strongest for the photo; 0: all")
     second: str = Field("../sample_images/coffee.jpg", description="a photo to blend with")
     mix: float = Field(0.0, ge=0, le=1, description="share of the second photo in the representation")
-    size: int = Field(128, ge=16, le=512, description="side of the picture in pixels")
+    size: int = Field(112, ge=16, le=512, description="side of the picture in pixels")
     steps: int = Field(80, ge=1, le=5000, description="steps of Adam")
     learning_rate: float = Field(0.01, gt=0, le=0.2, description="of the first round, in the canvas's own unit")
     feature_weight: float = Field(1.0, ge=0, le=100, description="weight of the distance; 0: what the priors draw")
-    tv_weight: float = Field(0.002, ge=0, le=10, description="weight of total variation; 1 for an ordinary photo")
+    tv_weight: float = Field(0.001, ge=0, le=10, description="weight of total variation; 1 for an ordinary photo")
     alpha_weight: float = Field(
         0.005, ge=0, le=10, description="weight of the alpha-norm, which keeps colours in range"
     )
