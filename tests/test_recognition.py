@@ -6,8 +6,10 @@ import torch
 from small_networks import noise, tiny
 from torch import nn
 
+from nbhelpers import models
 from nbhelpers.models import Network
 from nbhelpers.recognition import matching, recognised
+from nbhelpers.training import judge
 
 
 class _Reads(nn.Module):
@@ -74,3 +76,15 @@ def test_what_cannot_be_judged_is_said():
         recognised(noise(1, 3, 16, 16), ["teapot"], named)
     with pytest.raises(ValueError, match="class names of reads are not known"):
         recognised(noise(1, 3, 16, 16), ["a"], Network(_Reads(4), "reads", size=16))
+
+
+def test_the_bundled_networks_class_pictures_are_those_of_the_recipe():
+    network = models.load("minivgg_robust", device="cpu")
+    network.classes = network.classes[:12]
+    recipe = judge.RECIPE.changed(steps=1, size=64)
+    pictures = judge.class_pictures(network, recipe)
+    assert pictures.shape == (12, 3, 64, 64)
+    alone = recipe.changed(classes=[11]).run(network).picture[0]
+    assert (pictures[11] - alone).abs().mean() < 1e-3
+    assert "steps 1" in judge.how(recipe)
+    assert "classes" not in judge.how(recipe)
