@@ -125,7 +125,7 @@ def data_in(page: Path) -> dict[str, Any]:
 
 def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
     page.goto((sweep / "index.html").as_uri())
-    everything = [f"{layer} · {c}" for layer in LAYERS for c in range(4) if (layer, c) != ("conv2", 3)]
+    everything = [f"{layer} · channel {c}" for layer in LAYERS for c in range(4) if (layer, c) != ("conv2", 3)]
     assert shown(page) == everything
     assert page.locator("h1").text_content() == "Three layers"
     about = "11 pictures · 01_activation_maximization · 3 layers by 4 channels · 11 jobs, 28 s of work"
@@ -144,12 +144,12 @@ def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
 
     page.locator("#sort").select_option("score")
     page.locator("#down").click()
-    assert shown(page)[:2] == ["conv1 · 0", "conv1 · 1"]
+    assert shown(page)[:2] == ["conv1 · channel 0", "conv1 · channel 1"]
     assert page.locator(".card span:nth-of-type(2)").first.text_content() == "score 20.12"
 
     page.locator(".card").nth(1).click()
     dialog = page.locator("dialog")
-    assert dialog.locator("h2").text_content() == "conv1 · 1"
+    assert dialog.locator("h2").text_content() == "conv1 · channel 1"
     rows = dict(row.split("\t") for row in dialog.locator("#varied").inner_text().splitlines())
     assert rows == {"layer": "conv1", "channel": "1", "score": "19.12", "seconds": "2.5"}
     page.wait_for_function("document.querySelector('#large').naturalWidth === 16")
@@ -166,7 +166,7 @@ def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
     assert json.loads(dialog.locator("#recipe pre").text_content()) == inside
 
     page.keyboard.press("ArrowRight")
-    assert dialog.locator("h2").text_content() == "conv1 · 2"
+    assert dialog.locator("h2").text_content() == "conv1 · channel 2"
     copied_address = page.url
     page.go_back()  # closes the picture; the filter stays
     page.wait_for_function("!document.querySelector('dialog').open")
@@ -180,7 +180,7 @@ def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
 
     page.goto(copied_address)  # an address brings all of it back
     page.reload()
-    assert dialog.locator("h2").text_content() == "conv1 · 2"
+    assert dialog.locator("h2").text_content() == "conv1 · channel 2"
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('dialog').open")
     assert len(shown(page)) == 8
@@ -195,7 +195,7 @@ def test_contact_sheet_has_headings_and_says_what_failed(sweep: Path, page: Any)
     assert table.get_by_role("columnheader").all_text_contents() == ["layer ↓  channel →", "0", "1", "2", "3"]
     assert table.get_by_role("rowheader").all_text_contents() == LAYERS
     cell = table.locator("tbody tr").nth(2).locator("td").nth(1)
-    assert cell.locator("a").get_attribute("title") == "conv1 · 1"
+    assert cell.locator("a").get_attribute("title") == "conv1 · channel 1"
     failed = table.locator("tbody tr").nth(1).locator("td").nth(3).get_by_role("link")
     assert failed.text_content() == "failed"
     assert (sweep / unquote(failed.get_attribute("href"))).exists()
@@ -203,7 +203,7 @@ def test_contact_sheet_has_headings_and_says_what_failed(sweep: Path, page: Any)
     page.locator("#swap").click()
     assert page.get_by_role("rowheader").all_text_contents() == ["0", "1", "2", "3"]
     page.locator("tbody tr").nth(1).locator("td").nth(2).locator("a").click()
-    assert page.locator("dialog h2").text_content() == "conv1 · 1"
+    assert page.locator("dialog h2").text_content() == "conv1 · channel 1"
     page.go_back()
     page.go_back()
     assert page.get_by_role("rowheader").all_text_contents() == LAYERS
@@ -217,11 +217,11 @@ def test_everything_is_reached_by_keyboard(sweep: Path, page: Any) -> None:
     focus = "document.activeElement.title"
     page.locator("tbody a").first.focus()
     for key, expected in [
-        ("ArrowRight", "conv10 · 1"),
-        ("ArrowDown", "conv2 · 1"),
-        ("ArrowDown", "conv1 · 1"),
-        ("ArrowLeft", "conv1 · 0"),
-        ("ArrowUp", "conv2 · 0"),
+        ("ArrowRight", "conv10 · channel 1"),
+        ("ArrowDown", "conv2 · channel 1"),
+        ("ArrowDown", "conv1 · channel 1"),
+        ("ArrowLeft", "conv1 · channel 0"),
+        ("ArrowUp", "conv2 · channel 0"),
     ]:
         page.keyboard.press(key)
         assert page.evaluate(focus) == expected
@@ -229,7 +229,7 @@ def test_everything_is_reached_by_keyboard(sweep: Path, page: Any) -> None:
     page.locator("dialog h2").wait_for()
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('dialog').open")
-    assert page.evaluate(focus) == "conv2 · 0"
+    assert page.evaluate(focus) == "conv2 · channel 0"
 
     page.locator('[data-name="channel"] summary').focus()
     page.keyboard.press("Enter")
@@ -252,19 +252,19 @@ def test_many_values_are_searched_and_numbers_have_a_range(tmp_path: Path, page:
     page.keyboard.press("Enter")
     page.get_by_label("strength to").fill("1.8")
     page.keyboard.press("Tab")
-    assert shown(page) == [f"1.{n} · block1{n}" for n in range(5, 9)]
+    assert shown(page) == [f"strength 1.{n} · block1{n}" for n in range(5, 9)]
     page.locator('[data-name="layer"] summary').click()
     page.get_by_label("find a value of layer").fill("K17")
     page.locator('[data-name="layer"] .choices label').click()
-    assert shown(page) == ["1.7 · block17"]
+    assert shown(page) == ["strength 1.7 · block17"]
     page.reload()
-    assert shown(page) == ["1.7 · block17"]
+    assert shown(page) == ["strength 1.7 · block17"]
     page.locator("#clear").click()
     page.locator("#sort").select_option("strength")
-    assert shown(page)[0] == "0.0 · block0"
+    assert shown(page)[0] == "strength 0.0 · block0"
     assert shown(page)[-1] == "plain.png"
     page.locator("#down").click()
-    assert shown(page)[0] == "2.9 · block29"
+    assert shown(page)[0] == "strength 2.9 · block29"
     assert shown(page)[-1] == "plain.png"  # what has no value is last either way
 
 
@@ -275,7 +275,7 @@ def test_odd_values_are_shown_as_they_are(tmp_path: Path, page: Any) -> None:
         )
     page.goto(gallery.write(tmp_path).as_uri())
     assert page.title() == tmp_path.name
-    assert sorted(shown(page)) == sorted(f"{value} · {n} · {2**60 + n}" for n, value in enumerate(ODD))
+    assert sorted(shown(page)) == sorted(f"{value} · __proto__ {n} · huge {2**60 + n}" for n, value in enumerate(ODD))
     page.wait_for_function("[...document.images].filter(i => i.naturalWidth).length >= 5")
     page.locator('[data-name="constructor"] summary').click()
     page.locator(".choices label", has_text="</script>").click()

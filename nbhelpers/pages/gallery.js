@@ -140,11 +140,15 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const told = parameters.slice(0, 3); // what a card says of its picture
+const told = facets.slice(0, 3); // what a card says of its picture
 const fileName = (i) => decodeURIComponent(data.src[i].slice(data.src[i].lastIndexOf("/") + 1));
 
 function caption(i) {
-  const words = told.map(({ col }) => at(col, i)).map((place, t) => (place < 0 ? "" : label(told[t].col, place)));
+  const words = told.map(({ name, col }) => {
+    const place = at(col, i);
+    if (place < 0) return "";
+    return col.values[place][0] === '"' ? label(col, place) : `${name} ${label(col, place)}`; // a bare number says little
+  });
   return words.filter(Boolean).join(" · ") || fileName(i);
 }
 
