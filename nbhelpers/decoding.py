@@ -6,6 +6,7 @@ with an error that names the file and the way out. `images.read` is the door for
 """
 
 import difflib
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -41,6 +42,26 @@ UPRIGHT = {
     7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels, 1),
 }
+
+
+def here(path: str | os.PathLike) -> Path:
+    """A file on this machine: the path itself, or a copy of what lies at an address, kept until Python ends.
+
+    Raises:
+        FileNotFoundError: there is nothing at the address.
+        ValueError: no installed package can read from this kind of address.
+    """
+    address = os.fspath(path)
+    if "://" not in address:
+        return Path(path).expanduser()
+    import fsspec
+
+    try:
+        return Path(fsspec.open_local(f"simplecache::{address}", simplecache={"same_names": True}))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file at {address}") from error
+    except (ImportError, ValueError, OSError) as error:
+        raise ValueError(f"{address} cannot be read: {error}") from error
 
 
 def decode(path: Path) -> np.ndarray:

@@ -68,8 +68,9 @@ def read(path: str | os.PathLike, size: int | None = None) -> Tensor:
     """Read one picture file, upright, as RGB.
 
     Args:
-        path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file. Transparent parts are shown on white; of
-            an animation the first frame is read, with a warning.
+        path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or an address of one that fsspec knows, such
+            as `s3://bucket/photo.jpg`. Transparent parts are shown on white; of an animation the first frame is read,
+            with a warning.
         size: side in pixels: the central square, resampled to it with antialiasing. `None` leaves the picture as it is.
 
     Returns:
@@ -81,7 +82,7 @@ def read(path: str | os.PathLike, size: int | None = None) -> Tensor:
     """
     if size is not None:
         _check_size(size)
-    picture = torch.from_numpy(decoding.decode(Path(path).expanduser()).copy()).permute(2, 0, 1)
+    picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
     if size is None:
         return picture.contiguous()
     height, width = picture.shape[1:]
@@ -149,9 +150,9 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int
         FileNotFoundError, ValueError: nothing could be read; as `read` and `read_folder` say.
     """
     if isinstance(source, str | os.PathLike):
-        path = Path(source).expanduser()
+        path = decoding.here(source)
         return read_folder(path, size, limit) if path.is_dir() else Photos(read(path, size)[None], [path.name])
-    files = {str(path): Path(path).expanduser() for path in source}
+    files = {str(path): decoding.here(path) for path in source}
     if not files:
         raise ValueError("the list of photos is empty; name at least one file")
     return _read_batch(files, size, limit, "none of the files is a readable picture")

@@ -236,6 +236,21 @@ def test_resize_agrees_with_pillow_and_is_antialiased():
 # Refusing kindly
 
 
+def test_a_photo_at_an_address(tmp_path):
+    import fsspec
+
+    images.save(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)), tmp_path / "a.png")
+    with fsspec.open("memory://photos/a.png", "wb") as there:
+        there.write((tmp_path / "a.png").read_bytes())
+    assert torch.equal(images.read("memory://photos/a.png"), images.read(tmp_path / "a.png"))
+    assert torch.equal(images.read(f"file://{tmp_path}/a.png"), images.read(tmp_path / "a.png"))
+    assert images.read_many("memory://photos/a.png", 8).names == ["a.png"]
+    with pytest.raises(FileNotFoundError, match=r"no file at memory://photos/b\.png"):
+        images.read("memory://photos/b.png")
+    with pytest.raises(ValueError, match=r"nowhere://b\.png cannot be read"):
+        images.read("nowhere://b.png")
+
+
 def test_a_missing_file_offers_the_nearest_names(tmp_path):
     for name in ("zebra.jpg", "Elephant.png", "apple.png"):
         (tmp_path / name).touch()

@@ -372,7 +372,7 @@ import os, random, sys, numpy, matplotlib
 from matplotlib import pyplot
 from nbhelpers.notebooks import record, results_folder
 print(os.getpid(), os.getppid(), os.path.basename(os.getcwd()), os.environ["OMP_NUM_THREADS"])
-print(__name__, sys.argv[0][-9:])
+print(__name__, os.path.basename(sys.argv[0]))
 print(numpy.random.rand(), random.random())
 record(score=seed / 2)
 (results_folder() / "p").mkdir()
@@ -416,8 +416,8 @@ def test_a_forked_job_is_what_a_fresh_one_is(tmp_path: Path) -> None:
         assert kinds == ["stdout", ["image/png", "text/plain"], "stdout"]
         printed[key] = outputs[0].text.split()
         assert ended(" ".join(printed[key][:2]))
-    assert printed["forked", 3][2:6] == ["forked", "1", "__main__", "ncher.py"]
-    assert printed["fresh", 3][2:6] == ["fresh", "1", "__main__", "ncher.py"]
+    assert printed["forked", 3][2:6] == ["forked", "1", "__main__", "ipykernel_launcher.py"]
+    assert printed["fresh", 3][2:6] == ["fresh", "1", "__main__", "ipykernel_launcher.py"]
     draws = {tuple(words[-2:]) for words in printed.values()}
     assert len({draw[0] for draw in draws}) == len({draw[1] for draw in draws}) == 3  # no two drew the same numbers
     assert not list(tmp_path.glob("*/r/s/.partial/*"))

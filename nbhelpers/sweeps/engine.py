@@ -105,6 +105,7 @@ class _Drive:
         self.futures: dict[str, Any] = {}
         self.tries: Counter = Counter()
         self.states: dict[str, str] = {}
+        self.place: dict[str, int] = {}
         self.counts: Counter = Counter()
 
     def until_the_end(self, jobs: Sequence[Job]) -> None:
@@ -115,6 +116,7 @@ class _Drive:
             self.client.subscribe_topic(topic, lambda event: self.events.put((self._begins, event[1])))
             # A plugin reaches every worker once, those that come later as well.
             self.client.register_plugin(Common(self.shared), name=topic)
+            self.place = {job.id: number for number, job in enumerate(jobs)}
             for job in jobs:
                 self._submit(job)
             while self.futures:
@@ -141,7 +143,9 @@ class _Drive:
         topic = self.shared.topic
         key = f"{topic}-{job.id}-{self.tries[job.id]}"
         self._count(job.id, QUEUED)
-        future = self.client.submit(carry_out, topic, job, key=key, resources=self.resources, pure=False)
+        future = self.client.submit(
+            carry_out, topic, job, key=key, resources=self.resources, priority=-self.place[job.id], pure=False
+        )
         self.futures[job.id] = future
         future.add_done_callback(lambda future: self.events.put((self._ends, job, future)))
 
