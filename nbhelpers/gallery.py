@@ -9,6 +9,8 @@ The small pictures it shows lie beside it, and a browser reads only those that c
 
 import json
 import math
+import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ from nbhelpers.columns import Column, columns, varies
 from nbhelpers.picture_folder import ONE_OF, THUMBNAILS, Job, Picture, PictureFolder, mapping
 
 _SIGN = '<meta name="generator" content="nbhelpers gallery">'
-_TOLD_OF_A_JOB = ("id", "command", "seconds", "peak_mb", "finished", "version")
+_TOLD_OF_A_JOB = ("seconds", "peak_mb", "finished", "version")
 _FETCHED = (".png", "job.json", "sweep.json", "index.html", ".ipynb")
 
 
@@ -111,7 +113,15 @@ def _groups(folder: PictureFolder) -> dict[str, dict[str, Column]]:
 
     def told(picture: Picture) -> dict[str, Any]:
         job = {key: value for key, value in picture.job.items() if key in _TOLD_OF_A_JOB}
-        return job | ({"executed": quote(picture.notebook)} if picture.notebook else {})
+        if not picture.notebook:
+            return job
+        way = os.path.relpath(picture.notebook, os.path.dirname(picture.name) or ".").replace(os.sep, "/")
+        return job | {"executed": quote(way)}
+
+    def command(picture: Picture) -> dict[str, str]:
+        """In parts, for commands of one sweep differ in few of them."""
+        parts = re.split(r"(?= -p )", str(picture.job.get("command") or ""))
+        return {str(place): part for place, part in enumerate(parts) if part}
 
     def results(picture: Picture) -> dict[str, Any]:
         values = mapping(picture.job.get("results"))
@@ -125,6 +135,7 @@ def _groups(folder: PictureFolder) -> dict[str, dict[str, Column]]:
         "document": columns(_plain(documents)),
         "results": columns([_plain(results(picture)) for picture in pictures]),
         "job": columns([_plain(told(picture)) for picture in pictures]),
+        "command": columns([command(picture) for picture in pictures]),
     }
 
 

@@ -348,7 +348,7 @@ def test_pictures_in_a_folder_of_their_own_belong_to_their_job(tmp_path: Path) -
     told = data_in(gallery.write(tmp_path))
     assert told["src"] == ["jobs/ab/frames/late/a.png"]
     assert told["parameters"]["seed"]["values"] == ["3"]
-    assert told["job"]["executed"]["values"] == ['"jobs/ab/notebook.ipynb"']
+    assert told["job"]["executed"]["values"] == ['"../../notebook.ipynb"']
 
 
 def test_values_that_vary_together_are_one_axis(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_page_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     page = gallery.write(tmp_path)
     assert page.name == "gallery.html"
     assert (tmp_path / "index.html").read_text() == "<title>what the batch wrote</title>"
-    assert data_in(page)["job"]["executed"]["values"] == ['"01_notebook.ipynb"']
+    assert data_in(page)["job"]["executed"]["values"] == ['"../01_notebook.ipynb"']
 
 
 def test_the_command_is_typed_where_this_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

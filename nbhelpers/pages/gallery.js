@@ -429,14 +429,15 @@ function drawOpen() {
   byId("others").firstElementChild.textContent = `${rest.length} more parameter${rest.length === 1 ? "" : "s"}`;
   byId("others").lastElementChild.replaceChildren(...rest);
   const executed = column("job", "executed");
-  const notebook = at(executed, i) >= 0 ? plain(executed.values[at(executed, i)]) : "";
+  const here = data.src[i].slice(0, data.src[i].lastIndexOf("/") + 1);
+  const notebook = at(executed, i) >= 0 ? here + plain(executed.values[at(executed, i)]) : "";
   byId("links").replaceChildren(
     ...(notebook ? [make("a", { href: notebook, id: "notebook" }, "executed notebook")] : []),
     make("a", { href: data.src[i] }, "picture file"));
   const recipe = recipeText(i);
-  const command = column("job", "command");
+  const command = Object.values(data.command).filter((col) => at(col, i) >= 0).map((col) => plain(col.values[at(col, i)])).join("");
   byId("again").replaceChildren(
-    ...(at(command, i) >= 0 ? copyable("make it again", plain(command.values[at(command, i)])) : []),
+    ...(command ? copyable("make it again", command) : []),
     ...(recipe ? copyable("check it against its recipe", `python -m nbhelpers replay ${shellWord(data.folder + source)}`) : []));
   byId("recipe").hidden = !recipe;
   byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("as it stands in the file", recipe) : []));
