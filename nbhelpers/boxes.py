@@ -26,8 +26,8 @@ from nbhelpers.layers import nearest
 from nbhelpers.models import Network
 from nbhelpers.training import data
 
-TOLERANCE = 15 / 224
-"""Distance from the box that still counts, in sides of the photo: the 15 pixels of Zhang et al. at 224 pixels."""
+TOLERANCE = 0.067
+"""Distance from the box that still counts, in sides of the photo: the 15 pixels of Zhang et al., at 224 pixels."""
 
 
 @dataclass

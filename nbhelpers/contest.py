@@ -19,6 +19,7 @@ from nbhelpers import boxes, cams, faithfulness, models
 from nbhelpers.boxes import Boxed
 from nbhelpers.gradients import Classes, targets
 
+SMALL = 1 / 4  # share of the picture; Zhang et al. 2016 call such objects difficult
 CONTROLS = ("random map", "random pixels", "middle", "untrained network")
 
 
@@ -30,17 +31,23 @@ class Verdict:
         hits: by method and control, whether each photo's map points at its object, `(N,)` bool.
         deletion: by method and control, area under each photo's deletion curve, `(N,)`; empty if not measured.
         chance: how often a blind point would hit, `(N,)`.
+        small: where the objects cover less than a quarter of the picture, which is when pointing is hard, `(N,)` bool.
         classes: the class of each map.
     """
 
     hits: dict[str, Tensor]
     deletion: dict[str, Tensor]
     chance: Tensor
+    small: Tensor
     classes: list[int]
 
     def shares(self) -> dict[str, float]:
         """Share of photos whose map points at the object, by method and control."""
         return {name: found.float().mean().item() for name, found in self.hits.items()}
+
+    def small_shares(self) -> dict[str, float]:
+        """The same among the photos with a small object; not a number if there is none."""
+        return {name: found[self.small].float().mean().item() for name, found in self.hits.items()}
 
     def areas(self) -> dict[str, float]:
         """Mean area under the deletion curve, by method and control."""
@@ -48,17 +55,21 @@ class Verdict:
 
     def table(self) -> str:
         """The numbers as text: methods first, then controls and chance."""
-        shares, areas, count = self.shares(), self.areas(), len(self.chance)
+        small, areas = self.small_shares(), self.areas()
+        few = int(self.small.sum())
         lines = [
-            f"{'map':<20}{'hits':>14}{'deletion area':>16}",
-            " " * 20 + f"{'more: better':>14}{'less: better':>16}",
+            f"{'map':<20}{'hits':>16}{'small objects':>16}{'deletion area':>16}",
+            f"{'':<20}{'more: better':>16}{'more: better':>16}{'less: better':>16}",
         ]
-        for name in shares:
+        for name, share in self.shares().items():
             if name == CONTROLS[0]:
-                lines.append("-" * 50)
-            area = f"{areas[name]:.3f}" if name in areas else ""
-            lines.append(f"{name:<20}{f'{self.hits[name].sum()}/{count} {shares[name]:4.0%}':>14}{area:>16}")
-        return "\n".join([*lines, f"{'chance':<20}{f'{self.chance.mean():4.0%}':>14}"])
+                lines.append("-" * 68)
+            cells = [f"{self.hits[name].sum()}/{len(self.chance)} {share:4.0%}"]
+            cells += [f"{self.hits[name][self.small].sum()}/{few} {small[name]:4.0%}" if few else "none"]
+            cells += [f"{areas[name]:.3f}" if name in areas else "not measured"]
+            lines.append(f"{name:<20}" + "".join(f"{cell:>16}" for cell in cells))
+        blind = [f"{self.chance.mean():4.0%}", f"{self.chance[self.small].mean():4.0%}" if few else "none"]
+        return "\n".join([*lines, f"{'chance':<20}" + "".join(f"{cell:>16}" for cell in blind)])
 
 
 def compare(
@@ -122,4 +133,5 @@ def compare(
             curves = faithfulness.curves(network, boxed.photos.pictures, maps, numbers, **options)
             deletion[name] = curves.areas
     hits = {name: boxes.hits(maps, boxed, tolerance) for name, maps in together.items()}
-    return Verdict(hits, deletion, boxes.chance(boxed, tolerance), numbers)
+    small = boxes.chance(boxed, 0) < SMALL
+    return Verdict(hits, deletion, boxes.chance(boxed, tolerance), small, numbers)

@@ -139,9 +139,11 @@ def test_sheets_hold_every_photo(network: Network, few: Path) -> None:
     recipe = GradCAM(photos=str(few), photo_size=64, score_channels=4)
     step = recipe.run(network)
     assert grad_cam.sheet(step).width == grad_cam.sheet(step, columns=3).width == 3 * 146 - 2
-    wide = grad_cam.methods_sheet(recipe, ["grad_cam", "layer_cam"], network)
+    wide = grad_cam.methods_sheet(recipe, network, ["grad_cam", "layer_cam"])
     assert wide.width == 3 * 146 - 2
     assert wide.height > 3 * 144
+    row = grad_cam.methods_sheet(recipe, network, ["grad_cam", "layer_cam"], [1])
+    assert row.tobytes() == wide.crop((0, row.height + 2, wide.width, 2 * row.height + 2)).tobytes()
 
 
 def test_the_contest_against_its_parts(network: Network) -> None:
@@ -156,6 +158,8 @@ def test_the_contest_against_its_parts(network: Network) -> None:
         assert torch.allclose(verdict.deletion[method], curves.areas, atol=1e-4)
     assert list(verdict.hits) == ["grad_cam", "guided_grad_cam", *contest.CONTROLS]
     assert torch.equal(verdict.chance, boxes.chance(boxed))
+    assert [name for name, small in zip(boxed.photos.names, verdict.small, strict=True) if small] == ["rocket.jpg"]
+    assert verdict.small_shares()["grad_cam"] == verdict.hits["grad_cam"][boxed.photos.names.index("rocket.jpg")]
     assert verdict.areas()["grad_cam"] < verdict.areas()["random map"]
     for said in ("grad_cam", "9/9 100%", f"{verdict.areas()['grad_cam']:.3f}", f"{verdict.chance.mean():.0%}"):
         assert said in verdict.table()
@@ -186,7 +190,7 @@ def test_the_contest_finds_what_was_planted() -> None:
     assert shares["grad_cam"] == shares["layer_cam"] == 1
     assert verdict.chance.mean().item() == pytest.approx(16 / 256)
     assert max(shares["random map"], shares["random pixels"]) < 0.3
-    assert all(areas["grad_cam"] < 0.8 * areas[control] for control in ("random map", "random pixels", "middle"))
+    assert all(areas["grad_cam"] < areas[control] for control in ("random map", "random pixels", "middle"))
 
 
 def test_on_labelled_pictures_the_maps_point_better_than_an_untrained_networks(network: Network, shared: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import boxes, cams, contest, images, models, overlays
 from nbhelpers.contest import Verdict
-from nbhelpers.gradients import NotFinite
+from nbhelpers.gradients import NotFinite, targets
 from nbhelpers.images import Photos
 from nbhelpers.layers import refusal
 from nbhelpers.models import Network
@@ -42,14 +42,16 @@ class GradCAM(Recipe):
         "grad_cam", description="how the channels of the layer are weighed"
     )
     counterfactual: bool = Field(False, description="what speaks against the class, instead of for it")
-    score_channels: int = Field(32, ge=1, le=4096, description="channels per photo that score_cam tries; 4096 for all")
+    score_channels: int = Field(16, ge=1, le=4096, description="channels per photo that score_cam tries; 4096 for all")
     opacity: float = Field(0.55, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
     colour_map: Literal["magma", "inferno", "viridis", "turbo", "gray"] = Field(
         "turbo", description="colours of the overlay, from no evidence to most"
     )
     boxes: str = Field("", description="file of the objects' boxes, for the table; empty: boxes.json beside the photos")
-    tolerance: float = Field(15 / 224, ge=0, le=1, description="distance from a box that counts as a hit, in sides")
-    steps: int = Field(8, ge=1, le=512, description="portions in which pixels are taken away, for the table")
+    tolerance: float = Field(0.067, ge=0, le=1, description="distance from a box that counts as a hit, in sides")
+    data: str = Field("", description="a data folder with boxes, for a contest over thousands; empty: none")
+    data_count: int = Field(500, ge=1, description="pictures of the data folder that take part")
+    steps: int = Field(6, ge=1, le=512, description="portions in which pixels are taken away, for the table")
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of the untrained network that is the control")
 
@@ -166,16 +168,33 @@ def sheet(step: Mapped, columns: int = 6) -> Image.Image:
     return images.tile(pictures, columns=columns, labels=labels)
 
 
-def methods_sheet(recipe: GradCAM, methods: Sequence[str] = cams.METHODS, network: nn.Module | None = None):
-    """One photo after the other in a row: the photo, and its overlay by each of the methods."""
+def methods_sheet(
+    recipe: GradCAM,
+    network: nn.Module | None = None,
+    methods: Sequence[str] = cams.METHODS,
+    places: Sequence[int] | None = None,
+) -> Image.Image:
+    """One photo a row: the photo, and its overlay by each of the methods.
+
+    Args:
+        recipe: `method` has no say.
+        network: used in place of the one the recipe names.
+        methods: of `cams.METHODS`.
+        places: which of the recipe's photos, counted from 0; all unless given.
+    """
     network = models.as_network(network if network is not None else recipe.network)
-    steps = [recipe.changed(method=method).run(network) for method in methods]
-    columns = [_legible(each) for each in (steps[0].photos.pictures, *(step.picture for step in steps))]
-    pictures, labels = [], []
-    for index in range(len(steps[0].photos)):
-        pictures += [each[index] for each in columns]
-        labels += [f"{steps[0].labels[index]} {steps[0].probabilities[index]:.0%}", *(_title(each) for each in methods)]
-    return images.tile(pictures, columns=1 + len(methods), labels=labels)
+    pictures = images.read_many(recipe.photos, recipe.photo_size).pictures
+    pictures = pictures if places is None else pictures[list(places)]
+    options = {"counterfactual": recipe.counterfactual, "channels": recipe.score_channels}
+    layer, target = chosen_layer(recipe, network), target_class(recipe, network)
+    maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
+    painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
+    labels = []
+    for share, number in zip(logits.softmax(1).cpu(), targets(network, logits, target), strict=True):
+        name = network.classes[number] if network.classes else f"class {number}"
+        labels += [f"{name} {share[number]:.0%}", *map(_title, methods)]
+    rows = torch.stack([_legible(each) for each in (pictures, *painted)], 1).flatten(0, 1)
+    return images.tile(rows, columns=1 + len(methods), labels=labels)
 
 
 def save(recipe: GradCAM, step: Mapped, folder: str | Path) -> list[Path]:
