@@ -12,6 +12,7 @@ interrupt has nothing to clean up, and two runs can go on at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,8 @@ def ascend(
     seeds: Sequence[int] | None = None,
     precision: str = "float32",
     dropout: tuple[str, float] | None = None,
+    fade: float = 0.0,
+    settle: bool = False,
 ) -> Iterator[Step]:
     """Change the canvas by Adam so that every picture's score rises; yields after each step.
 
@@ -99,6 +102,9 @@ def ascend(
         precision: "float32" or "bfloat16" for the network; the canvas and the scores are float32 always.
         dropout: a layer, and the share of its inputs that are hidden at each step, so that no few of them can make
             up the score alone.
+        fade: share of the canvas's parameters that is lost after each step, whatever the step's size (decoupled weight
+            decay, Loshchilov and Hutter 2019); waves fade towards the mean colour of photographs.
+        settle: whether the learning rate falls to zero along half a cosine.
 
     Yields:
         A `Step` after each step.
@@ -141,8 +147,12 @@ def ascend(
         if not gradient.isfinite().all():
             raise _stopped("gradient", gradient, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
         canvas.parameters.grad = gradient.neg_()
+        if settle:
+            optimiser.param_groups[0]["lr"] = learning_rate * canvas.step_size * _falling(index / steps)
         optimiser.step()
         canvas.parameters.grad = None
+        if fade:
+            canvas.parameters.data.mul_(1 - fade)
         canvas.project()
         yield Step(index, steps, scores.detach().cpu(), alive.clone(), canvas)
 
@@ -186,6 +196,11 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
             handles[module] = module.register_forward_pre_hook(convert)
     double.net.register_forward_pre_hook(enter)
     return double
+
+
+def _falling(done: float) -> float:
+    """From 1 to 0 along half a cosine."""
+    return (1 + math.cos(math.pi * done)) / 2
 
 
 def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch.Generator]) -> None:

@@ -524,3 +524,21 @@ def test_dropout_hides_its_share_of_a_layers_inputs_and_keeps_their_mean():
     assert ((torch.stack(found).mean(0) - plain).abs() < 4 * spread + 1e-4).all()
     alone = next(ascend(network, logit([2]), Pixels(start[1:2]), steps=1, seeds=[29], dropout=("head", 0.5)))
     assert torch.allclose(alone.scores[0], found[-1][1], atol=1e-5)
+
+
+def test_what_nothing_holds_fades():
+    canvas = Fourier.random(16, 16, generators([0, 1]))
+    before = canvas.parameters.detach().clone()
+    *_, last = ascend(small(), 0 * squared_norm(), canvas, steps=5, fade=0.1)
+    assert torch.allclose(last.canvas.parameters, before * 0.9**5, atol=1e-7)
+
+
+def test_a_settling_climb_goes_as_far_as_half_a_cosine_lets_it():
+    """Of a linear score the gradient is the same at each step, and each of Adam's steps the learning rate."""
+    start = torch.full((1, 3, 8, 8), 0.2)
+    total = Objective([], lambda seen: seen[PICTURE].flatten(1).sum(1), "total")
+    *_, last = ascend(small(), total, Pixels(start), steps=10, learning_rate=0.01, settle=True)
+    expected = 0.01 * sum((1 + np.cos(np.pi * step / 10)) / 2 for step in range(1, 11))
+    assert torch.allclose(last.picture, start + expected, atol=1e-5)
+    *_, last = ascend(small(), total, Pixels(start), steps=10, learning_rate=0.01)
+    assert torch.allclose(last.picture, start + 0.1, atol=1e-5)

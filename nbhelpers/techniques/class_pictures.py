@@ -64,6 +64,8 @@ class ClassPictures(Recipe):
     jitter: float = Field(8, ge=0, le=64, description="largest shift before each step in pixels")
     scale: float = Field(0.3, ge=0, le=1, description="largest relative change of size before each step")
     rotate: float = Field(15, ge=0, le=45, description="largest rotation before each step in degrees")
+    fade: float = Field(0, ge=0, le=0.1, description="share of the canvas's contrast that is lost after each step")
+    settle: bool = Field(False, description="whether the learning rate falls to zero along half a cosine")
     view: int = Field(0, ge=0, le=512, description="side of the crop seen at each step in pixels; 0: the whole picture")
     dropout: float = Field(0, ge=0, le=0.9, description="share of the evidence before the head hidden at each step")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
@@ -104,6 +106,8 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
         learning_rate=recipe.learning_rate,
         transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate, recipe.view),
         precision=recipe.precision,
+        fade=recipe.fade,
+        settle=recipe.settle,
         dropout=(head, recipe.dropout) if head and recipe.dropout else None,
     )
 
@@ -116,8 +120,8 @@ def for_large_networks(**changes) -> ClassPictures:
     """
     settings = {
         **{"network": "squeezenet1_0", "start": "mean", "size": 224, "rounds": 1, "steps": 128, "view": 160},
-        **{"l2_weight": 1500, "variation_weight": 400, "contrast": 2, "dropout": 0.5, "learning_rate": 0.007},
-        **{"jitter": 8, "scale": 0.6, "rotate": 15},
+        **{"l2_weight": 0, "variation_weight": 300, "contrast": 2, "dropout": 0.5, "learning_rate": 0.008},
+        **{"jitter": 8, "scale": 0.6, "rotate": 15, "fade": 0.005, "settle": True},
     }
     return ClassPictures(**{**settings, **changes})
 
