@@ -536,7 +536,7 @@ def test_what_nothing_holds_fades():
 def test_a_settling_climb_goes_as_far_as_half_a_cosine_lets_it():
     """Of a linear score the gradient is the same at each step, and each of Adam's steps the learning rate."""
     start = torch.full((1, 3, 8, 8), 0.2)
-    total = Objective([], lambda seen: seen[PICTURE].flatten(1).sum(1), "total")
+    total = Objective([], lambda seen: (1.0 * seen[PICTURE]).flatten(1).sum(1), "total")
     *_, last = ascend(small(), total, Pixels(start), steps=10, learning_rate=0.01, settle=True)
     expected = 0.01 * sum((1 + np.cos(np.pi * step / 10)) / 2 for step in range(1, 11))
     assert torch.allclose(last.picture, start + expected, atol=1e-5)
