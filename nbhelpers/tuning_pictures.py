@@ -60,7 +60,7 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str]) -> Figure:
     side = 2.2 + 0.45 * min(len(classes), 20)
     figure, axes = figures.new(side + 0.8, side)
     shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    drawn = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     if len(classes) <= 12:
         for row in range(len(classes)):
             for column in range(len(classes)):
@@ -71,7 +71,9 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str]) -> Figure:
     axes.set_xlabel("given", fontsize=8)
     axes.set_ylabel("is", fontsize=8)
     axes.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axes, shrink=0.85, label="share of the row")
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.85)
+    bar.ax.tick_params(labelsize=8)
+    bar.set_label("share of the row", fontsize=8)
     return figure
 
 

@@ -130,6 +130,30 @@ def sample_crops(size: int, crops: int = 12, seed: int = 0, folder: str | os.Pat
     return Labelled(*sets, list(SAMPLES), [note])
 
 
+def crops_of(photos: Sequence[Path], size: int, counts: tuple[int, int], seed: int) -> tuple[Pictures, Pictures]:
+    """Crops of photos, each photo a class of its own: pictures to train on, and others to be judged by.
+
+    Args:
+        photos: paths.
+        size: side of the crops in pixels.
+        counts: crops of each photo to train on, and to be judged by.
+        seed: of their places.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sets = [([], [], []), ([], [], [])]
+    for label, path in enumerate(photos):
+        photo = images.read(path)
+        for (pixels, labels, names), count in zip(sets, counts, strict=True):
+            for index in range(count):
+                pixels.append(_crop(photo, size, generator))
+                labels.append(label)
+                names.append(f"{path.name} {index + 1}")
+    training, judged = (
+        Pictures(torch.stack(pixels), torch.tensor(labels), names=names) for pixels, labels, names in sets
+    )
+    return training, judged
+
+
 def views(pictures: Pictures, count: int, shift: int, seed: int) -> Pictures:
     """Every picture `count` times: as it is, then mirrored and moved at random, so that its features can be kept.
 
