@@ -239,8 +239,12 @@ def test_the_ladder_goes_from_the_paper_to_the_recipe_one_idea_a_rung():
     assert first.steps == 10 + 10 + 13
     assert first.size == round(50 * recipe.upscale_factor**2)
     assert last == recipe
-    for one, next_one in zip(rungs.values(), list(rungs.values())[1:], strict=False):
-        assert one != next_one
+    assert list(rungs)[-1] == "+ contrast"
+    assert len({rung.slug for rung in rungs.values()}) == len(rungs) == 6
+    large = technique.ladder(technique.for_large_networks())
+    assert list(large) == ["2014: pixels, L2", "+ jitter", "+ Fourier", "+ colour", "+ contrast", "+ views, dropout"]
+    assert large["2014: pixels, L2"].l2_weight == 30
+    assert large["+ views, dropout"] == technique.for_large_networks()
 
 
 def test_saved_pictures_carry_the_recipe_and_are_made_again(network, tmp_path):

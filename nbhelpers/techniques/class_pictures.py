@@ -129,25 +129,35 @@ def for_large_networks(**changes) -> ClassPictures:
 def ladder(recipe: ClassPictures) -> dict[str, ClassPictures]:
     """The same classes and seed, each rung with one idea more; all end at one size after as many steps.
 
-    The first rung is the paper's: plain pixels from the data mean, and the penalty alone. The last is the recipe.
+    The first rung is the paper's: plain pixels from the mean colour of the data, and the penalty alone. The last is the
+    recipe.
     """
-    final = round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1))
-    all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
-    still = {"jitter": 0, "scale": 0, "rotate": 0}
+    usual = ClassPictures()
     paper = recipe.changed(
-        canvas="pixels", start="mean", size=final, rounds=1, steps=all_steps, contrast=0, learning_rate=0.01, **still
+        canvas="pixels",
+        start="mean",
+        size=round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1)),
+        rounds=1,
+        steps=sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)),
+        l2_weight=recipe.l2_weight or usual.l2_weight,
+        learning_rate=0.01,
+        **dict.fromkeys(("jitter", "scale", "rotate", "contrast", "variation_weight", "view", "dropout", "fade"), 0),
+        settle=False,
     )
     shaken = paper.changed(jitter=recipe.jitter, scale=recipe.scale, rotate=recipe.rotate)
     grown = shaken.changed(size=recipe.size, rounds=recipe.rounds, steps=recipe.steps)
     waves = grown.changed(canvas="fourier_rgb", start=recipe.start, learning_rate=recipe.learning_rate)
-    return {
-        "2014: pixels and L2": paper,
+    coloured = waves.changed(canvas=recipe.canvas)
+    rungs = {
+        "2014: pixels, L2": paper,
         "+ jitter": shaken,
         "+ scales": grown,
         "+ Fourier": waves,
-        "+ colour": waves.changed(canvas="fourier"),
-        "+ contrast": recipe,
+        "+ colour": coloured,
+        "+ contrast": coloured.changed(contrast=recipe.contrast),
+        "+ views, dropout": recipe,
     }
+    return {name: rung for name, rung in rungs.items() if rung not in list(rungs.values())[: list(rungs).index(name)]}
 
 
 def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
