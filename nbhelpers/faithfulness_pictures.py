@@ -40,7 +40,7 @@ def cascade_figure(layers: Sequence[str], lines: Mapping[str, Sequence[float]], 
         lines: likeness with the trained network's map at each stage, by the name of the measure.
         title: stands above.
     """
-    figure, axes = figures.new(10, 3.4)
+    figure, axes = figures.new(11, 3.4)
     places = range(len(layers) + 1)
     for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
         axes.plot(places, [1.0, *values], "o-", color=colour, label=name, markersize=4)
@@ -48,7 +48,7 @@ def cascade_figure(layers: Sequence[str], lines: Mapping[str, Sequence[float]], 
     axes.set_xticks(places, ["trained", *layers], rotation=20, ha="right", fontsize=8)
     axes.set_xlabel("random from the output down to this layer", fontsize=8)
     axes.set_ylabel("likeness to the trained network's map", fontsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.6))
     if title:
         axes.set_title(title, fontsize=10)
     return figure

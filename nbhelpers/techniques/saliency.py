@@ -24,7 +24,7 @@ from nbhelpers.layers import refusal
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 
-LEGIBLE = 160  # pixels; pictures on a sheet are scaled to this side
+LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 
 
 class Saliency(Recipe):
@@ -55,7 +55,7 @@ class Saliency(Recipe):
     background: float = Field(
         0.3, gt=0, lt=1, description="localisation: quantile of the map below which is background"
     )
-    portions: int = Field(16, ge=1, le=1000, description="deletion and insertion: portions that the pixels come in")
+    portions: int = Field(12, ge=1, le=1000, description="deletion and insertion: portions that the pixels come in")
     stages: int = Field(8, ge=1, le=500, description="cascading randomisation: how many times to stop on the way down")
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of SmoothGrad's noise; the same seed gives the same map")
@@ -198,9 +198,9 @@ def sheet(explanation: Explanation, columns: int = 6) -> Image.Image:
 
 
 def captions(explanation: Explanation) -> list[str]:
-    """Class and probability of each photo."""
+    """Two lines per photo: its class, and the class's probability."""
     shares = explanation.probabilities.tolist()
-    return [f"{label} {share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+    return [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
 
 
 def save(recipe: Saliency, explanation: Explanation, folder: str | Path) -> list[Path]:
