@@ -341,7 +341,8 @@ def test_a_dry_run_says_what_it_takes(tmp_path: Path, cluster: "distributed.Loca
     assert len(list((tmp_path / "pids").iterdir())) == 1  # the cost is known now
 
 
-def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbhelpers.sweeps.clusters._PATIENCE", 1)
     ran = Case(tmp_path, 2).run("--scheduler", "tcp://127.0.0.1:9")
     assert ran.exit_code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:9" in " ".join(ran.output.split())

@@ -229,6 +229,13 @@ def test_a_job_is_there_when_it_is_whole(place: store.Store) -> None:
         place.keep(again, "id")
     assert place.finished() == {"id"}
     assert not again.exists()
+    if isinstance(place, store.Folder):  # a part of it is taken away, and it is done again
+        (place.folder / "jobs" / "id" / "job.json").unlink()
+        assert place.finished() == set()
+        with place.workspace() as once_more:
+            (once_more / "job.json").write_text('{"seconds": 5}')
+            place.keep(once_more, "id")
+        assert place.job("id") == {"seconds": 5}
     place.write("sweep.json", "{}")
     Manifest(place.state / "manifest.sqlite").close()
     place.close()

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -105,7 +106,7 @@ def _watched(at_work: Sweep, jobs: Sequence[Job], settings: Settings) -> None:
 
         def ended(job: Job, state: str, error: str) -> None:
             if state == FAILED:
-                bar.write(f"FAILED {job}: {_last_line(error)}", file=sys.stdout)
+                bar.write(shorten(f"FAILED {job}: {_last_line(error)}", 120, placeholder=" ..."), file=sys.stdout)
 
         def cluster(said: str) -> None:
             bar.write(said, file=sys.stdout)

@@ -13,6 +13,8 @@ from typing import Any
 
 from nbhelpers.sweeps.plan import Plan
 
+_PATIENCE = 10
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -50,7 +52,7 @@ def reached(
     memory = settings.memory or plan.memory
     if settings.scheduler:
         try:
-            client = distributed.Client(settings.scheduler, timeout=10, set_as_default=False)
+            client = distributed.Client(settings.scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConnectionError(f"no Dask scheduler answers at {settings.scheduler}: {error}") from error
         with client:

@@ -94,7 +94,8 @@ class Folder:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def finished(self) -> set[str]:
-        return {entry.name for entry in os.scandir(self.folder / "jobs")} if self.folder.is_dir() else set()
+        jobs = self.folder / "jobs"
+        return {entry.name for entry in os.scandir(jobs) if (jobs / entry.name / "job.json").is_file()}
 
     def job(self, job: str) -> dict[str, Any] | None:
         path = self.folder / "jobs" / job / "job.json"
@@ -116,12 +117,10 @@ class Folder:
             shutil.rmtree(workspace, ignore_errors=True)
 
     def keep(self, workspace: Path, job: str) -> None:
-        try:
-            workspace.rename(self.folder / "jobs" / job)
-        except OSError:
-            # a job that two workers did, as one was thought dead, is there already
-            if self.job(job) is None:
-                raise
+        there = self.folder / "jobs" / job
+        if self.job(job) is None:  # else two workers did it, as one was thought dead
+            shutil.rmtree(there, ignore_errors=True)  # somebody took a part of it away
+            workspace.rename(there)
         (self.folder / "failed" / f"{job}.ipynb").unlink(missing_ok=True)
 
     def keep_failed(self, executed: Path, job: str) -> None:
