@@ -23,7 +23,7 @@ from nbhelpers.canvas import Canvas, Fourier, Pixels, natural_images
 from nbhelpers.models import Network
 from nbhelpers.representations import STEP, inversion, represent
 
-LAYER, SIZE, STEPS, TURNS = "features.14", 224, 5, 5
+LAYER, SIZE, STEPS, TURNS = "features.14", 224, 10, 3
 WEIGHTS = {"alpha_weight": 0.005, "tv_weight": 0.02, "alpha": 6.0, "beta": 2.0}
 
 
