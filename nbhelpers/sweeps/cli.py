@@ -47,7 +47,7 @@ def sweep(file: str, results: str, dry_run: bool, first: int | None, log: str | 
         with _logging(log), Sweep(planned, place) as at_work:
             code = _carry_out(at_work, Settings(**given), dry_run, first)
             if place.finished():
-                click.echo(f"see {_page(place)}")
+                _page(place)
     except BlockingIOError as error:
         raise click.UsageError(f"{place}: {error}: wait for it, or choose other --results") from error
     except ModuleNotFoundError as error:
@@ -160,10 +160,13 @@ def _again() -> str:
     return "the same command goes on where this one stopped"
 
 
-def _page(place: store.Store) -> str:
+def _page(place: store.Store) -> None:
     from nbhelpers import gallery
 
-    return str(gallery.write(str(place)))
+    try:
+        click.echo(f"see {gallery.write(str(place))}")
+    except (OSError, ValueError) as error:  # the results are there all the same
+        click.echo(f"the page that shows them could not be written: {error}", err=True)
 
 
 @contextmanager
