@@ -33,7 +33,7 @@ class Saliency(Recipe):
     network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the first photo in its folder")
-    count: int = Field(12, ge=1, le=10_000, description="how many photos")
+    count: int = Field(12, ge=1, le=1000, description="how many photos")
     photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
     method: Literal["gradient", "gradient x input", "smoothgrad", "integrated gradients", "guided backpropagation"] = (
