@@ -86,13 +86,21 @@ def layer_gradients(
     fast = frozen(network)
     module = models.find_module(fast, layer)
     module.register_forward_hook(_begin_graph)
+    pixels = as_batch(fast, photos)
+    found = []
     with torch.enable_grad(), capture(fast, layer) as seen:
-        logits = class_logits(fast, fast(as_batch(fast, photos)), len(photos))
-        activations, wanted = seen[layer], _wanted(fast, logits, classes)
-        found = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if wanted.requires_grad else None
-    if found is None:
-        raise ValueError(f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way")
-    return activations.detach(), check_finite(found), logits.detach()
+        for part in _parts(pixels):
+            logits = class_logits(fast, fast(pixels[part]), len(pixels[part]))
+            activations, wanted = seen[layer], _wanted(fast, logits, _of_part(classes, part, len(pixels)))
+            on_the_way = wanted.requires_grad
+            gradients = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if on_the_way else None
+            if gradients is None:
+                raise ValueError(
+                    f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way"
+                )
+            found.append((activations.detach(), gradients, logits.detach()))
+    activations, gradients, logits = (torch.cat(each) for each in zip(*found, strict=True))
+    return activations, check_finite(gradients), logits
 
 
 class GuidedReLUs(TorchFunctionMode):
