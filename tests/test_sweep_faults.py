@@ -310,7 +310,7 @@ def test_results_behind_an_address(
     tmp_path: Path, cluster: "distributed.LocalCluster", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    case = Case(tmp_path, 3, results=f"file://{tmp_path}/r")
+    case = Case(tmp_path, 3, results=(tmp_path / "r").as_uri())
     first = case.run("--scheduler", cluster.scheduler_address, "--first", "1")
     assert first.exit_code == 0, first.output
     assert list(case.whole()) == [0]

@@ -204,7 +204,7 @@ def test_a_command_line_gives_the_same_parameters_again(given: dict) -> None:
 @pytest.fixture(params=["folder", "file", "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> store.Store:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    results = {"folder": str(tmp_path / "r"), "file": f"file://{tmp_path}/r", "memory": f"memory://{tmp_path.name}"}
+    results = {"folder": str(tmp_path / "r"), "file": (tmp_path / "r").as_uri(), "memory": f"memory://{tmp_path.name}"}
     found = store.place(results[request.param], "s")
     found.prepare()
     return found

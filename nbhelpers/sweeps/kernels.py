@@ -16,7 +16,6 @@ from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import default
 
 from nbhelpers.execution import ThisPython
 
@@ -26,14 +25,11 @@ class JobKernel(ThisPython):
 
     prepared: "PreparedKernel | None" = None
 
-    @default("transport")
-    def _transport(self) -> str:
-        return "ipc"
-
-    @default("connection_file")
-    def _connection_file(self) -> str:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.transport = "ipc"
         # a short name: the path of a socket has about 100 characters at most
-        return str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "k.json")
+        self.connection_file = str(Path(os.environ["JUPYTER_RUNTIME_DIR"]) / "k.json")
 
     async def _async_pre_start_kernel(self, **options: Any) -> tuple[list[str], dict[str, Any]]:
         self.kernel_id = self.kernel_id or "job"

@@ -50,12 +50,12 @@ def one_after_another(notebook: Path, jobs: int) -> list[float]:
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     spent = []
-    for seed in range(jobs):
-        begun = time.perf_counter()
-        papermill.execute_notebook(
-            notebook, notebook.with_name(f"out{seed}.ipynb"), {"seed": seed}, progress_bar=False, cwd=notebook.parent
-        )
-        spent.append(time.perf_counter() - begun)
+    with quiet_kernels():
+        for seed in range(jobs):
+            output = notebook.with_name(f"out{seed}.ipynb")
+            begun = time.perf_counter()
+            papermill.execute_notebook(notebook, output, {"seed": seed}, progress_bar=False, cwd=notebook.parent)
+            spent.append(time.perf_counter() - begun)
     return spent
 
 
@@ -113,6 +113,19 @@ print(time.perf_counter() - begun, time.process_time(), peak_megabytes())
 """
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return tuple(map(float, told.split()))
+
+
+@contextmanager
+def quiet_kernels() -> Iterator[None]:
+    """What kernels say of their sockets goes nowhere."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextmanager
