@@ -190,11 +190,14 @@ def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
     return attributions.total(values) if recipe.sign == "signed" else attributions.strongest(values)
 
 
-def sheet(explanation: Explanation, columns: int = 6) -> Image.Image:
-    """Every photo with its overlay below it, and below that the class and its probability."""
-    photos, overlaid = (images.resize(each, LEGIBLE) for each in (explanation.photos.pictures, explanation.picture))
+def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:
+    """Every photo (at most `limit`) with its overlay below it, and below that the class and its probability."""
+    photos, overlaid = (
+        images.resize(each[:limit], LEGIBLE) for each in (explanation.photos.pictures, explanation.picture)
+    )
     seam = torch.ones(*photos.shape[:2], 2, photos.shape[3])
-    return images.tile(torch.cat([photos, seam, overlaid], 2), min(columns, len(photos)), labels=captions(explanation))
+    labels = captions(explanation)[:limit]
+    return images.tile(torch.cat([photos, seam, overlaid], 2), min(columns, len(photos)), labels=labels)
 
 
 def captions(explanation: Explanation) -> list[str]:
