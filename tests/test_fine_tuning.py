@@ -564,9 +564,9 @@ def test_cats_and_dogs(shared: Path, monkeypatch) -> None:
         validation=0.5,
         size=128,
         views=1,
-        layer="features.16",
-        head_epochs=4,
-        upper_epochs=3,
+        layer="features.14",
+        head_epochs=3,
+        upper_epochs=2,
     )
     last = run(recipe, models.load("mobilenet_v2", "IMAGENET1K_V1", device="cpu"))
     assert last.data.counts() == {"cats": (1400, 150), "dogs": (1400, 250)}
