@@ -173,6 +173,25 @@ def test_a_sweep_that_is_not_there(tmp_path: Path) -> None:
     assert "did you mean 'layers.yaml'?" in " ".join(ran.output.split())
 
 
+@pytest.mark.parametrize(("name", "jobs"), [("layer", 16), ("slider", 24), ("ten_networks", 10)])
+def test_the_examples_can_be_carried_out(name: str, jobs: int) -> None:
+    assert len(plan.read(Path(__file__).parent.parent / "sweeps" / f"{name}.yaml").jobs) == jobs
+
+
+def test_the_other_commands(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(main, ["layers", "minivgg"])
+    assert listed.exit_code == 0
+    assert "block4.conv1" in listed.output
+    for command, said in (
+        (["layers", "minivg"], "no network is called 'minivg'"),
+        (["replay", str(tmp_path / "x.png")], "no such file"),
+        (["gallery", str(tmp_path / "x")], "no such file"),
+    ):
+        ran = CliRunner().invoke(main, command)
+        assert ran.exit_code == 2
+        assert said in " ".join(ran.output.split())
+
+
 # --- parameters on a command line
 
 
