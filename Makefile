@@ -29,7 +29,7 @@ test: .venv/.installed-test  ## everything: lint, format, unit tests, all notebo
 lab: .venv/.installed-demo   ## JupyterLab, opened on the tour
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
 
-bench: .venv/.installed-bench  ## speed and memory against the plain loop and torch-lucent
+bench: .venv/.installed-bench  ## speed and memory against the plain loop and the other libraries
 	$(BIN)/python tests/benchmarks/run.py
 
 notebooks: .venv/.installed-test  ## run the notebooks and keep their new outputs, cleaned and formatted

@@ -75,7 +75,9 @@ def test_every_requirement_has_a_lower_bound() -> None:
 
 
 def test_what_the_package_imports_is_required() -> None:
-    known = {IMPORT_NAMES.get(r.name, r.name) for r in requirements("batch")} | set(sys.stdlib_module_names) | {"nbhelpers"}
+    known = (
+        {IMPORT_NAMES.get(r.name, r.name) for r in requirements("batch")} | set(sys.stdlib_module_names) | {"nbhelpers"}
+    )
     for path in sorted((ROOT / "nbhelpers").rglob("*.py")):
         tree = ast.parse(path.read_text())
         imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]

@@ -119,7 +119,7 @@ def for_large_networks(**changes) -> ClassPictures:
     to draw is what many views and many features agree upon.
     """
     settings = {
-        **{"network": "squeezenet1_0", "start": "mean", "size": 224, "rounds": 1, "steps": 120, "view": 160},
+        **{"network": "squeezenet1_0", "start": "mean", "size": 224, "rounds": 1, "steps": 240, "view": 160},
         **{"l2_weight": 0, "variation_weight": 300, "contrast": 2, "dropout": 0.5, "learning_rate": 0.008},
         **{"jitter": 8, "scale": 0.6, "rotate": 15, "fade": 0.005, "settle": True},
     }
