@@ -134,6 +134,7 @@ def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
 
     page.locator("summary", has_text="layer").click()
     choices = page.locator('[data-name="layer"] .choices label')
+    choices.nth(2).wait_for()
     assert choices.all_text_contents() == ["conv104", "conv23", "conv14"]  # value and how many, in the sweep's order
     choices.nth(0).click()
     choices.nth(2).click()

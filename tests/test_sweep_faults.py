@@ -187,7 +187,7 @@ def test_a_kernel_is_killed(tmp_path: Path, cluster: "distributed.LocalCluster")
     ran = case.run("--scheduler", cluster.scheduler_address)
     assert ran.exit_code == 1, ran.output
     assert sorted(case.whole()) == [0, 1, 3]
-    assert "4  DeadKernelError: Kernel died" in ran.output
+    assert "4  DeadKernelError: Kernel died" in ran.output, ran.output
     assert len(case.kernels(1)) == len(case.kernels(2)) == 2
     case.nothing_is_left()
 

@@ -96,7 +96,7 @@ def _attempt(shared: Shared, job: Job, workspace: Path, folder: Path, wanted: Ca
     errors = [ended] if ended else told.get("errors", [_silence(folder)])
     executed = workspace / "notebook.ipynb"
     if errors:
-        cell = _unfinished_cell(executed)
+        cell = _unfinished_cell(executed, died=any("DeadKernelError" in error for error in errors))
         if executed.exists():
             shared.store.keep_failed(executed, job.id)
         return {**outcome, "state": FAILED, "error": "\n\n".join(errors), "cell": cell}
@@ -151,20 +151,22 @@ def _silence(folder: Path) -> str:
     return last or "ChildProcessError: the job's process was ended from outside"
 
 
-def _unfinished_cell(executed: Path) -> str | None:
-    """The number, from 0, of the cell that failed, or that was running, as papermill notes it."""
+def _unfinished_cell(executed: Path, died: bool) -> str | None:
+    """The number, from 0, of the cell that failed, or was running when the job was stopped or its kernel `died`."""
     try:
         cells = nbformat.read(executed, as_version=4).cells
     except Exception:  # papermill was writing it when it was stopped, or never came to it
         return None
     of_the_notebook = [cell for cell in cells if not _ADDED.intersection(cell.metadata.get("tags", []))]
+    last = None
     for number, cell in enumerate(of_the_notebook):
-        status = cell.metadata.get("papermill", {}).get("status")
-        # a cell whose kernel died is complete to papermill, but it has no count
-        died = cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
-        if status in ("running", "failed") or (status == "completed" and died):
+        noted = cell.metadata.get("papermill", {})
+        if noted.get("status") in ("running", "failed"):
             return str(number)
-    return None
+        if noted.get("start_time"):
+            last = str(number)
+    # papermill takes the cell in which a kernel died, and all that would have followed, for completed
+    return last if died else None
 
 
 def _environment(threads: int, folder: Path) -> dict[str, str]:
