@@ -115,4 +115,7 @@ def _memory_of(contender: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    _memory_of(*sys.argv[1:3])
+    if sys.argv[1:]:
+        _memory_of(*sys.argv[1:3])
+    else:
+        main()

@@ -127,4 +127,7 @@ def _memory_of(name: str) -> None:
 
 
 if __name__ == "__main__":
-    _memory_of(sys.argv[1]) if sys.argv[1:] else main()
+    if sys.argv[1:]:
+        _memory_of(sys.argv[1])
+    else:
+        main()
