@@ -8,9 +8,22 @@ It is convolutional up to the pooled head, so any picture from 64 pixels up fits
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 WIDTHS = ((64,), (128, 128), (256, 256), (512,))
+POOLINGS = ("max", "stride", "blur")
+
+
+class Blur(nn.Module):
+    """Binomial blur, then every second pixel (Zhang 2019, "Making convolutional networks shift-invariant again")."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`(B, C, H, W)` to `(B, C, ceil(H / 2), ceil(W / 2))`."""
+        line = torch.tensor([0.25, 0.5, 0.25], dtype=features.dtype, device=features.device)
+        kernel = (line.view(1, 1, 3, 1) * line).expand(features.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(features, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=features.shape[1])
 
 
 def convolution(name: str, inputs: int, outputs: int, kernel: int, stride: int, norm: bool) -> OrderedDict:
@@ -32,21 +45,38 @@ class MiniVGG(nn.Module):
         stem: channels of the first convolution (5x5, stride 2).
         classes: number of logits.
         norm: batch normalisation after each convolution, as in training; the shipped weights have it folded in.
+        pooling: between the blocks: "max" of 2x2, "stride" 2 in the block's last convolution, or "blur", the maximum
+            at every place, blurred before every second is dropped. `tools/pooling.py` compares them.
+
+    Raises:
+        ValueError: an unknown pooling.
     """
 
     def __init__(
-        self, widths: Sequence[Sequence[int]] = WIDTHS, stem: int = 32, classes: int = 100, norm: bool = False
+        self,
+        widths: Sequence[Sequence[int]] = WIDTHS,
+        stem: int = 32,
+        classes: int = 100,
+        norm: bool = False,
+        pooling: str = "max",
     ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is {pooling!r}; choose one of {', '.join(POOLINGS)}.")
+        self.pooling = pooling
         self.stem = nn.Sequential(convolution("conv", 3, stem, 5, 2, norm))
         inputs = stem
         for number, block in enumerate(widths, start=1):
             layers = OrderedDict()
+            shrinks = number < len(widths)
             for index, outputs in enumerate(block, start=1):
-                layers |= convolution(f"conv{index}", inputs, outputs, 3, 1, norm)
+                stride = 2 if shrinks and pooling == "stride" and index == len(block) else 1
+                layers |= convolution(f"conv{index}", inputs, outputs, 3, stride, norm)
                 inputs = outputs
-            if number < len(widths):
+            if shrinks and pooling == "max":
                 layers["pool"] = nn.MaxPool2d(2)
+            if shrinks and pooling == "blur":
+                layers["pool"] = nn.Sequential(nn.MaxPool2d(2, stride=1), Blur())
             self.add_module(f"block{number}", nn.Sequential(layers))
         self.blocks = [f"block{number}" for number in range(1, len(widths) + 1)]
         self.pool = nn.AdaptiveAvgPool2d(1)

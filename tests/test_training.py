@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
-from nbhelpers.minivgg import MiniVGG
+from nbhelpers.minivgg import POOLINGS, Blur, MiniVGG
 from nbhelpers.training import card, data, evaluate, folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.train import Settings, Trainer, learning_rate, normalise
@@ -62,6 +66,54 @@ def test_repeats_and_resumes_bit_for_bit(coloured, tmp_path, radius):
         assert torch.equal(value, states(resumed)[name]), name
 
 
+def test_compiled_training_agrees_with_plain(coloured, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("torch.compile needs a C++ compiler, g++")
+    plain = train(TINY, coloured, tmp_path / "plain", epochs=1)
+    compiled = train(replace(TINY, compiled=True), coloured, tmp_path / "compiled", epochs=1)
+    for name, value in states(plain).items():
+        assert torch.allclose(states(compiled)[name], value, atol=1e-4), name
+
+
+def test_targets_are_labels_smoothed_and_taught(coloured, tmp_path):
+    teachers = [MiniVGG(TINY.widths, TINY.stem, 4).eval() for _ in range(2)]
+    settings = replace(TINY, teaching=0.3, smoothing=0.2)
+    trainer = Trainer(settings, coloured, coloured, tmp_path, 4, teachers=teachers)
+    pictures, labels = coloured.batch(slice(None))
+    with torch.no_grad():
+        seen = torch.stack([teacher(normalise(pictures)).double().softmax(1) for teacher in teachers]).mean(0)
+    smoothed = 0.8 * torch.eye(4, dtype=torch.double)[labels] + 0.2 / 4
+    assert torch.allclose(trainer._targets.double(), 0.7 * smoothed + 0.3 * seen, atol=1e-5)
+    with pytest.raises(ValueError, match="at least one teacher"):
+        Trainer(settings, coloured, coloured, tmp_path / "none", 4)
+    with pytest.raises(ValueError, match="share above 0"):
+        Trainer(TINY, coloured, coloured, tmp_path / "unused", 4, teachers=teachers)
+
+
+def test_teachers_and_patches_train_repeatably(coloured, tmp_path):
+    teacher = train(replace(TINY, epochs=12), coloured, tmp_path / "teacher")
+    settings = replace(TINY, teaching=0.5, cutmix=0.5)
+    runs = []
+    for name in ("once", "twice"):
+        runs.append(Trainer(settings, coloured, coloured, tmp_path / name, 4, teachers=[folding.fold(teacher.average)]))
+        runs[-1].run(progress=False)
+    first, second = (states(run) for run in runs)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    without = states(train(TINY, coloured, tmp_path / "without"))
+    assert not torch.equal(first["head.weight"], without["head.weight"])
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(8, 40), width=st.integers(8, 40))
+def test_patches_mix_targets_by_their_area(seed, height, width):
+    # picture i is filled with i and has the target i: its pixels then say which target they belong to
+    count = 5
+    pictures = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 3, height, width)
+    mixed, targets = data.cut_and_mix(pictures, torch.eye(count), torch.Generator().manual_seed(seed))
+    shares = torch.stack([(mixed[:, 0] == number).float().mean((1, 2)) for number in range(count)], dim=1)
+    assert torch.allclose(targets, shares, atol=1e-6)
+    assert torch.allclose(targets.sum(1), torch.ones(count))
+
+
 def test_damaged_and_foreign_checkpoints_are_refused(coloured, tmp_path):
     trainer = train(TINY, coloured, tmp_path, epochs=1)
     with pytest.raises(ValueError, match="belongs to another run"):
@@ -100,15 +152,16 @@ def test_attack_on_a_linear_network_finds_the_closed_form():
     assert gain.min() > 0.98 * 0.1 * weight.norm()
 
 
-def test_folding_unfolding_deepening_and_exporting_keep_the_function(tmp_path):
-    network = MiniVGG(((8,), (8,)), 8, 4, norm=True)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_folding_unfolding_deepening_and_exporting_keep_the_function(tmp_path, pooling):
+    network = MiniVGG(((8,), (8,)), 8, 4, norm=True, pooling=pooling)
     pictures = normalise(torch.rand(16, 3, 32, 32))
     network(pictures)  # gives the normalisation statistics that are not trivial
     network.eval()
     folded = folding.fold(network)
     with torch.no_grad():
         assert torch.allclose(folded(pictures), network(pictures), atol=1e-4)
-        deeper = folding.deepen(folded, ((8,), (8, 8)))
+        deeper = folding.deepen(folded, ((8, 8), (8, 8)))
         assert torch.allclose(deeper(pictures), folded(pictures), atol=1e-4)
         path = card.export(folded, tmp_path, "small")
         assert torch.allclose(folding.read(path)(pictures), folded(pictures), atol=1e-2)
@@ -125,6 +178,18 @@ def test_unfolding_keeps_the_function_of_living_channels():
     unfolded = folding.unfold(network, pictures, torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
         assert torch.allclose(unfolded(pictures), network(pictures), atol=1e-4)
+
+
+def test_poolings_halve_the_map_and_blur_is_the_binomial_kernel():
+    for pooling in POOLINGS:
+        network = MiniVGG(((8,), (8,)), 8, 4, pooling=pooling)
+        assert network.block1(torch.rand(1, 8, 16, 20)).shape == (1, 8, 8, 10)
+    picture = torch.rand(1, 2, 7, 9, dtype=torch.double)
+    expected = ndimage.correlate1d(picture.numpy(), [0.25, 0.5, 0.25], axis=2, mode="mirror")
+    expected = ndimage.correlate1d(expected, [0.25, 0.5, 0.25], axis=3, mode="mirror")[:, :, ::2, ::2]
+    assert np.allclose(Blur()(picture).numpy(), expected)
+    with pytest.raises(ValueError, match="max, stride, blur"):
+        MiniVGG(pooling="average")
 
 
 def test_damaged_weights_are_refused(tmp_path):

@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--network", choices=RECIPES, default="minivgg_robust", help="which recipe")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NETWORK); continued if it exists")
     parser.add_argument("--start", type=Path, help="shipped weights (.safetensors) to go on from")
+    parser.add_argument("--teachers", type=Path, nargs="+", default=[], help="trained weights to learn from as well")
     parser.add_argument("--attacked", type=int, default=5000, help="validation pictures to attack for the model card")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for name, value in asdict(Settings()).items():
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     settings = replace(RECIPES[chosen["network"]], **changes)
     folder = chosen["out"] or Path("runs") / chosen["network"]
+    if settings.bfloat16 and chosen["device"] == "cpu" and _lacks_bfloat16():
+        print("This processor only imitates bfloat16: --no-bfloat16 is about three times as fast here.")
     try:
         names = data.classes(chosen["data"])
         train, validation = data.load(chosen["data"], "train"), data.load(chosen["data"], "val")
@@ -52,14 +55,21 @@ def main(arguments: list[str] | None = None) -> None:
         start = None
         if chosen["start"]:
             start = folding.deepen(folding.read(chosen["start"]), settings.widths)
-        trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"])
+        teachers = [folding.read(path) for path in chosen["teachers"]]
+        trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"], teachers)
         weights = card.export(trainer.run(), folder, chosen["network"])
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         origin = f"Started from the trained weights {chosen['start'].name}" if chosen["start"] else None
-        document = card.describe(weights, names, validation, settings, log, origin, chosen["attacked"])
+        taught = [path.name for path in chosen["teachers"]]
+        document = card.describe(weights, names, validation, settings, log, origin, chosen["attacked"], taught)
         print(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"{error}")
+
+
+def _lacks_bfloat16() -> bool:
+    # older versions of torch can't say; other kinds of processor don't name this instruction
+    return getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16") is False
 
 
 def _block(text: str) -> tuple[int, ...]:

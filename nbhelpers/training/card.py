@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ LICENCE = (
     "CS231n; 64-pixel pictures from ImageNet, offered for non-commercial research and teaching). The pictures are not "
     "part of the package. Whoever uses the weights commercially should consider ImageNet's terms."
 )
+POOLING = {"max": "max pooling", "stride": "a stride of 2", "blur": "blurred max pooling"}
 
 
 def export(network: MiniVGG, folder: str | Path, name: str) -> Path:
@@ -41,7 +43,7 @@ def export(network: MiniVGG, folder: str | Path, name: str) -> Path:
     path = Path(folder) / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")
-    save_file(state, scratch)
+    save_file(state, scratch, metadata={"pooling": network.pooling})
     scratch.replace(path)
     return path
 
@@ -54,6 +56,7 @@ def describe(
     log: list[dict],
     start: str | None = None,
     attacked: int = 5000,
+    teachers: Sequence[str] = (),
 ) -> dict:
     """Measure shipped weights and write `NAME.json` and `NAME.md` beside them.
 
@@ -65,6 +68,7 @@ def describe(
         log: the run's lines of `log.jsonl`.
         start: where the run took its first weights from, in words; None for random ones.
         attacked: at most so many pictures are attacked, spread evenly.
+        teachers: names of the networks whose verdicts were part of the targets.
 
     Returns:
         What the JSON file holds.
@@ -84,6 +88,7 @@ def describe(
         "training": {
             **asdict(settings),
             "start": start,
+            "teachers": ", ".join(teachers) or None,
             "epochs_done": log[-1]["epoch"] if log else None,
             "minutes": round(sum(line["seconds"] for line in log) / 60, 1),
         },
@@ -138,7 +143,8 @@ def markdown(document: dict, name: str) -> str:
             f"`block{number}`: {', '.join(map(str, block))}"
             for number, block in enumerate(document["architecture"]["widths"], start=1)
         )
-        + " channels; a ReLU after each, max pooling between blocks, global average pooling, linear `head`. "
+        + f" channels; a ReLU after each, {POOLING[document['architecture'].get('pooling', 'max')]} between blocks, "
+        "global average pooling, linear `head`. "
         "Batch normalisation, used in training, is folded in. Input: RGB in [0, 1], torchvision's ImageNet mean and "
         "deviation (applied by `nbhelpers.models.load`).",
         "",
@@ -213,6 +219,13 @@ def _training(training: dict) -> str:
         "machine did). Stochastic gradient descent with Nesterov momentum, one-cycle learning rate, random cuts and "
         "mirroring."
     )
+    if training.get("teaching"):
+        text += (
+            f" {round(100 * training['teaching'])} % of each target is the mean verdict of trained networks on the "
+            f"picture ({training['teachers']}), the rest its label."
+        )
+    if training.get("cutmix"):
+        text += f" In {round(100 * training['cutmix'])} % of the batches each picture carries a patch of another."
     if training["average"] > 0:
         text += " What is shipped is an exponential moving average of the weights."
     if training["radius"] > 0:

@@ -162,6 +162,32 @@ def augment(pictures: Tensor, side: int, shift: int, generator: torch.Generator)
     return torch.stack(cuts).contiguous(memory_format=torch.channels_last)
 
 
+def cut_and_mix(pictures: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Put the same patch of another picture of the batch into each, and mix their targets by area.
+
+    Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers with localizable features". The
+    patch's share of the area is uniform in [0, 1] before it is cut off at the border, its centre anywhere.
+
+    Args:
+        pictures: `(B, 3, H, W)`.
+        targets: `(B, classes)`, probabilities.
+        generator: source of the randomness.
+
+    Returns:
+        Pictures and targets of the same shapes.
+    """
+    height, width = pictures.shape[2:]
+    length, y, x = torch.rand(3, generator=generator).tolist()
+    length = length**0.5
+    top, bottom = (round(height * min(max(y + half * length, 0), 1)) for half in (-0.5, 0.5))
+    left, right = (round(width * min(max(x + half * length, 0), 1)) for half in (-0.5, 0.5))
+    others = torch.randperm(len(pictures), generator=generator)
+    mixed = pictures.clone()
+    mixed[:, :, top:bottom, left:right] = pictures[others, :, top:bottom, left:right]
+    share = (bottom - top) * (right - left) / (height * width)
+    return mixed, targets.lerp(targets[others], share)
+
+
 def _existing(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():

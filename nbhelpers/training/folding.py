@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..minivgg import MiniVGG
@@ -104,7 +103,7 @@ def deepen(network: MiniVGG, widths: Sequence[Sequence[int]]) -> MiniVGG:
     Raises:
         ValueError: a block is not the network's block with copies of its last width appended.
     """
-    deeper = MiniVGG(widths, network.stem.conv.out_channels, network.head.out_features).eval()
+    deeper = MiniVGG(**{**config(network), "widths": widths}).eval()
     for name, old, new in zip(network.blocks, config(network)["widths"], widths, strict=True):
         if list(new) != old + [old[-1]] * (len(new) - len(old)):
             raise ValueError(f"{name} has widths {old}; it can grow to {old + old[-1:]} and so on, not to {list(new)}.")
@@ -133,18 +132,21 @@ def config(network: MiniVGG) -> dict:
         "widths": [[m.out_channels for m in block if isinstance(m, nn.Conv2d)] for block in blocks],
         "stem": network.stem.conv.out_channels,
         "classes": network.head.out_features,
+        "pooling": network.pooling,
     }
 
 
 def read(path: str | Path) -> MiniVGG:
-    """A network without normalisation from a file of weights; the shapes in it tell the architecture.
+    """A network without normalisation from a file of weights, which tells its architecture by shapes and a note.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, or holds another architecture.
     """
     try:
-        state = {key: value.float() for key, value in load_file(path).items()}
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            note = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file ({error}). Restore it or train again.") from error
     try:
@@ -153,7 +155,12 @@ def read(path: str | Path) -> MiniVGG:
             block, _, kind = key.partition(".")
             if block.startswith("block") and kind.endswith(".weight"):
                 widths.setdefault(block, []).append(len(state[key]))
-        network = MiniVGG(list(widths.values()), len(state["stem.conv.weight"]), len(state["head.weight"]))
+        network = MiniVGG(
+            list(widths.values()),
+            len(state["stem.conv.weight"]),
+            len(state["head.weight"]),
+            pooling=note.get("pooling", "max"),
+        )
         network.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not hold a MiniVGG (stem.conv, block1.conv1, ..., head): {error}") from error
