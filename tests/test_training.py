@@ -48,7 +48,7 @@ def train(settings: Settings, pictures: data.Pictures, folder: Path, epochs: int
 
 def test_learns_a_tiny_set(coloured, tmp_path):
     trainer = train(replace(TINY, epochs=12), coloured, tmp_path)
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    log = trainer.records()
     assert log[-1]["loss"] < 0.1
     assert log[-1]["clean"] == 1
     assert trainer.epoch == 12

@@ -88,8 +88,7 @@ def train(recipe: NetworkTraining) -> Iterator[Epoch]:
         while trainer.epoch < recipe.epochs or not yielded:
             folded = trainer.run(epochs=1, progress=False)
             yielded = True
-            lines = (folder / "log.jsonl").read_text().splitlines()
-            log = [json.loads(line) for line in lines][: trainer.epoch]
+            log = trainer.records()[: trainer.epoch]
             found = Network(folded, "trained here", classes, training.pixels.shape[1], MEAN, STD)
             yield Epoch(trainer.epoch, recipe.epochs, torch.tensor([log[-1]["clean"]]), log, found)
 

@@ -1,7 +1,6 @@
 """`python -m nbhelpers.training DATA --network minivgg_robust`: train a bundled network from a data folder."""
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -58,10 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
         teachers = [folding.read(path) for path in chosen["teachers"]]
         trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"], teachers)
         weights = card.export(trainer.run(), folder, chosen["network"])
-        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         origin = f"Started from the trained weights {chosen['start'].name}" if chosen["start"] else None
         taught = [path.name for path in chosen["teachers"]]
-        document = card.describe(weights, names, validation, settings, log, origin, chosen["attacked"], taught)
+        document = card.describe(
+            weights, names, validation, settings, trainer.records(), origin, chosen["attacked"], taught
+        )
         print(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"{error}")

@@ -130,6 +130,11 @@ class Trainer:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
+    def records(self) -> list[dict[str, float]]:
+        """The log: one record per finished epoch."""
+        path = self.folder / "log.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def run(self, epochs: int | None = None, progress: bool = True) -> MiniVGG:
         """Train until the settings' last epoch, or `epochs` more; returns the folded average."""
         last = self.settings.epochs if epochs is None else min(self.epoch + epochs, self.settings.epochs)
