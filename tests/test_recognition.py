@@ -1,15 +1,19 @@
 """What another network sees in pictures, against a count by hand."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from small_networks import noise, tiny
 from torch import nn
 
-from nbhelpers import models
+from nbhelpers import models, recipes
 from nbhelpers.models import Network
 from nbhelpers.recognition import matching, recognised
 from nbhelpers.training import judge
+from nbhelpers.training.data import Pictures
 
 
 class _Reads(nn.Module):
@@ -88,3 +92,34 @@ def test_the_bundled_networks_class_pictures_are_those_of_the_recipe():
     assert (pictures[11] - alone).abs().mean() < 1e-3
     assert "steps 1" in judge.how(recipe)
     assert "classes" not in judge.how(recipe)
+
+
+def test_the_verdict_on_class_pictures_and_photographs_goes_into_the_card(tmp_path, monkeypatch):
+    loaded = {name: models.load(name, device="cpu") for name in ("minivgg_robust", "minivgg")}
+    monkeypatch.setattr(judge, "load", lambda name: loaded.get(name, loaded["minivgg"]))
+    pixels = torch.randint(0, 255, (210, 64, 64, 3), generator=torch.Generator().manual_seed(0)).byte()
+    labels = torch.arange(210) % 100
+    monkeypatch.setattr(judge.data, "load", lambda folder, split: Pictures(pixels, labels))
+    shipped = Path(models.__file__).parent / "weights" / "minivgg_robust.json"
+    card, sheet = tmp_path / "minivgg_robust.json", tmp_path / "sheet.png"
+    card.write_text(shipped.read_text(encoding="utf-8"), encoding="utf-8")
+    options = ["judge", "--steps", "1", "--data", "somewhere", "--card", str(card), "--sheet", str(sheet)]
+    monkeypatch.setattr("sys.argv", options)
+    judge.main()
+    judged = json.loads(card.read_text(encoding="utf-8"))["judged"]
+    with torch.no_grad():
+        answers = loaded["minivgg"](pixels.permute(0, 3, 1, 2).float() / 255).argmax(1)
+    assert judged["minivgg_photographs_top1"] == round(100 * (answers == labels).float().mean().item(), 1)
+    assert judged["photographs"] == 210
+    text = card.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"{judged['minivgg_top1']} % of the 100 classes" in text
+    assert "of 210 validation photographs" in text
+    recipe = recipes.from_picture(sheet)
+    assert (recipe.steps, len(recipe.classes)) == (1, 100)
+
+
+def test_the_first_of_each_class():
+    pictures = Pictures(torch.arange(7).view(7, 1, 1, 1).expand(7, 2, 2, 3).byte(), torch.tensor([2, 0, 2, 2, 0, 0, 1]))
+    few = pictures.first_of_each(2)
+    assert few.labels.tolist() == [0, 0, 1, 2, 2]
+    assert few.pixels[:, 0, 0, 0].tolist() == [1, 4, 6, 0, 2]

@@ -186,7 +186,7 @@ def markdown(document: dict, name: str) -> str:
             f"names {judged['minivgg_top1']} % of the 100 classes right. ImageNet-trained `mobilenet_v2` "
             f"names {judged['mobilenet_top1']} % right among its 1000, "
             f"{judged['mobilenet_top5']} % within its first five ({judged['mobilenet_classes']} classes that both "
-            "know by the same name).",
+            "know by the same name)." + _photographs(judged),
             "",
         ]
     lines += [
@@ -234,6 +234,17 @@ def _training(training: dict) -> str:
             f"(in [0, 1] pixels, for a full-size cut), {training['steps']} gradient step(s), projected back."
         )
     return text
+
+
+def _photographs(judged: dict) -> str:
+    if "photographs" not in judged:
+        return ""
+    return (
+        f" For comparison, of {judged['photographs']} validation photographs, scaled to the judges alike, `minivgg` "
+        f"names {judged['minivgg_photographs_top1']} % right, `mobilenet_v2` "
+        f"{judged['mobilenet_photographs_top1']} % and {judged['mobilenet_photographs_top5']} % within its first five: "
+        "it learned from 224-pixel pictures, and 64 are few."
+    )
 
 
 def _percent(share: float) -> float:

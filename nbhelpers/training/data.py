@@ -54,6 +54,11 @@ class Pictures:
         index = torch.linspace(0, len(self) - 1, min(count, len(self))).long()
         return Pictures(self.pixels[index], self.labels[index])
 
+    def first_of_each(self, count: int) -> "Pictures":
+        """The first `count` of every class, or all of a class that has fewer, in the order of the classes."""
+        chosen = [(self.labels == label).nonzero().flatten()[:count] for label in self.labels.unique()]
+        return Pictures(self.pixels[torch.cat(chosen)], self.labels[torch.cat(chosen)])
+
 
 def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     """Read one split of a data folder in either layout.

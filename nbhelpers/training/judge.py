@@ -1,7 +1,8 @@
 """Are class pictures pictures of something? Other networks say what they see in them.
 
 Draws a picture for each class of a bundled network, has other networks name what they see (`nbhelpers.recognition`),
-and writes the contact sheet. Run as `python -m nbhelpers.training.judge`.
+and writes the contact sheet. Run as `python -m nbhelpers.training.judge`; with `--data` the judges also say what they
+see in photographs of the classes, for comparison.
 """
 
 import argparse
@@ -11,16 +12,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..images import resize, tile
+from ..images import resize, save, tile
 from ..models import Network, load
 from ..recognition import recognised
 from ..techniques.class_pictures import ClassPictures
-from . import card
+from . import card, data
 
 # slow steps and strong shaking: faster ones saturate the colours, and only the network itself knows the picture
 RECIPE = ClassPictures(
     size=64, rounds=1, steps=100, learning_rate=0.005, jitter=8, scale=0.2, rotate=15, l2_weight=0, contrast=0
 )
+
+PHOTOGRAPHS = 5  # of each class
 
 
 def class_pictures(network: Network, recipe: ClassPictures = RECIPE, batch: int = 10) -> Tensor:
@@ -37,26 +40,38 @@ def main() -> None:
     parser.add_argument("--network", default="minivgg_robust")
     parser.add_argument("--steps", type=int, default=RECIPE.steps)
     parser.add_argument("--sheet", type=Path, default=Path("results/gallery/minivgg_robust_classes.png"))
+    parser.add_argument("--data", type=Path, help="Tiny-ImageNet folder or packed shards: judge photographs as well")
     parser.add_argument("--card", type=Path, help="NAME.json whose model card gets the verdict")
     chosen = parser.parse_args()
     network = load(chosen.network)
     recipe = RECIPE.changed(network=chosen.network, steps=chosen.steps)
     pictures = class_pictures(network, recipe)
     judged = {"how": how(recipe)}
+    photographs = data.load(chosen.data, "val").first_of_each(PHOTOGRAPHS) if chosen.data else None
     for name, key in (("minivgg", "minivgg"), ("mobilenet_v2", "mobilenet")):
         found = recognised(pictures, network.classes, load(name))
         judged |= {
-            f"{key}_top1": round(100 * found.top1, 1),
-            f"{key}_top5": round(100 * found.top5, 1),
+            f"{key}_top1": _percent(found.top1),
+            f"{key}_top5": _percent(found.top5),
             f"{key}_classes": found.known,
         }
         print(found)
+        if photographs is not None:
+            shown = [network.classes[label] for label in photographs.labels]
+            real = recognised(photographs.batch(slice(None))[0], shown, load(name))
+            judged |= {f"{key}_photographs_top1": _percent(real.top1), f"{key}_photographs_top5": _percent(real.top5)}
+            judged["photographs"] = real.known
+            print(f"photographs: {real}")
     if chosen.card:
         document = json.loads(chosen.card.read_text(encoding="utf-8"))
         card.write(document | {"judged": judged}, chosen.card)
     chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
     sheet = tile(resize(pictures, 112), columns=10, labels=network.classes)
-    sheet.save(chosen.sheet)
+    save(sheet, chosen.sheet, recipe=recipe.changed(classes=network.classes).document())
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 1)
 
 
 def how(recipe: ClassPictures) -> str:
