@@ -192,6 +192,19 @@ def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
     return found * (len(logits) // max(1, len(found)))
 
 
+def chosen_class(network: Network, target: str | int) -> int | None:
+    """Number of the class that a recipe's `target` names; None for "", where each photo has the class it is given.
+
+    Raises:
+        ValueError: the network has no such class.
+    """
+    target = target.strip() if isinstance(target, str) else target
+    if target == "":
+        return None
+    # a number in a text field comes as its digits
+    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
+
+
 def _parts(pixels: Tensor) -> list[slice]:
     """A batch in portions that suit the device."""
     count = len(pixels)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import boxes, cams, contest, images, models, overlays
 from nbhelpers.contest import Verdict
-from nbhelpers.gradients import NotFinite, targets
+from nbhelpers.gradients import NotFinite, chosen_class, targets
 from nbhelpers.images import Photos
 from nbhelpers.layers import refusal
 from nbhelpers.models import Network
@@ -120,7 +120,7 @@ def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Mapped
     """
     network = models.as_network(network if network is not None else recipe.network)
     layer = chosen_layer(recipe, network)
-    target = target_class(recipe, network)
+    target = chosen_class(network, recipe.target)
     photos = images.read_many(recipe.photos, recipe.photo_size)
     found: list[tuple[int, int, Tensor, Tensor]] = []
     failed: dict[str, str] = {}
@@ -140,19 +140,6 @@ def chosen_layer(recipe: GradCAM, network: Network) -> str:
     if not recipe.layer:
         return select(network, "", recipe.photo_size)[0].name
     return models.check_layer(network, recipe.layer, recipe.photo_size).name
-
-
-def target_class(recipe: GradCAM, network: Network) -> int | None:
-    """Number of the recipe's class; None where each photo is to be explained for the class it is given.
-
-    Raises:
-        ValueError: the network has no such class.
-    """
-    target = recipe.target.strip() if isinstance(recipe.target, str) else recipe.target
-    if target == "":
-        return None
-    # a number in a text field comes as its digits
-    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
 
 
 def sheet(step: Mapped, columns: int = 6) -> Image.Image:
@@ -186,7 +173,7 @@ def methods_sheet(
     pictures = images.read_many(recipe.photos, recipe.photo_size).pictures
     pictures = pictures if places is None else pictures[list(places)]
     options = {"counterfactual": recipe.counterfactual, "channels": recipe.score_channels}
-    layer, target = chosen_layer(recipe, network), target_class(recipe, network)
+    layer, target = chosen_layer(recipe, network), chosen_class(network, recipe.target)
     maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
     painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
     labels = []
@@ -228,7 +215,7 @@ def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence
         network,
         chosen_layer(recipe, network),
         boxed,
-        target_class(recipe, network),
+        chosen_class(network, recipe.target),
         methods,
         steps=recipe.steps,
         tolerance=recipe.tolerance,

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import attributions, images, models, overlays
-from nbhelpers.gradients import Classes, NotFinite
+from nbhelpers.gradients import Classes, NotFinite, chosen_class
 from nbhelpers.images import Photos
 from nbhelpers.layers import refusal
 from nbhelpers.models import Network
@@ -114,7 +114,7 @@ def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Expl
             a network without class logits or, for guided backpropagation, without ReLUs; an unknown colour map.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    target = target_class(recipe, network)
+    target = chosen_class(network, recipe.target)
     overlays.check_colour_map(_colours(recipe))
     photos = read_photos(recipe)
     found: list[_Found] = []
@@ -124,19 +124,6 @@ def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Expl
         found += _of_batch(recipe, network, photos, batch, target, failed)
         if found:
             yield _explanation(recipe, network, photos, found, failed, batch.stop)
-
-
-def target_class(recipe: Saliency, network: Network) -> int | None:
-    """Number of the recipe's class; None where each photo is to be explained for the class it is given.
-
-    Raises:
-        ValueError: the network has no such class.
-    """
-    target = recipe.target.strip() if isinstance(recipe.target, str) else recipe.target
-    if target == "":
-        return None
-    # a number in a text field comes as its digits
-    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
 
 
 def read_photos(recipe: Saliency) -> Photos:
