@@ -117,7 +117,7 @@ class Trainer:
             network = folding.unfold(start, normalise(train.batch(index)[0]), generator)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self._trained = torch.compile(self.network) if settings.compiled else self.network
+        self._trained = torch.compile(self.network, dynamic=False) if settings.compiled else self.network
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), lr=0.1, momentum=settings.momentum, weight_decay=settings.decay, nesterov=True
         )
