@@ -18,11 +18,13 @@ from ..recognition import recognised
 from ..techniques.class_pictures import ClassPictures
 from . import card, data
 
-# slow steps and strong shaking: faster ones saturate the colours, and only the network itself knows the picture
+# First the whole at 64 pixels, then twice as large, where each step sees a part as large as a training picture, from
+# near or from afar: what the network knows about fur is drawn into what it knows of animals. Slow steps and strong
+# changes of scale: faster ones saturate the colours, and only the network itself knows the picture.
 RECIPE = ClassPictures(
-    size=64, rounds=1, steps=100, learning_rate=0.005, jitter=8, scale=0.2, rotate=15, l2_weight=0, contrast=0
-)
-
+    size=64, rounds=2, upscale_factor=2, view=64, steps=100, learning_rate=0.005, start="mean",
+    jitter=4, scale=0.6, rotate=8, l2_weight=0, contrast=0,
+)  # fmt: skip
 PHOTOGRAPHS = 5  # of each class
 
 
