@@ -180,6 +180,18 @@ def test_unfolding_keeps_the_function_of_living_channels():
         assert torch.allclose(unfolded(pictures), network(pictures), atol=1e-4)
 
 
+def test_mixing_is_the_mean_of_the_weights():
+    one, other = (MiniVGG(((8,),), 8, 4, pooling="blur").eval() for _ in range(2))
+    mixed = folding.mix(one, other, 0.25)
+    for name, value in mixed.named_parameters():
+        expected = 0.75 * one.get_parameter(name) + 0.25 * other.get_parameter(name)
+        assert torch.allclose(value, expected, atol=1e-6), name
+    pictures = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(folding.mix(one, other, 0)(pictures), one(pictures), atol=1e-5)
+        assert torch.allclose(folding.mix(one, other, 1)(pictures), other(pictures), atol=1e-5)
+
+
 def test_poolings_halve_the_map_and_blur_is_the_binomial_kernel():
     for pooling in POOLINGS:
         network = MiniVGG(((8,), (8,)), 8, 4, pooling=pooling)

@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--network", choices=RECIPES, default="minivgg_robust", help="which recipe")
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NETWORK); continued if it exists")
     parser.add_argument("--start", type=Path, help="shipped weights (.safetensors) to go on from")
+    parser.add_argument(
+        "--mix", type=float, default=1.0, help="share of the trained weights in what is shipped, the rest --start's"
+    )
     parser.add_argument("--teachers", type=Path, nargs="+", default=[], help="trained weights to learn from as well")
     parser.add_argument("--attacked", type=int, default=5000, help="validation pictures to attack for the model card")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -56,8 +59,15 @@ def main(arguments: list[str] | None = None) -> None:
             start = folding.deepen(folding.read(chosen["start"]), settings.widths)
         teachers = [folding.read(path) for path in chosen["teachers"]]
         trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"], teachers)
-        weights = card.export(trainer.run(), folder, chosen["network"])
-        origin = f"Started from the trained weights {chosen['start'].name}" if chosen["start"] else None
+        network = trainer.run()
+        if start and chosen["mix"] < 1:
+            network = folding.mix(start, network, chosen["mix"])
+        weights = card.export(network, folder, chosen["network"])
+        origin = None
+        if start:
+            origin = f"Started from the trained weights {chosen['start'].name}"
+            if chosen["mix"] < 1:
+                origin += f", of which {1 - chosen['mix']:.0%} were mixed into the result"
         taught = [path.name for path in chosen["teachers"]]
         document = card.describe(
             weights, names, validation, settings, trainer.records(), origin, chosen["attacked"], taught

@@ -119,6 +119,22 @@ def deepen(network: MiniVGG, widths: Sequence[Sequence[int]]) -> MiniVGG:
     return deeper
 
 
+def mix(one: MiniVGG, other: MiniVGG, share: float) -> MiniVGG:
+    """A network whose weights are means of two networks' weights.
+
+    Two that went on from the same weights mostly lie in one basin of the loss, and their mean is often better than
+    either (Wortsman et al. 2022, "Model soups").
+
+    Args:
+        one, other: of the same architecture, without normalisation.
+        share: of `other`, in [0, 1].
+    """
+    mixed = MiniVGG(**config(one)).eval()
+    theirs = other.state_dict()
+    mixed.load_state_dict({key: value.lerp(theirs[key], share) for key, value in one.state_dict().items()})
+    return mixed.to(memory_format=torch.channels_last)
+
+
 def norm_name(convolution: str) -> str:
     """`block3.conv2` to `block3.norm2`."""
     block, layer = convolution.rsplit(".", 1)
