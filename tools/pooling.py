@@ -1,6 +1,6 @@
-"""Compare the ways to shrink a map between blocks: the table and the picture of `docs/pooling.md`.
+"""Compare the ways to shrink a map between blocks: a table, and a sheet of class pictures.
 
-    python tools/pooling.py DATA --sheet results/gallery/pooling.png
+    python tools/pooling.py DATA --sheet runs/pooling.png
 
 Trains the bundled architecture three times on some of the classes, with the same seed and the same pictures, and asks
 of each: how often is it right; does its answer survive when the picture moves by a pixel or two (Zhang 2019, "Making

@@ -68,7 +68,7 @@ def main() -> None:
         document = json.loads(chosen.card.read_text(encoding="utf-8"))
         card.write(document | {"judged": judged}, chosen.card)
     chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
-    sheet = tile(resize(pictures, 112), columns=10, labels=network.classes)
+    sheet = tile(resize(pictures, 128), columns=10, labels=network.classes)
     save(sheet, chosen.sheet, recipe=recipe.changed(classes=network.classes).document())
 
 
