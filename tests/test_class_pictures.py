@@ -268,7 +268,7 @@ def test_verdicts_tell_logit_and_probability(network):
 
 
 def test_pictures_of_the_bundled_network_are_recognised_by_the_other_one(minivgg):
-    recipe = ClassPictures(classes=["goldfish", "school bus", "pizza", "monarch"], steps=30, rounds=1)
+    recipe = ClassPictures(classes=["goldfish", "school bus", "pizza", "monarch"], steps=60, rounds=1)
     found = technique.recognised(recipe.run(minivgg).picture, recipe.classes, "minivgg")
     assert found.top1 >= 0.75
     assert found.top5 == 1

@@ -85,7 +85,8 @@ def test_what_cannot_be_judged_is_said():
 def test_the_bundled_networks_class_pictures_are_those_of_the_recipe():
     network = models.load("minivgg_robust", device="cpu")
     network.classes = network.classes[:12]
-    recipe = judge.RECIPE.changed(steps=1, rounds=1)
+    # from one even colour the first step is as long where the gradient is only rounding: start from noise instead
+    recipe = judge.RECIPE.changed(steps=1, rounds=1, start="noise")
     pictures = judge.class_pictures(network, recipe)
     assert pictures.shape == (12, 3, 64, 64)
     alone = recipe.changed(classes=[11]).run(network).picture[0]
