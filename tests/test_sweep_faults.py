@@ -50,6 +50,19 @@ def _limit() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A place for the temporary files of these jobs alone: other tests that run at the same time have theirs."""
+    tmp_path_factory.getbasetemp()  # stays where it was
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator["distributed.LocalCluster"]:
     options = dict(n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0, silence_logs=50)
@@ -121,11 +134,10 @@ def begun(case: Case, x: int) -> Callable[[], bool]:
 
 
 @pytest.fixture(autouse=True)
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def scratch(temporary: Path) -> Iterator[None]:
     """Temporary folders of jobs made during the test have gone after it."""
-    before = set(Path(tempfile.gettempdir()).glob("nbhelpers-*"))
     yield
-    wait_for(lambda: set(Path(tempfile.gettempdir()).glob("nbhelpers-*")) <= before, "temporary folders go", 10)
+    wait_for(lambda: not any(temporary.glob("nbhelpers-*")), "temporary folders go", 30)
 
 
 def test_one_job_of_twenty_fails_and_only_it_is_done_again(tmp_path: Path, cluster: "distributed.LocalCluster") -> None:
