@@ -124,14 +124,14 @@ def test_enlarging_keeps_what_the_picture_shows(canvas):
 
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_a_batch_gives_the_pictures_of_one_at_a_time(minivgg, canvas):
-    recipe = ActivationMaximization(layer="block2.conv1", channels=[3, 20], canvas=canvas, size=32, rounds=2, steps=3)
+    recipe = ActivationMaximization(layer="block2.conv1", channels=[3, 60], canvas=canvas, size=32, rounds=2, steps=3)
     together = recipe.run(minivgg)
     for index, channel in enumerate(recipe.channels):
         alone = recipe.changed(channels=[channel]).run(minivgg)
         assert torch.allclose(alone.scores[0], together.scores[index], rtol=2e-3, atol=1e-3)
         # waves that an enlarged picture lacks have a phase of rounding errors, and Adam steps by it as by any other
         assert (alone.picture[0] - together.picture[index]).abs().mean() < 0.01
-    assert (together.picture[0] - together.picture[1]).abs().mean() > 0.03
+    assert (together.picture[0] - together.picture[1]).abs().mean() > 0.04
 
 
 def test_the_same_seed_gives_the_same_picture_bit_for_bit_and_another_seed_another(network):
