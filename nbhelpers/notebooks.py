@@ -34,6 +34,7 @@ _MACHINE_PATHS = (
     (re.compile(r"file:/{2}\S+"), "<file>"),
     (re.compile(r"(?<![\w.])/(?:home|Users)/[\w.-]+"), "~"),
     (re.compile(r"(?<![\w.])/root/(?=[\w.])"), "~/"),
+    (re.compile(r"(?<![\w.+/])/(?:tmp(?!/ipykernel_)|var/folders)/[\w./-]+"), "<temporary>"),
     (re.compile(r"(?i)\b[a-z]:\\+Users\\+[\w.-]+"), "~"),
 )
 

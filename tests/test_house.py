@@ -167,6 +167,7 @@ ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["ValueEr
 HOME, MAC, ROOT_HOME = "/" + "home/ada/x", "/" + "Users/ada", "/" + "root/.cache"
 CELL, PACKAGES = "/" + "tmp/ipykernel_12/34.py", "/" + "opt/lib/site-packages"
 WINDOWS, FILE = "C:" + "\\Users\\ada", "file:" + "//x"
+TEMPORARY = "/" + "tmp/ada/pictures"
 
 BREAKS: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "size": (show(**{"image/png": "A" * 1_000_001}), "is 1.0 MB; the limit is 1 MB"),
@@ -178,6 +179,7 @@ BREAKS: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "mac home": (lambda n: n.cells[1].update(source=f"path = '{MAC}'"), "names a path of one machine"),
     "windows home": (print_text(WINDOWS), "names a path of one machine"),
     "file address": (show(**{"text/html": f"<a href='{FILE}'>"}), "names a path of one machine"),
+    "temporary folder": (print_text(f"saved in {TEMPORARY}"), "names a path of one machine"),
     "cell's path": (print_text(f"{CELL}:3: UserWarning"), "names a path of one machine"),
     "repository's path": (print_text(f"{ROOT}{os.sep}results"), "names a path of one machine"),
     "no parameters": (lambda n: n.cells.pop(1), "has 0 code cells tagged `parameters`"),
@@ -253,7 +255,7 @@ def test_cleaning_keeps_the_outputs_and_drops_the_run(tmp_path: Path) -> None:
     picture = {"image/png": "iVBORw0KGgo=", "text/plain": "Shown()"}
     show(**picture, **{notebooks.WIDGET_VIEW: "{}"})(notebook)
     show(**{"text/plain": "IntSlider()", notebooks.WIDGET_VIEW: "{}"})(notebook)
-    warning = f"{CELL}:3: in {MAC}/a, {WINDOWS}\\b, {ROOT}/results, {PACKAGES}/torch/a.py"
+    warning = f"{CELL}:3: in {MAC}/a, {WINDOWS}\\b, {ROOT}/results, {PACKAGES}/torch/a.py, {TEMPORARY}"
     print_text(warning)(notebook)
     path.write_text(nbformat.writes(notebook))
 
@@ -268,7 +270,7 @@ def test_cleaning_keeps_the_outputs_and_drops_the_run(tmp_path: Path) -> None:
     assert [dict(c.metadata) for c in cleaned.cells] == [{}, {"tags": ["parameters"]}, {"tags": ["nbval-check-output"]}]
     fact, shown, printed = cleaned.cells[2].outputs
     assert (fact.text, shown.data) == ("64\n", picture)
-    assert printed.text == "<cell>:3: in ~/a, ~\\b, ./results, site-packages/torch/a.py"
+    assert printed.text == "<cell>:3: in ~/a, ~\\b, ./results, site-packages/torch/a.py, <temporary>"
     assert cleaned.cells[2].execution_count == 2
     before = path.read_bytes()
     hygiene.main(["clean", str(path)])

@@ -40,7 +40,6 @@ def test_steadiness_counts_answers_that_stay():
     assert pooling.steadiness(network, pictures) == pytest.approx((2 * 3 + 2 * 1) / 12)
     network.limit = edge - column
     assert pooling.steadiness(network, pictures) == 1
-    assert pooling.right(network, pictures) == 1
 
 
 def test_gradients_are_those_of_the_answer():

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from nbhelpers.minivgg import POOLINGS, Blur, MiniVGG
+from nbhelpers.training import __main__ as command
 from nbhelpers.training import card, data, evaluate, folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.train import Settings, Trainer, learning_rate, normalise
@@ -245,6 +246,48 @@ def test_kind_errors_for_folders(tmp_path):
     (tmp_path / "train" / "n01" / "images").mkdir(parents=True)
     with pytest.raises(ValueError, match="no readable"):
         data.load(tmp_path, "train")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two classes, dark and light, in the Tiny-ImageNet layout."""
+    folder = tmp_path / "data"
+    for number, wnid in enumerate(("n01", "n02")):
+        for index in range(16):
+            picture(folder / "train" / wnid / "images" / f"{wnid}_{index}.png", 40 + 150 * number + index)
+        picture(folder / "val" / "images" / f"{number}.png", 60 + 150 * number)
+    (folder / "val" / "val_annotations.txt").write_text("0.png\tn01\n1.png\tn02\n")
+    return folder
+
+
+def test_one_command_trains_goes_on_and_mixes(folder, tmp_path, capsys):
+    options = ["--network", "minivgg", "--stem", "8", "--widths", "8", "8,8", "--no-bfloat16"]
+    options += ["--epochs", "2", "--batch", "8", "--peak", "0.05"]
+    command.main([str(folder), *options, "--out", str(tmp_path / "one")])
+    first = tmp_path / "one" / "minivgg.safetensors"
+    assert "train: 32 pictures, 0 unreadable" in capsys.readouterr().out
+    document = json.loads(first.with_suffix(".json").read_text())
+    assert document["sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
+
+    options += ["--start", str(first), "--teachers", str(first), "--teaching", "0.5"]
+    command.main([str(folder), *options, "--out", str(tmp_path / "two")])
+    trained = folding.read(tmp_path / "two" / "minivgg.safetensors")
+    command.main([str(folder), *options, "--out", str(tmp_path / "two"), "--mix", "0.25"])  # the run is complete
+    mixed = folding.read(tmp_path / "two" / "minivgg.safetensors")
+    for name, value in folding.read(first).named_parameters():
+        expected = 0.75 * value + 0.25 * trained.get_parameter(name)
+        assert torch.allclose(mixed.get_parameter(name), expected, atol=2e-3), name
+        assert not torch.equal(value, trained.get_parameter(name)), name
+    assert "75% were mixed" in (tmp_path / "two" / "minivgg.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--mix", "1.5"], "a number from 0 to 1"), (["--mix", "0.5"], "give --start")]
+)
+def test_a_mix_that_cannot_be_is_refused_before_the_training(folder, options, said, capsys):
+    with pytest.raises(SystemExit):
+        command.main([str(folder), *options])
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["minivgg", "minivgg_robust"])

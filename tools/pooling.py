@@ -20,8 +20,7 @@ from nbhelpers import images
 from nbhelpers.minivgg import POOLINGS, MiniVGG
 from nbhelpers.network import Network
 from nbhelpers.techniques.class_pictures import ClassPictures
-from nbhelpers.training import data
-from nbhelpers.training.attack import attack
+from nbhelpers.training import data, evaluate
 from nbhelpers.training.data import Pictures
 from nbhelpers.training.train import MEAN, STD, Settings, Trainer, normalise
 
@@ -33,21 +32,6 @@ def some_classes(pictures: Pictures, count: int) -> Pictures:
     """The pictures of the first classes."""
     chosen = pictures.labels < count
     return Pictures(pictures.pixels[chosen], pictures.labels[chosen])
-
-
-@torch.no_grad()
-def right(network: MiniVGG, pictures: Pictures) -> float:
-    """Share of the pictures that the network names right."""
-    return torch.cat([network(normalise(x)).argmax(1) == y for x, y in pictures.batches(250)]).float().mean().item()
-
-
-def right_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -> float:
-    """The same after a ten-step L2 attack."""
-    generator, hits = torch.Generator().manual_seed(0), []
-    for batch, labels in pictures.batches(125):
-        moved = attack(lambda x: network(normalise(x)), batch, labels, radius, 10, generator)
-        hits.append(network(normalise(moved)).argmax(1) == labels)
-    return torch.cat(hits).float().mean().item()
 
 
 @torch.no_grad()
@@ -119,7 +103,8 @@ def main() -> None:
         network = trainer.run(progress=False).requires_grad_(False)
         minutes = sum(record["seconds"] for record in trainer.records()) / 60
         print(
-            f"| {pooling} | {right(network, validation):.1%} | {right_under_attack(network, validation, 0.5):.1%} | "
+            f"| {pooling} | {evaluate.accuracy(network, validation)[0]:.1%} | "
+            f"{evaluate.accuracy_under_attack(network, validation, 0.5)[0]:.1%} | "
             f"{steadiness(network, validation):.1%} | {grid(gradients(network, validation)):.1%} | {minutes:.1f} |",
             flush=True,
         )

@@ -40,6 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             parser.add_argument(option, type=type(value), default=None)
     chosen = vars(parser.parse_args(arguments))
+    if not 0 <= chosen["mix"] <= 1:
+        parser.error(f"--mix is {chosen['mix']}, but it is a share: give a number from 0 to 1")
+    if chosen["mix"] < 1 and not chosen["start"]:
+        parser.error("--mix needs the weights that the rest of the mean comes from: give --start, too")
     changes = {name: chosen[name] for name in asdict(Settings()) if chosen.get(name) is not None}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     settings = replace(RECIPES[chosen["network"]], **changes)
@@ -60,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         teachers = [folding.read(path) for path in chosen["teachers"]]
         trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"], teachers)
         network = trainer.run()
-        if start and chosen["mix"] < 1:
+        if chosen["mix"] < 1:
             network = folding.mix(start, network, chosen["mix"])
         weights = card.export(network, folder, chosen["network"])
         origin = None
