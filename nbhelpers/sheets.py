@@ -48,7 +48,7 @@ def tile(
         pictures: shape `(B, 3, H, W)`, or as many pictures `(3, H, W)` of one size, float in [0, 1].
         columns: pictures in a row; `None` chooses the squarest grid with few empty places.
         gap: pixels between pictures.
-        labels: one per picture; a line that is wider than its picture ends in an ellipsis.
+        labels: one per picture; a line that is wider than its picture is broken once, then ends in an ellipsis.
         background: any colour name or `#rrggbb` that Pillow knows; labels are black or white upon it.
 
     Returns:
@@ -72,7 +72,9 @@ def tile(
     width, height = tiles[0].size
     font = _font(max(11, min(24, width // 13)))
     line = sum(font.getmetrics()) if labels else 0
-    texts = [str(label).split("\n") for label in labels or []]
+    texts = [
+        [part for text in str(label).split("\n") for part in _wrap(text, font, width - 4)] for label in labels or []
+    ]
     cell = height + (line * max(map(len, texts)) + 2 if texts else 0)
     rows = math.ceil(len(tiles) / columns)
     sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (cell + gap) - gap), background)
@@ -84,7 +86,7 @@ def tile(
         sheet.paste(image, (left, top))
         for number, text in enumerate(texts[index] if texts else []):
             place = (left + width / 2, top + height + 1 + number * line)
-            draw.text(place, _shorten(text, font, width - 4), "black" if bright else "white", font, anchor="ma")
+            draw.text(place, text, "black" if bright else "white", font, anchor="ma")
     return sheet
 
 
@@ -104,9 +106,19 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """The line as it is, or two of it, broken between words, the last of them shortened if need be."""
+    words = text.split(" ")
+    for count in range(len(words), 0, -1):
+        line, rest = " ".join(words[:count]), " ".join(words[count:])
+        if line and font.getlength(line) <= width:
+            return [line, _shorten(rest, font, width)] if rest else [line]
+    return [_shorten(text, font, width)]
+
+
 def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
-    return text + "…" if text else ""
+    return text.rstrip() + "…" if text else ""

@@ -575,6 +575,18 @@ def test_labels_are_legible_and_never_cut_off(width, background):
     assert lines[1].max() > lines[0].max() + 8  # the second line stands below the first
 
 
+def test_a_label_that_is_too_wide_is_broken_between_words():
+    def sheet(label):
+        return np.asarray(images.tile(torch.zeros(1, 3, 8, 128), labels=[label]))
+
+    assert np.array_equal(sheet("European fire salamander"), sheet("European fire\nsalamander"))
+    assert np.array_equal(sheet("a European fire salamander"), sheet("a European fire\nsalamander"))
+    # never more than two lines: the rest is told to be missing
+    assert sheet("European fire salamander " * 5).shape == sheet("two\nlines").shape
+    assert np.array_equal(sheet("pneumono" * 5)[:, :8], sheet("pneumono" * 6)[:, :8])
+    assert sheet("pneumono" * 5).shape == sheet("one").shape
+
+
 def test_what_cannot_be_tiled():
     with pytest.raises(ValueError, match="no pictures"):
         images.tile([])
