@@ -179,21 +179,30 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     double = copied(network, shared).eval()
     handles = {}
 
-    def convert(module: nn.Module, inputs: tuple) -> None:
-        handles.pop(module).remove()
+    def convert_all(module: nn.Module, inputs: tuple) -> None:
+        # with those below it: attention uses its parts' weights without calling the parts
+        for part in module.modules():
+            if part in handles:
+                handles.pop(part).remove()
+                convert(part)
+
+    def convert(module: nn.Module) -> None:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             return  # takes bfloat16 activations with float32 statistics
         for name, parameter in module._parameters.items():
             if parameter is not None and parameter.is_floating_point():
                 layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
                 module._parameters[name] = nn.Parameter(parameter.to(dtype, memory_format=layout), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(dtype)
 
     def enter(module: nn.Module, inputs: tuple) -> tuple:
         return tuple(x.to(dtype, memory_format=torch.channels_last) for x in inputs)
 
     for module in double.net.modules():
         if module._parameters:
-            handles[module] = module.register_forward_pre_hook(convert)
+            handles[module] = module.register_forward_pre_hook(convert_all)
     double.net.register_forward_pre_hook(enter)
     return double
 

@@ -542,3 +542,23 @@ def test_a_settling_climb_goes_as_far_as_half_a_cosine_lets_it():
     assert torch.allclose(last.picture, start + expected, atol=1e-5)
     *_, last = ascend(small(), total, Pixels(start), steps=10, learning_rate=0.01)
     assert torch.allclose(last.picture, start + 0.1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin", "swin v2"])
+def test_attention_runs_in_bfloat16(kind):
+    from torchvision.models import VisionTransformer
+    from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+
+    torch.manual_seed(0)
+    if kind == "vit":
+        module = VisionTransformer(32, 16, 2, 2, 16, 32, num_classes=7)
+        torch.nn.init.normal_(module.heads.head.weight)  # zero before training
+    else:
+        newer = {"block": SwinTransformerBlockV2, "downsample_layer": PatchMergingV2} if kind == "swin v2" else {}
+        module = SwinTransformer([4, 4], 16, [2, 2], [2, 2], [4, 4], num_classes=7, **newer)
+    network, pictures = Network(module.eval(), kind, size=32), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = network(pictures), twin(network, torch.bfloat16)(pictures)
+    assert found.dtype == torch.bfloat16
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+    assert {each.dtype for each in network.parameters()} == {torch.float32}
