@@ -64,6 +64,13 @@ def steps_in(number: int, rounds: int, steps: int) -> int:
     return round(steps * 1.3) if number >= rounds / 2 else steps
 
 
+def last_side(side: int, rounds: int, upscale_factor: float) -> int:
+    """Side of the last round's picture, in pixels; rounded in every round, as `enlarge` does."""
+    for _ in range(rounds - 1):
+        side = round(side * upscale_factor)
+    return side
+
+
 def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:
     """The canvas's picture enlarged bicubically, then blurred by a box of `blur` pixels, on a canvas of that size."""
     with torch.no_grad():

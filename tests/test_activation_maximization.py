@@ -220,12 +220,20 @@ def test_the_tricks_of_the_ladder_come_one_by_one():
     assert list(rungs) == ["pixels", "+ scales and blur", "+ jitter", "+ Fourier", "+ colour"]
     first, *others = rungs.values()
     assert (first.rounds, first.steps) == (1, 10 + 10 + 13 + 13)
-    assert first.size == round(60 * 1.2**3)
+    assert first.size == 103  # 60, 72, 86, 103
     assert [rung.canvas for rung in rungs.values()] == ["pixels"] * 3 + ["fourier_rgb", "fourier"]
     assert [bool(rung.jitter) for rung in rungs.values()] == [False, False, True, True, True]
     for rung in others:
         changed = {name for name, value in rung.model_dump().items() if value != getattr(recipe, name)}
         assert changed <= {"canvas", "jitter", "scale", "rotate"}
+
+
+def test_the_ladders_first_rung_ends_where_the_others_do_however_large(network):
+    first, *others = technique.ladder(ActivationMaximization(size=400, rounds=4, steps=400)).values()
+    assert (first.size, first.steps) == (691, 400 + 400 + 520 + 520)  # 400, 480, 576, 691
+    small = ActivationMaximization(layer="", channels=[0], size=17, rounds=6, steps=1)
+    first, *others = technique.ladder(small).values()
+    assert {rung.run(network).picture.shape for rung in (first, others[0])} == {(1, 3, first.size, first.size)}
 
 
 # Starting from a photo.

@@ -20,7 +20,7 @@ from nbhelpers import images, models, objectives, rounds
 from nbhelpers.ascent import Step, generators, measure
 from nbhelpers.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, Recipe
-from nbhelpers.rounds import picture_seeds, steps_in
+from nbhelpers.rounds import last_side, picture_seeds, steps_in
 from nbhelpers.transforms import Transforms
 
 
@@ -62,12 +62,13 @@ def multi_scale(**changes) -> ActivationMaximization:
 
 def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
     """The same channel and seed five times, each rung with one trick more; all end at one size after as many steps."""
-    final = round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1))
+    final = last_side(recipe.size, recipe.rounds, recipe.upscale_factor)
     all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
     still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
     shaken = recipe.changed(canvas="pixels")
     return {
-        "pixels": still.changed(size=final, rounds=1, steps=all_steps),
+        # not `changed`: the last side and all steps may be more than a recipe allows for one round
+        "pixels": still.model_copy(update={"size": final, "rounds": 1, "steps": all_steps}),
         "+ scales and blur": still,
         "+ jitter": shaken,
         "+ Fourier": shaken.changed(canvas="fourier_rgb"),

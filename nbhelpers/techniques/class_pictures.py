@@ -26,7 +26,7 @@ from nbhelpers.layers import refusal
 from nbhelpers.network_parts import head_layer
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.recognition import Recognition, recognised
-from nbhelpers.rounds import picture_seeds, steps_in
+from nbhelpers.rounds import last_side, picture_seeds, steps_in
 from nbhelpers.transforms import Transforms
 
 __all__ = ["ClassPictures", "Recognition", "for_large_networks", "ladder", "recognised", "save", "sheet", "verdicts"]
@@ -136,22 +136,24 @@ def ladder(recipe: ClassPictures) -> dict[str, ClassPictures]:
     paper = recipe.changed(
         canvas="pixels",
         start="mean",
-        size=round(recipe.size * recipe.upscale_factor ** (recipe.rounds - 1)),
-        rounds=1,
-        steps=sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)),
         l2_weight=recipe.l2_weight or usual.l2_weight,
         learning_rate=0.01,
         **dict.fromkeys(("jitter", "scale", "rotate", "contrast", "variation_weight", "view", "dropout", "fade"), 0),
         settle=False,
     )
+    # not `changed`: the last side and all steps may be more than a recipe allows for one round
+    at_once = {
+        "size": last_side(recipe.size, recipe.rounds, recipe.upscale_factor),
+        "rounds": 1,
+        "steps": sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)),
+    }
     shaken = paper.changed(jitter=recipe.jitter, scale=recipe.scale, rotate=recipe.rotate)
-    grown = shaken.changed(size=recipe.size, rounds=recipe.rounds, steps=recipe.steps)
-    waves = grown.changed(canvas="fourier_rgb", start=recipe.start, learning_rate=recipe.learning_rate)
+    waves = shaken.changed(canvas="fourier_rgb", start=recipe.start, learning_rate=recipe.learning_rate)
     coloured = waves.changed(canvas=recipe.canvas)
     rungs = {
-        "2014: pixels, L2": paper,
-        "+ jitter": shaken,
-        "+ scales": grown,
+        "2014: pixels, L2": paper.model_copy(update=at_once),
+        "+ jitter": shaken.model_copy(update=at_once),
+        "+ scales": shaken,
         "+ Fourier": waves,
         "+ colour": coloured,
         "+ contrast": coloured.changed(contrast=recipe.contrast),
@@ -171,7 +173,7 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
     try:
         with torch.no_grad(), capture(network, objectives.OUTPUT) as seen:
             network(probe)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise refusal(network.name, recipe.size, error) from error
     gradients.class_logits(network, seen[objectives.OUTPUT], 1)
     return models.class_indices(network, recipe.classes)
