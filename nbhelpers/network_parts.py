@@ -207,7 +207,7 @@ def _runs(network: Network, size: int) -> Iterator[tuple[str, nn.Module, Tensor]
         handles += [module.register_forward_hook(end) for module in leaves]
         try:
             logits = network(torch.full((1, 3, size, size), 0.5))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise refusal(network.name, size, error) from error
         finally:
             for handle in handles:

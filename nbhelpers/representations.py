@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from nbhelpers import models
 from nbhelpers.canvas import natural_images
 from nbhelpers.capture import capture
+from nbhelpers.layers import refusal
 from nbhelpers.objectives import OUTPUT, PICTURE, Objective
 
 HALF_RANGE = 0.5  # B in the paper: how far a pixel is from the mean at most
@@ -99,10 +100,10 @@ def represent(network: nn.Module, layer: str, photos: Tensor) -> Representation:
         with capture(network, layer, stop=True) as seen:
             network(photos)
         features = seen[layer]
-    except RuntimeError:
+    except (RuntimeError, AssertionError) as error:
         if layer != OUTPUT:
             models.check_layer(network, layer, photos.shape[-1])  # says the least size
-        raise
+        raise refusal(network.name, photos.shape[-1], error) from error
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or len(features) != len(photos):
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(

@@ -166,6 +166,8 @@ def test_in_a_transformer_the_last_block_is_freed() -> None:
     assert freed[0].startswith("encoder.layers.encoder_layer_1.mlp")
     parts = network_parts.cut(tuned.net, freed, torch.rand(2, 3, 32, 32))
     assert parts.after != "x"  # behind the pictures
+    with pytest.raises(ValueError, match="transformer does not take pictures of 48 x 48 pixels"):
+        network_parts.with_new_head(network, ["a", "b"], 48)
 
 
 # --- training
@@ -278,6 +280,16 @@ def test_features_serve_other_settings_and_mend_themselves(coloured: Path, tmp_p
     assert len(chunks) == 2
     chunks[0].write_bytes(chunks[0].read_bytes()[:50])
     assert run(recipe.changed(head_rate=0.02)).computed == 1 + 3
+
+
+def test_what_is_kept_belongs_to_one_network(small: Network, coloured: Path, tmp_path: Path) -> None:
+    recipe = FineTuning(data_dir=str(coloured), **{**QUICK, "upper_epochs": 0}, keep=str(tmp_path))
+    assert run(recipe, small).computed == 2 + 3
+    darker = Network(small.net, "small", size=16, mean=(0.9, 0.9, 0.9))  # the same weights, but other features
+    with pytest.raises(ValueError, match="another network"):
+        run(recipe, darker)
+    assert run(recipe.changed(head_rate=0.01), darker).computed == 2 + 3  # the features are its own
+    assert run(recipe.changed(head_rate=0.02), small).computed == 3
 
 
 def test_features_too_many_to_keep_are_computed_each_time() -> None:

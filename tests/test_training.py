@@ -125,6 +125,52 @@ def test_damaged_and_foreign_checkpoints_are_refused(coloured, tmp_path):
         train(TINY, coloured, tmp_path)
 
 
+def test_checkpoints_made_from_other_things_are_refused(coloured, tmp_path):
+    start, teacher = (MiniVGG(TINY.widths, TINY.stem, 4).eval() for _ in range(2))
+    settings = replace(TINY, teaching=0.5, epochs=2)
+
+    def trainer(pictures=coloured, start=start, teachers=(teacher,)):
+        return Trainer(settings, pictures, coloured, tmp_path, 4, start, teachers=teachers)
+
+    trainer().run(1, progress=False)
+    assert trainer().epoch == 1
+    darker = data.Pictures(coloured.pixels // 2, coloured.labels)
+    with pytest.raises(ValueError, match=r"run .*other pictures"):
+        trainer(darker)
+    with pytest.raises(ValueError, match=r"run .*other start"):
+        trainer(start=None)
+    with pytest.raises(ValueError, match=r"run .*other teachers"):
+        trainer(teachers=(teacher, start))
+
+
+def test_the_log_tells_of_one_run(coloured, tmp_path):
+    old = train(replace(TINY, epochs=2), coloured, tmp_path)
+    assert [record["epoch"] for record in old.records()] == [1, 2]
+    old.checkpoint.unlink()
+    assert [record["epoch"] for record in train(TINY, coloured, tmp_path, epochs=1).records()] == [1]
+
+
+def test_weights_of_other_classes_are_refused(coloured, tmp_path):
+    other = MiniVGG(TINY.widths, TINY.stem, 10)
+    with pytest.raises(ValueError, match="start knows 10 classes, the data has 4"):
+        Trainer(TINY, coloured, coloured, tmp_path, 4, other)
+    with pytest.raises(ValueError, match="teacher knows 10 classes, the data has 4"):
+        Trainer(replace(TINY, teaching=0.5), coloured, coloured, tmp_path, 4, teachers=[other])
+
+
+def test_a_class_without_pictures_has_no_share(coloured, tmp_path):
+    few = coloured.subset(2)  # of the first and of the last class
+    network = MiniVGG(TINY.widths, TINY.stem, 5).eval()
+    for shares in (evaluate.accuracy(network, few)[2], evaluate.accuracy_under_attack(network, few, 0.5)[1]):
+        assert [share is None for share in shares] == [False, True, True, False, True]
+    classes = [{"name": f"class {number}", "wnid": f"n{number}"} for number in range(5)]
+    weights = card.export(network, tmp_path, "tiny")
+    document = card.describe(weights, classes, few, TINY, [], attacked=1)
+    written = json.loads(weights.with_suffix(".json").read_text(), parse_constant=pytest.fail)
+    assert written["measured"] == document["measured"]
+    assert "| class 1 | - | - |" in weights.with_suffix(".md").read_text()
+
+
 @pytest.mark.parametrize("steps", [1, 5])
 def test_attack_stays_in_its_ball_and_in_range(steps):
     network = MiniVGG(((8,),), 8, 4).eval().requires_grad_(False)
@@ -282,9 +328,14 @@ def test_one_command_trains_goes_on_and_mixes(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(["--mix", "1.5"], "a number from 0 to 1"), (["--mix", "0.5"], "give --start")]
+    ("options", "said"),
+    [
+        (["--mix", "1.5"], "a number from 0 to 1"),
+        (["--mix", "0.5"], "give --start"),
+        (["--attacked", "0"], "at least one"),
+    ],
 )
-def test_a_mix_that_cannot_be_is_refused_before_the_training(folder, options, said, capsys):
+def test_what_cannot_be_is_refused_before_the_training(folder, options, said, capsys):
     with pytest.raises(SystemExit):
         command.main([str(folder), *options])
     assert said in capsys.readouterr().err

@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--mix is {chosen['mix']}, but it is a share: give a number from 0 to 1")
     if chosen["mix"] < 1 and not chosen["start"]:
         parser.error("--mix needs the weights that the rest of the mean comes from: give --start, too")
+    if chosen["attacked"] < 1:
+        parser.error(f"--attacked is {chosen['attacked']}: the model card needs at least one attacked picture")
     changes = {name: chosen[name] for name in asdict(Settings()) if chosen.get(name) is not None}
     changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     settings = replace(RECIPES[chosen["network"]], **changes)

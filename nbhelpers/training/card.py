@@ -119,8 +119,9 @@ def describe(
 
 def write(document: dict, weights: Path) -> None:
     """Write the JSON and the model card that says the same to readers."""
-    weights.with_suffix(".json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    weights.with_suffix(".md").write_text(markdown(document, weights.stem), encoding="utf-8")
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    weights.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    weights.with_suffix(".md").write_text(markdown(json.loads(text), weights.stem), encoding="utf-8")
 
 
 def markdown(document: dict, name: str) -> str:
@@ -206,7 +207,10 @@ def markdown(document: dict, name: str) -> str:
         "",
         "| class | right % | under attack, radius 0.5, % |",
         "|---|---|---|",
-        *(f"| {name} | {clean} | {attacked} |" for name, (clean, attacked) in measured["per_class"].items()),
+        *(
+            "| " + " | ".join([name, *("-" if share is None else str(share) for share in shares)]) + " |"
+            for name, shares in measured["per_class"].items()
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -247,5 +251,5 @@ def _photographs(judged: dict) -> str:
     )
 
 
-def _percent(share: float) -> float:
-    return round(100 * share, 1)
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)

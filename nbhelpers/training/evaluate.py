@@ -1,5 +1,6 @@
 """How good is a network: everything its model card states is measured here, in float32."""
 
+import math
 import time
 from pathlib import Path
 
@@ -17,19 +18,23 @@ RADII = (0.25, 0.5, 1.0)
 STEPS = 20
 
 
-def accuracy(network: MiniVGG, pictures: Pictures) -> tuple[float, float, list[float]]:
-    """Share of pictures whose class comes first, comes among the first five, and the first share per class."""
+def accuracy(network: MiniVGG, pictures: Pictures) -> tuple[float, float, list[float | None]]:
+    """Share of pictures whose class comes first, comes among the first five, and the first share per class.
+
+    A class without a picture has None.
+    """
     ranks = []
     with torch.no_grad():
         for batch, labels in pictures.batches(250):
             best = network(normalise(batch)).topk(min(5, network.head.out_features)).indices
             ranks.append(best == labels.view(-1, 1))
     hits = torch.cat(ranks)
-    return hits[:, 0].float().mean().item(), hits.any(1).float().mean().item(), _by_class(hits[:, 0], pictures.labels)
+    by_class = _by_class(hits[:, 0], pictures.labels, network.head.out_features)
+    return hits[:, 0].float().mean().item(), hits.any(1).float().mean().item(), by_class
 
 
-def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -> tuple[float, list[float]]:
-    """Share still right after a 20-step L2 attack, and the same per class.
+def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -> tuple[float, list[float | None]]:
+    """Share still right after a 20-step L2 attack, and the same per class (None: no picture of it).
 
     Args:
         network: float32; its weights are frozen here.
@@ -48,7 +53,7 @@ def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -
             hits[still] = network(normalise(moved)).argmax(1) == labels[still]
         right.append(hits)
     hits = torch.cat(right)
-    return hits.float().mean().item(), _by_class(hits, pictures.labels)
+    return hits.float().mean().item(), _by_class(hits, pictures.labels, network.head.out_features)
 
 
 def dead_channels(network: MiniVGG, pictures: Pictures) -> dict[str, float]:
@@ -98,6 +103,6 @@ def _best(function, times: int) -> float:
     return 1000 * min(durations)
 
 
-def _by_class(hits: Tensor, labels: Tensor) -> list[float]:
-    count = int(labels.max()) + 1
-    return [hits[labels == label].float().mean().item() for label in range(count)]
+def _by_class(hits: Tensor, labels: Tensor, classes: int) -> list[float | None]:
+    shares = (hits[labels == label].float().mean().item() for label in range(classes))
+    return [None if math.isnan(share) else share for share in shares]

@@ -24,6 +24,7 @@ from ..minivgg import WIDTHS, MiniVGG
 from . import folding
 from .attack import attack
 from .data import Pictures, augment, cut_and_mix
+from .features import fingerprint
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -104,6 +105,12 @@ class Trainer:
                 f"teaching is {settings.teaching} and there are {len(teachers)} teachers; a share above 0 needs at "
                 "least one teacher, and a teacher a share above 0."
             )
+        for role, known in [("start", start), *(("teacher", teacher) for teacher in teachers)]:
+            if known is not None and known.head.out_features != classes:
+                raise ValueError(
+                    f"The {role} knows {known.head.out_features} classes, the data has {classes}: use weights that "
+                    "were trained on these classes, or none."
+                )
         self.settings, self.train, self.validation, self.device = settings, train, validation, device
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -122,8 +129,14 @@ class Trainer:
             self.network.parameters(), lr=0.1, momentum=settings.momentum, weight_decay=settings.decay, nesterov=True
         )
         self.epoch = 0
+        self._made_from = {
+            "pictures": fingerprint(train.labels, train.subset(1000).pixels),
+            "start": fingerprint(start) if start is not None else "",
+            "teachers": fingerprint(*teachers),
+        }
         if self.checkpoint.exists():
             self._resume()
+        self._cut_log()
         self._targets = self._taught(teachers)
 
     @property
@@ -241,7 +254,7 @@ class Trainer:
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
         tensors = {key: value.contiguous() for key, value in tensors.items()}
-        note = {"epoch": str(self.epoch), "settings": json.dumps(asdict(self.settings))}
+        note = {"epoch": str(self.epoch), "settings": json.dumps(asdict(self.settings)), **self._made_from}
         scratch = self.checkpoint.with_suffix(".tmp")
         save_file(tensors, scratch, metadata=note)
         scratch.replace(self.checkpoint)
@@ -257,11 +270,11 @@ class Trainer:
             ) from error
         stored = json.loads(note.get("settings", "{}"))
         ours = json.loads(json.dumps(asdict(self.settings)))
-        different = [key for key in ours if stored.get(key) != ours[key]]
-        if different:
-            changes = ", ".join(f"{key} {stored.get(key)} there, {ours[key]} here" for key in different)
+        changes = [f"{key} {stored.get(key)} there, {ours[key]} here" for key in ours if stored.get(key) != ours[key]]
+        changes += [f"other {what}" for what, mark in self._made_from.items() if note.get(what, mark) != mark]
+        if changes:
             raise ValueError(
-                f"{self.checkpoint} belongs to another run ({changes}). Use its settings or another folder."
+                f"{self.checkpoint} belongs to another run ({', '.join(changes)}). Use its settings or another folder."
             )
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
@@ -277,6 +290,12 @@ class Trainer:
                 buffer = tensors[f"momentum.{name}"].to(self.device)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=_format(buffer))
         self.epoch = int(note["epoch"])
+
+    def _cut_log(self) -> None:
+        """The log tells of this run and no other, also after somebody deleted the checkpoint."""
+        records = self.records()
+        if len(done := [record for record in records if record["epoch"] <= self.epoch]) < len(records):
+            (self.folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in done))
 
 
 def _format(tensor: Tensor) -> torch.memory_format:

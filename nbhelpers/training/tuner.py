@@ -109,7 +109,7 @@ class Tuner:
         # the whole run depends on these, and on what was drawn from them
         self.identity = fingerprint(
             network.net, train.pixels, train.labels, validation.pixels, json.dumps([asdict(each) for each in stages]),
-            json.dumps(asdict(habits)), str(network.classes),
+            json.dumps(asdict(habits)), str(network.classes), network.mean, network.std, str(network.net),
         )  # fmt: skip
         if folder is not None and (folder / CHECKPOINT).exists():
             self._resume()
@@ -144,8 +144,11 @@ class Tuner:
         for name, pictures in (("training", self.train), ("validation", self.validation)):
             folder = None
             if self._features is not None:
-                frozen = self._base.base if isinstance(self._base.base, nn.Module) else ""
-                folder = self._features / fingerprint(frozen, self._base.after, self.network.name, pictures.pixels)
+                base, network = self._base.base, self.network
+                weights = base if isinstance(base, nn.Module) else ""
+                folder = self._features / fingerprint(
+                    weights, str(base), network.mean, network.std, self._base.after, network.name, pictures.pixels
+                )
             features = Features(self._features_of, pictures, folder)
             self._shallow.append(features)
             for number, computed in enumerate(features.prepare(), start=1):
