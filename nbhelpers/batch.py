@@ -33,6 +33,7 @@ class Outcome:
     """What came of running one notebook."""
 
     name: str
+    notebook: Path
     executed: Path
     seconds: float
     pictures: list[Path] = field(default_factory=list)
@@ -78,6 +79,7 @@ def run(
         failures, interrupted = ["interrupted"], error
     outcome = Outcome(
         name=name,
+        notebook=notebook,
         executed=results / f"{name}.ipynb",
         seconds=time.perf_counter() - start,
         # a second's slack: file systems keep times more coarsely than the clock
@@ -96,25 +98,42 @@ def run_all(
     """Executes notebooks one after the other, with one progress bar, one line for each, and a page of all results.
 
     Args:
-        paths: the notebooks. All are looked at before the first one starts.
+        paths: the notebooks. All are looked at before the first one starts; one that is named twice is run once.
         parameters: values by name, for every notebook.
         results: as for `run`.
 
     Returns:
         One outcome per notebook. After an interrupt the page is still written, and the interrupt goes on.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `run`; or two notebooks have the same file name.
     """
+    paths = _distinct(paths, Path(results))
     for path in paths:
-        outside.check(Path(path), parameters or {})
+        outside.check(path, parameters or {})
     outcomes: list[Outcome] = []
     try:
         with tqdm(paths, unit="notebook", disable=None) as progress:
             for path in progress:
-                progress.set_description(Path(path).stem)
+                progress.set_description(path.stem)
                 outcomes.append(run(path, parameters, results))
                 progress.write(outcomes[-1].line(), file=sys.stdout)
     finally:
         results_page.write(results)
     return outcomes
+
+
+def _distinct(paths: Sequence[str | Path], results: Path) -> list[Path]:
+    """The notebooks without repetitions; refuses two whose results would go to the same place."""
+    named: dict[str, Path] = {}
+    for path in map(Path, paths):
+        first = named.setdefault(path.stem, path)
+        if first.resolve() != path.resolve():
+            raise ValueError(
+                f"{first} and {path} would both write {results / path.stem}: run them separately with different "
+                "--results, or rename one"
+            )
+    return list(named.values())
 
 
 def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Outcome) -> None:
@@ -165,7 +184,8 @@ def main(
         found = _notebooks_in(paths)
         if only_list:
             for path in found:
-                click.echo(f"{path}\n" + "".join(_described(p) for p in notebooks.parameters(notebooks.read(path))))
+                declared = notebooks.parameters(notebooks.read(path), path)
+                click.echo(f"{path}\n" + "".join(_described(p) for p in declared))
             return
         outcomes = run_all(found, {name: outside.parse(text) for name, text in given}, results)
     except (ValueError, FileNotFoundError) as error:
@@ -178,13 +198,13 @@ def main(
         click.echo(f"\n{'-' * 75}\n{outcome.name} failed: " + "\n\n".join(outcome.errors), err=True)
     click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran; see {Path(results) / 'index.html'}")
     if update:
-        _update([(p, o) for p, o in zip(found, outcomes, strict=True) if not o.errors])
+        _update([outcome for outcome in outcomes if not outcome.errors])
     sys.exit(1 if failed else 0)
 
 
-def _update(runs: list[tuple[Path, Outcome]]) -> None:
-    for path, outcome in runs:
-        notebooks.write(notebooks.clean(notebooks.read(outcome.executed), Path.cwd()), path)
+def _update(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        notebooks.write(notebooks.clean(notebooks.read(outcome.executed), Path.cwd()), outcome.notebook)
 
 
 def _described(parameter: notebooks.Parameter) -> str:

@@ -40,17 +40,29 @@ def write(folder: str | Path) -> Path | str:
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing at the address.
-        ValueError: it is no folder, or holds neither a sweep nor a PNG.
+        ValueError: it is no folder, or holds neither a sweep nor a PNG; or no installed package can read from this
+            kind of address.
     """
     if "://" in str(folder):
         return _write_there(str(folder))
     path = Path(folder).expanduser()
+    return _write_here(path, str(path), _typed(path))
+
+
+def _write_here(path: Path, name: str, typed: str | None) -> Path:
+    """The page of a folder on this machine.
+
+    Args:
+        path: the folder.
+        name: what the reader knows it as.
+        typed: what goes before a picture's name in a command; None where no command reaches the pictures.
+    """
     found = picture_folder.read(path)
     if not found.pictures and not found.sweep:
-        more = "".join(f"\n- {name}: {reason}" for name, reason in list(found.unreadable.items())[:5])
-        raise ValueError(f"{path} holds no PNG to show; name the folder of a sweep, or of pictures made here{more}")
+        more = "".join(f"\n- {file}: {reason}" for file, reason in list(found.unreadable.items())[:5])
+        raise ValueError(f"{name} holds no PNG to show; name the folder of a sweep, or of pictures made here{more}")
     page = _page(path)
-    notebooks.write_text(pages.render("gallery.html", sign=_SIGN, **_shown(found)), page)
+    notebooks.write_text(pages.render("gallery.html", sign=_SIGN, **_shown(found, typed)), page)
     return page
 
 
@@ -64,7 +76,10 @@ def _page(folder: Path) -> Path:
 
 def _write_there(address: str) -> str:
     """The same for an address: what the page is made from is fetched, and the page is put where it belongs."""
-    files, root = fsspec.url_to_fs(address)
+    try:
+        files, root = fsspec.url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{address} cannot be read: {error}") from error
     root = root.rstrip("/")
     names = [name[len(root) + 1 :] for name in files.find(root)] if files.exists(root) else []
     wanted = [name for name in names if name.endswith(_FETCHED) and ".." not in name.split("/")]
@@ -75,7 +90,7 @@ def _write_there(address: str) -> str:
         for name in wanted:
             (local / name).parent.mkdir(parents=True, exist_ok=True)
             files.get_file(f"{root}/{name}", str(local / name))
-        page = Path(write(local))
+        page = _write_here(local, address, typed=None)  # `replay` reads no address
         for made in [*(local / THUMBNAILS).glob("*"), page]:  # the page last, when all it shows is there
             place = f"{root}/{made.relative_to(local).as_posix()}"
             files.makedirs(place.rpartition("/")[0], exist_ok=True)
@@ -83,7 +98,7 @@ def _write_there(address: str) -> str:
     return f"{address.rstrip('/')}/{page.name}"
 
 
-def _shown(folder: PictureFolder) -> dict[str, Any]:
+def _shown(folder: PictureFolder, typed: str | None) -> dict[str, Any]:
     """What the template is filled with."""
     groups = _groups(folder)
     facets = _facets(folder, groups)
@@ -94,7 +109,7 @@ def _shown(folder: PictureFolder) -> dict[str, Any]:
         "height": [picture.height for picture in folder.pictures],
         "facets": facets,
         "sheet": _sheet(folder, facets),
-        "folder": _typed(folder.path),
+        "folder": typed,
         "failed": [cell for job in folder.failed for cell in _failed_cells(job)],
         **groups,
     }
@@ -176,7 +191,7 @@ def _about(folder: PictureFolder, parameters: Mapping[str, Column]) -> list[str]
     axes = [name if name in parameters else ONE_OF.get(name) for name in folder.axes]
     sizes = [_counted(len(parameters[name]["values"]), name) for name in axes if name in parameters]
     parts += [" by ".join(sizes)] * bool(sizes)
-    done, asked = len(folder.jobs), len(folder.sweep.get("jobs") or [])
+    done, asked = len(folder.jobs), len(folder.asked or ())
     seconds = sum(job["seconds"] for job in folder.jobs.values() if isinstance(job.get("seconds"), int | float))
     if folder.sweep:
         jobs = f"{done:,} of {_counted(asked, 'job')}" if asked > done else _counted(done, "job")

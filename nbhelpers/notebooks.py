@@ -26,6 +26,7 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 _COLOUR_CODES = re.compile("\x1b\\[[0-9;]*[A-Za-z]")
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.MULTILINE)
 _RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b(?::.*)?$", re.MULTILINE)
+_NOT_PYTHON = re.compile(r"^[%!].*$", re.MULTILINE)
 _KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
 # What a path of somebody's machine looks like, and what stands for it in a committed output.
 _MACHINE_PATHS = (
@@ -122,22 +123,38 @@ def tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
     return [c for c in notebook.cells if c.cell_type == "code" and tag in c.metadata.get("tags", [])]
 
 
-def parameters(notebook: NotebookNode) -> list[Parameter]:
+def parameters(notebook: NotebookNode, path: str | Path = "the notebook") -> list[Parameter]:
     """The parameters a notebook declares in its cell tagged `parameters`.
 
-    papermill's own reader goes by regular expressions and does not see `size: int | None = None`; this one parses.
+    papermill's own reader goes by regular expressions and does not see `size: int | None = None`; this one parses,
+    and passes over lines with a magic (`%matplotlib inline`) or a shell command (`!ls`).
+
+    Args:
+        notebook: the notebook.
+        path: what the message calls it.
 
     Returns:
         One `Parameter` per assignment, in order; a value that is no literal is its source text.
+
+    Raises:
+        ValueError: the cell is not Python; the message names the line.
     """
     found = []
     for cell in tagged(notebook, "parameters")[:1]:
-        comments = {
-            token.start[0]: token.string.lstrip("# ").rstrip()
-            for token in tokenize.generate_tokens(io.StringIO(cell.source).readline)
-            if token.type == tokenize.COMMENT
-        }
-        for node in ast.parse(cell.source).body:
+        source = _NOT_PYTHON.sub("", cell.source)
+        try:
+            body = ast.parse(source).body
+            comments = {
+                token.start[0]: token.string.lstrip("# ").rstrip()
+                for token in tokenize.generate_tokens(io.StringIO(source).readline)
+                if token.type == tokenize.COMMENT
+            }
+        except (SyntaxError, tokenize.TokenError) as error:
+            line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error.args[0])
+            raise ValueError(
+                f"{path}: the parameters cell is not Python: {line}; mend it, one `name = value` a line"
+            ) from error
+        for node in body:
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value and isinstance(targets[0], ast.Name):
                 try:

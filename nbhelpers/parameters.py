@@ -17,9 +17,10 @@ def check(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     papermill would only warn about an unknown name, and would hand a tuple over as a string.
 
     Raises:
-        ValueError: an unknown name (the nearest is offered), or a value that is not a plain one.
+        ValueError: an unknown name (the nearest is offered), a value that is not a plain one, or a parameters cell
+            that is not Python.
     """
-    declared = [p.name for p in notebooks.parameters(notebooks.read(path))]
+    declared = [p.name for p in notebooks.parameters(notebooks.read(path), path)]
     check_names(parameters, declared, f"{path.name} has no parameter", "It has")
     try:
         return json.loads(json.dumps(dict(parameters)))

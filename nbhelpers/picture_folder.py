@@ -1,7 +1,8 @@
 """What a folder of pictures holds: each picture with its recipe, the run that made it, and a small version of it.
 
-A sweep's folder has a `sweep.json` and a `job.json` beside the pictures of each run. Any other folder of PNGs is read
-just so, from the recipes inside them.
+A sweep's folder has a `sweep.json` and a `job.json` beside the pictures of each run; jobs that the sweep no longer
+asks for, as its notebook has changed since, are passed over. Any other folder of PNGs is read just so, from the recipes
+inside them.
 """
 
 import fnmatch
@@ -10,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,16 @@ class PictureFolder:
         axes = mapping(self.sweep.get("axes"))
         return {name: values for name, values in axes.items() if isinstance(values, list)}
 
+    @cached_property
+    def asked(self) -> set[str] | None:
+        """The names of the jobs that the sweep asks for; None where it does not say."""
+        jobs = self.sweep.get("jobs")
+        return {str(job) for job in jobs} if isinstance(jobs, list) else None
+
+    def asks_for(self, job: str) -> bool:
+        """Whether a job of this name is to be shown."""
+        return self.asked is None or job in self.asked
+
 
 def read(path: Path) -> PictureFolder:
     """Reads a folder and the folders in it, and makes the small pictures that are not there yet.
@@ -116,7 +128,7 @@ def read(path: Path) -> PictureFolder:
         raise ValueError(f"{path} is a file, expected a folder of pictures")
     folder = PictureFolder(path, mapping(_json(path / "sweep.json")))
     homes: dict[Path, tuple[Path, dict[str, Any]]] = {}
-    for file in _files(path):
+    for file in _files(folder):
         if file.parent not in homes:
             home = _home(path, file.parent)
             homes[file.parent] = home, mapping(_json(home / "job.json"))
@@ -136,10 +148,11 @@ def read(path: Path) -> PictureFolder:
     folder.pictures.sort(key=place)
     folder.jobs = {home: job for home, job in homes.values() if job}
     for file in sorted((path / "jobs").glob("*/job.json")) if folder.sweep else []:
-        if file.parent not in folder.jobs:
+        if folder.asks_for(file.parent.name) and file.parent not in folder.jobs:
             folder.jobs[file.parent] = job = mapping(_json(file))
             folder.bare.append(Job(file.parent.name, _executed(path, file.parent, job), mapping(job.get("varied"))))
-    folder.failed = [_failed(file, list(folder.axes)) for file in sorted((path / "failed").glob("*.ipynb"))]
+    failed = [file for file in sorted((path / "failed").glob("*.ipynb")) if folder.asks_for(file.stem)]
+    folder.failed = [_failed(file, list(folder.axes)) for file in failed]
     _forget_thumbnails(folder)
     return folder
 
@@ -149,10 +162,12 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: PictureFolder) -> Iterator[Path]:
     """All PNGs of the folder and the folders in it, but no hidden ones, which are not whole yet."""
-    for here, folders, names in os.walk(folder):
+    for here, folders, names in os.walk(folder.path):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != THUMBNAILS)
+        if Path(here) == folder.path / "jobs":
+            folders[:] = filter(folder.asks_for, folders)
         yield from (Path(here) / name for name in sorted(fnmatch.filter(names, "*.png")) if not name.startswith("."))
 
 

@@ -7,6 +7,7 @@ pictures are inside it, and link to the full ones beside it.
 
 import base64
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from PIL import Image
 
-from nbhelpers import notebooks, pages
+from nbhelpers import decoding, notebooks, pages
 
 _THUMBNAIL = 900
 
@@ -50,9 +51,10 @@ def thumbnail(path: Path, side: int) -> tuple[Image.Image, int, int]:
     """A picture made small enough for a square of `side` pixels, and the width and height it has in its file.
 
     Raises:
-        OSError: it is no picture, or a damaged one.
+        FileNotFoundError, ValueError: there is no such file; it is no picture, damaged, or too large.
     """
-    with Image.open(path) as picture:
+    with decoding.opened(path) as picture:
+        decoding.load(picture, path)
         width, height = picture.size
         small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -77,8 +79,8 @@ def _picture(results: Path, name: str) -> dict[str, Any]:
     path, file = results / name, io.BytesIO()
     try:
         small, width, height = thumbnail(path, _THUMBNAIL)
-    except OSError as error:
-        return {"name": path.name, "problem": str(error)}
+    except (OSError, ValueError) as error:
+        return {"name": path.name, "problem": str(error).replace(f"{results}{os.sep}", "")}
     small.save(file, "WEBP", quality=85)
     data = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
     about = {"name": path.name, "link": name, "width": width, "height": height, "data": data}

@@ -167,6 +167,24 @@ def test_wrong_arguments_are_refused_before_anything_starts(tmp_path: Path, argu
     assert not (tmp_path / "results").exists()
 
 
+def test_two_notebooks_of_one_name_are_refused_and_one_named_twice_runs_once(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / "demo.ipynb", f"print('from {folder}')")
+    before = (tmp_path / "b" / "demo.ipynb").read_bytes()
+    command = ["--results", str(tmp_path / "results"), "--update"]
+    ran = CliRunner().invoke(batch.main, [str(tmp_path / "a"), str(tmp_path / "b"), *command])
+    assert ran.exit_code == 2
+    assert "would both write" in ran.output
+    assert "different --results" in " ".join(ran.output.split())
+    assert not (tmp_path / "results").exists()
+
+    again = CliRunner().invoke(batch.main, [str(tmp_path / "a"), str(tmp_path / "a" / "demo.ipynb"), *command])
+    assert "1 of 1 notebooks ran" in again.output, again.output
+    assert printed(tmp_path / "a" / "demo.ipynb") == "from a\n"
+    assert (tmp_path / "b" / "demo.ipynb").read_bytes() == before
+
+
 def test_files_that_are_no_notebooks_are_named(tmp_path: Path) -> None:
     (tmp_path / "n.ipynb").write_text("not JSON")
     with pytest.raises(ValueError, match=r"n\.ipynb is not a Jupyter notebook"):
@@ -212,6 +230,25 @@ def test_the_parameters_are_read_from_the_source(tmp_path: Path) -> None:
     ]
 
 
+def test_magics_among_the_parameters_are_passed_over() -> None:
+    source = "%matplotlib inline\n!ls\na = 7 \\\n  % 4  # rest\nb = 2"
+    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+    found = notebooks.parameters(new_notebook(cells=[cell]))
+    assert [(p.name, p.value, p.comment) for p in found] == [("a", "7 % 4", "rest"), ("b", 2, "")]
+
+
+@pytest.mark.parametrize("option", [["-p", "layer", "x"], ["--list"]])
+def test_parameters_that_are_no_python_are_named(tmp_path: Path, option: list[str]) -> None:
+    for source, line in (("layer = 1\nsize = [1,", "line 2: "), ("layer = 1\n\nsize = = 3", "line 3: ")):
+        cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / "typo.ipynb")
+        ran = CliRunner().invoke(batch.main, [str(tmp_path / "typo.ipynb"), "--results", str(tmp_path / "r"), *option])
+        assert ran.exit_code == 2
+        said = " ".join(ran.output.split())
+        assert "typo.ipynb: the parameters cell is not Python: " + line in said
+        assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     ("model", "state", "wrong"),
     [
@@ -252,9 +289,14 @@ def test_the_page_shows_recipes_and_survives_bad_pictures(tmp_path: Path) -> Non
     torch = pytest.importorskip("torch")
     images.save(torch.rand(3, 9, 12), tmp_path / "n" / "good.png", recipe={"layer": "<block1>", "seed": 7})
     (tmp_path / "n" / "bad.png").write_bytes(b"no picture")
-    run = {"seconds": 1.5, "errors": [], "pictures": ["n/good.png", "n/bad.png"], "parameters": []}
+    images.save(torch.rand(3, 160, 170), tmp_path / "n" / "flipped.png")
+    before, second, after = (tmp_path / "n" / "flipped.png").read_bytes().rpartition(b"IDAT")
+    (tmp_path / "n" / "flipped.png").write_bytes(before + b"\x00" + second[1:] + after)
+    pictures = ["n/good.png", "n/bad.png", "n/flipped.png"]
+    run = {"seconds": 1.5, "errors": [], "pictures": pictures, "parameters": []}
     nbformat.write(new_notebook(metadata={"nbhelpers": run}), tmp_path / "n.ipynb")
     page = results_page.write(tmp_path).read_text()
     assert "12 x 9" in page
     assert "&lt;block1&gt;" in page
     assert "bad.png cannot be shown" in page
+    assert "flipped.png cannot be shown: n/flipped.png is a PNG of 170 x 160 pixels, but truncated or damaged" in page

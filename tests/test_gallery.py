@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import fsspec
 import nbformat
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 
 from nbhelpers import gallery, images
+from nbhelpers.__main__ import main
 from nbhelpers.columns import columns, natural, varies
 
 LAYERS = ["conv10", "conv2", "conv1"]  # the sweep's own order, not the alphabet's
@@ -288,6 +291,14 @@ def test_odd_values_are_shown_as_they_are(tmp_path: Path, page: Any) -> None:
     assert page.locator("dialog h2").text_content().startswith(ODD[0])
 
 
+def test_a_page_made_through_an_address_names_no_copy(tmp_path: Path, page: Any) -> None:
+    save(write_job(tmp_path, "ab", {"seed": 3}, command="python -m nbhelpers.batch") / "a.png", 0.5, document(seed=3))
+    page.goto(gallery.write(tmp_path.as_uri()))
+    page.locator(".card").click()
+    assert page.locator("#again pre").all_text_contents() == ["python -m nbhelpers.batch"]
+    assert page.locator("#recipe").is_visible()
+
+
 # --- what it is made from
 
 
@@ -318,14 +329,19 @@ def test_damage_is_listed_and_the_rest_is_shown(tmp_path: Path) -> None:
     folder = small_sweep(tmp_path / "sweep")
     (folder / "jobs" / "00" / "job.json").write_text('{"id": ')
     (folder / "jobs" / "01" / "picture-1.png").write_bytes(b"no picture")
+    flipped = folder / "jobs" / "02" / "picture-2.png"
+    images.save(torch.rand(3, 160, 170), flipped)
+    before, second, after = flipped.read_bytes().rpartition(b"IDAT")
+    flipped.write_bytes(before + b"\x00" + second[1:] + after)
     (folder / "jobs" / ".partial").mkdir()
     save(folder / "jobs" / ".partial" / "half.png")
     save(folder / "jobs" / "ef56" / "partial.png")  # no job.json beside it: not whole
     (folder / "failed" / "cd34.ipynb").write_text("{")
     page = gallery.write(folder)
-    assert len(data_in(page)["src"]) == 10
+    assert len(data_in(page)["src"]) == 9
     text = html.unescape(page.read_text())
-    assert "1 file that cannot be shown" in text
+    assert "2 files that cannot be shown" in text
+    assert "jobs/02/picture-2.png is a PNG of 170 x 160 pixels, but truncated or damaged" in text
     assert "2 failed jobs" in text
     assert "partial" not in text
 
@@ -398,9 +414,20 @@ def test_an_address_has_its_page_beside_it(tmp_path: Path) -> None:
     assert len(told["src"]) == 11
     assert {f"thumbnails/{name}" for name in told["small"]} | set(told["src"]) <= names
     assert str(tmp_path) not in text
+    assert told["folder"] is None
+    files.pipe_file("/bucket/empty/note.ipynb", b"{}")
+    with pytest.raises(ValueError, match="memory://bucket/empty holds no PNG"):
+        gallery.write("memory://bucket/empty")
     files.rm("/bucket", recursive=True)
     with pytest.raises(FileNotFoundError, match="no pictures at memory://bucket/nothing"):
         gallery.write("memory://bucket/nothing")
+
+
+def test_an_address_that_needs_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    ran = CliRunner().invoke(main, ["gallery", "s3://bucket/x"])
+    assert ran.exit_code == 2
+    assert "s3://bucket/x cannot be read: Install s3fs" in " ".join(ran.output.split())
 
 
 @pytest.mark.parametrize(
@@ -426,6 +453,23 @@ def test_jobs_without_a_picture_are_listed(tmp_path: Path) -> None:
     assert "1 of 3 jobs, 1 min 10 s of work" in text
     listed = re.search(r'1 job without a picture.*?<a href="(.*?)">b</a>\s*<span>layer conv2</span>', text, re.DOTALL)
     assert (tmp_path / listed[1]).exists()
+
+
+def test_jobs_that_the_sweep_no_longer_asks_for_are_passed_over(tmp_path: Path) -> None:
+    folder = small_sweep(tmp_path / "sweep")
+    write_job(folder, "bare", {"layer": "conv1"}, seconds=2.5)
+    asked = [f"{row}{channel}" for row in range(2) for channel in range(3)]
+    write_sweep(folder, {"layer": LAYERS[:2], "channels": [[0], [1], [2]]}, {"steps": 24}, jobs=asked)
+    before = sorted(folder.glob("*/*/*"))
+    page = gallery.write(folder)
+    assert data_in(page)["src"] == [f"jobs/{row}{channel}/picture-{channel}.png" for row in "01" for channel in "012"]
+    assert data_in(page)["failed"] == []
+    text = page.read_text()
+    assert "2 layers by 3 channels · 6 jobs, 15 s of work" in text
+    assert "failed job" not in text
+    assert "without a picture" not in text
+    assert sorted(folder.glob("*/*/*")) == before
+    assert (folder / "failed" / "ab12.ipynb").exists()
 
 
 def test_pictures_of_all_kinds_are_made_small(tmp_path: Path) -> None:

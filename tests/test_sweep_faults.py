@@ -6,6 +6,7 @@ a job is left.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -336,7 +337,9 @@ def test_results_behind_an_address(
     case.nothing_is_left()
 
 
-def test_a_dry_run_says_what_it_takes(tmp_path: Path, cluster: "distributed.LocalCluster") -> None:
+def test_a_dry_run_says_what_it_takes(
+    tmp_path: Path, cluster: "distributed.LocalCluster", monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = Case(tmp_path, 30)
     none = case.run("--dry-run", "--first", "0")
     assert none.exit_code == 0, none.output
@@ -346,11 +349,17 @@ def test_a_dry_run_says_what_it_takes(tmp_path: Path, cluster: "distributed.Loca
     assert not (tmp_path / "pids").exists()
     one = case.run("--dry-run", "--scheduler", cluster.scheduler_address, "--workers", "2")
     assert one.exit_code == 0, one.output
-    assert "(the median of 1 done): the 29 missing take about" in one.output
+    assert re.search(r"\(the median of 1 done\): the 29 missing take about [\d.]+ \w+ of computing in all", one.output)
     assert list(case.whole()) == [0]
     assert len(list((tmp_path / "pids").iterdir())) == 1
     case.run("--dry-run", "--scheduler", cluster.scheduler_address)
     assert len(list((tmp_path / "pids").iterdir())) == 1  # the cost is known now
+    monkeypatch.setattr("nbhelpers.sweeps.clusters.here", lambda threads: 64)
+    assert "on 29 workers, " in case.run("--dry-run", "--first", "0").output
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 10e9)
+    with (tmp_path / "s.yaml").open("a") as file:
+        file.write("memory: 4 GB\n")
+    assert "on 2 workers, " in case.run("--dry-run", "--first", "0").output
 
 
 def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

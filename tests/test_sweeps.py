@@ -18,7 +18,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from nbhelpers import __version__, notebooks, parameters
 from nbhelpers.__main__ import main
-from nbhelpers.sweeps import imports, plan, processes, store, values
+from nbhelpers.sweeps import clusters, imports, plan, processes, store, values
+from nbhelpers.sweeps.clusters import Settings
 from nbhelpers.sweeps.manifest import DONE, FAILED, QUEUED, RUNNING, Lock, Manifest
 from nbhelpers.sweeps.plan import Job
 from nbhelpers.sweeps.work import STOPPED, Shared, work
@@ -166,6 +167,18 @@ def test_what_cannot_be_carried_out_is_refused_before_any_work(tmp_path: Path, t
     assert not results.exists()
 
 
+def test_a_notebook_whose_parameters_are_no_python_is_named(tmp_path: Path) -> None:
+    path = sweep_file(tmp_path, "notebook: note.ipynb\ngrid: {seed: [1]}")
+    notebook = notebooks.read(tmp_path / "note.ipynb")
+    notebook.cells[1].source = f"%matplotlib inline\n{DECLARED}"
+    notebooks.write(notebook, tmp_path / "note.ipynb")
+    assert len(plan.read(path).jobs) == 1
+    notebook.cells[1].source += "\nsize = = 3"
+    notebooks.write(notebook, tmp_path / "note.ipynb")
+    with pytest.raises(ValueError, match=r"note\.ipynb: the parameters cell is not Python: line 6: invalid syntax"):
+        plan.read(path)
+
+
 def test_a_sweep_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "layers.yaml").touch()
     ran = CliRunner().invoke(main, ["sweep", str(tmp_path / "layer.yaml")])
@@ -186,6 +199,7 @@ def test_the_other_commands(tmp_path: Path) -> None:
         (["layers", "minivg"], "no network is called 'minivg'"),
         (["replay", str(tmp_path / "x.png")], "no such file"),
         (["gallery", str(tmp_path / "x")], "no such file"),
+        (["gallery", "nowhere://bucket/x"], "nowhere://bucket/x cannot be read: Protocol not known"),
     ):
         ran = CliRunner().invoke(main, command)
         assert ran.exit_code == 2
@@ -215,6 +229,23 @@ def test_a_command_line_gives_the_same_parameters_again(given: dict) -> None:
     read = {words[i + 1]: parameters.parse(words[i + 2]) for i in range(4, len(words), 3)}
     assert read == given
     assert list(map(type, read.values())) == list(map(type, given.values()))
+
+
+# --- how many jobs at once
+
+
+def test_jobs_at_once_fit_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 10e9)
+    monkeypatch.setattr(clusters, "here", lambda threads: 16 // threads)
+    planned = plan.read(sweep_file(tmp_path, "notebook: note.ipynb\nthreads: 2\ngrid: {seed: [1]}"))
+    assert clusters.at_once(planned, Settings(), 100) == 8
+    assert clusters.at_once(planned, Settings(threads=4), 100) == 4
+    assert clusters.at_once(planned, Settings(workers=12), 100) == 12
+    assert clusters.at_once(planned, Settings(), 3) == 3
+    assert clusters.at_once(planned, Settings(memory=int(4e9)), 100) == 2  # of 9 GB that jobs may share
+    assert clusters.at_once(planned, Settings(memory=int(40e9)), 100) == 1
+    assert clusters.at_once(planned, Settings(), 0) == 1
 
 
 # --- the place for results

@@ -127,12 +127,14 @@ def _estimate(at_work: Sweep, settings: Settings) -> None:
     if cost is None:
         click.echo("no job is done yet, so nothing is known about the time; --first 1 does one")
         return
-    workers = settings.workers or clusters.here(settings.threads or at_work.plan.threads or 1)
-    rounds = -(-missing // workers)
+    until_done = ""
+    if not settings.scheduler:  # how many workers a cluster has by then is up to the cluster
+        workers = clusters.at_once(at_work.plan, settings, missing)
+        rounds = -(-missing // workers)
+        until_done = f"{_time(cost[0] * rounds)} on {workers} worker{'' if workers == 1 else 's'}, "
     click.echo(
         f"a job takes {_time(cost[0])} (the median of {cost[1]} done): the {missing} missing take about "
-        f"{_time(cost[0] * rounds)} on {workers} worker{'' if workers == 1 else 's'}, "
-        f"{_time(cost[0] * missing)} of computing in all"
+        f"{until_done}{_time(cost[0] * missing)} of computing in all"
     )
 
 

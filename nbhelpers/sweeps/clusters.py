@@ -42,6 +42,15 @@ def here(threads: int) -> int:
     return max(1, cores // threads)
 
 
+def at_once(plan: Plan, settings: Settings, jobs: int) -> int:
+    """How many of so many jobs run at once on this machine: as its cores, its memory and the settings allow."""
+    memory = settings.memory or plan.memory
+    workers = settings.workers or here(settings.threads or plan.threads or 1)
+    if memory and not settings.workers:
+        workers = min(workers, int(_memory() // memory))
+    return max(1, min(workers, jobs))
+
+
 @contextmanager
 def reached(
     plan: Plan, settings: Settings, jobs: int, say: Callable[[str], None]
@@ -59,13 +68,8 @@ def reached(
             say(f"{_workers(client)} at {settings.scheduler}{_dashboard(client)}")
             yield client, _asked(client, memory, say), memory
         return
-    threads = settings.threads or plan.threads or 1
-    machine = 0.9 * distributed.system.MEMORY_LIMIT
-    workers = settings.workers or here(threads)
-    if memory and not settings.workers:
-        workers = max(1, min(workers, int(machine // memory)))
-    workers = min(workers, jobs)
-    share = machine / workers
+    workers = at_once(plan, settings, jobs)
+    share = _memory() / workers
     if memory and memory > share:
         raise ValueError(f"{workers} jobs of {memory / 1e9:.1f} GB at once are more than this machine's memory")
     with _deaf_to_interrupts():
@@ -85,6 +89,13 @@ def reached(
         with contextlib.suppress(Exception):
             client.close(timeout=5)
             cluster.close(timeout=15)
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory that jobs may share."""
+    import distributed
+
+    return 0.9 * distributed.system.MEMORY_LIMIT
 
 
 @contextmanager

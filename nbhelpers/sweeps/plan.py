@@ -97,7 +97,7 @@ def read(path: str | Path) -> Plan:
         )
     notebook = _found(path.parent / said["notebook"])
     source = _without_outputs(notebooks.read(notebook))
-    declared = [parameter.name for parameter in notebooks.parameters(source)]
+    declared = [parameter.name for parameter in notebooks.parameters(source, notebook)]
 
     fixed = _mapping(said, "fixed", path)
     groups = [{name: values} for name, values in _mapping(said, "grid", path).items()]
