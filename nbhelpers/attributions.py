@@ -10,15 +10,12 @@ ReLUs only where it raises the logit. Each takes photos in [0, 1], normalisation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from captum.attr import IntegratedGradients, NoiseTunnel
-from captum.attr import Saliency as CaptumSaliency
+from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from nbhelpers import gradients, models
+from nbhelpers.ascent import generators
 from nbhelpers.faithfulness import stand_in
 from nbhelpers.gradients import Classes
 
@@ -58,7 +55,7 @@ def smoothgrad(
     seed: int = 0,
     batch_size: int = 32,
 ) -> tuple[Tensor, Tensor]:
-    """The gradient averaged over noisy copies of each photo (Smilkov, Thorat, Kim, Viégas, Wattenberg 2017); captum's.
+    """The gradient averaged over noisy copies of each photo (Smilkov, Thorat, Kim, Viégas, Wattenberg 2017).
 
     Args:
         network, photos, classes: as `gradient`.
@@ -71,21 +68,16 @@ def smoothgrad(
         Logits `(B, classes)` and the averaged gradient, `(B, 3, H, W)`.
     """
     fast, pictures, logits, targets = _prepared(network, photos, classes)
-    tunnel = NoiseTunnel(CaptumSaliency(fast))
-    found = []
-    for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
-        with _drawing(seed + number, picture.device):
-            found.append(
-                tunnel.attribute(
-                    picture[None].requires_grad_(),
-                    nt_samples=samples,
-                    nt_samples_batch_size=min(samples, batch_size),
-                    stdevs=noise * float(picture.max() - picture.min()),
-                    target=target,
-                    abs=False,
-                ).detach()
-            )
-    return logits, gradients.check_finite(torch.cat(found))
+    sources = generators(range(seed, seed + len(pictures)))
+    found = torch.zeros_like(pictures)
+    for number, (picture, target, source) in enumerate(zip(pictures, targets, sources, strict=True)):
+        deviation = noise * float(picture.max() - picture.min())
+        for start in range(0, samples, batch_size):
+            # copy by copy: how torch fills a tensor with normal numbers depends on the tensor's size
+            draws = [torch.randn(picture.shape, generator=source) for _ in range(min(batch_size, samples - start))]
+            copies = picture + deviation * torch.stack(draws).to(picture)
+            found[number] += gradients.raw_pixel_gradients(fast, copies, target)[1].sum(0) / samples
+    return logits, gradients.check_finite(found)
 
 
 def integrated_gradients(
@@ -108,6 +100,9 @@ def integrated_gradients(
 
     Returns:
         Logits `(B, classes)` and each pixel's share of what the logit gains, `(B, 3, H, W)`.
+
+    Raises:
+        ValueError: as `gradient`, or an unknown baseline.
     """
     fast, pictures, logits, targets = _prepared(network, photos, classes)
     found = IntegratedGradients(fast).attribute(
@@ -162,11 +157,3 @@ def _prepared(
     with torch.no_grad():
         logits = gradients.class_logits(fast, fast(pictures), len(pictures))
     return fast, pictures.clone(), logits, gradients.targets(fast, logits, classes)
-
-
-@contextmanager
-def _drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's global randomness, which is what captum draws from, from this seed; put back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nbhelpers import boxes, cams, faithfulness, models
 from nbhelpers.boxes import Boxed
-from nbhelpers.gradients import Classes, targets
+from nbhelpers.gradients import Classes, of_part, targets
 
 SMALL = 1 / 4  # share of the picture; Zhang et al. 2016 call such objects difficult
 CONTROLS = ("random map", "random pixels", "middle", "untrained network")
@@ -107,11 +107,10 @@ def compare(
     names = [*methods, *CONTROLS]
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     numbers: list[int] = []
-    given = classes if classes is None or isinstance(classes, str | int) else list(classes)
     for start in range(0, len(boxed), batch_size):
         batch = slice(start, start + batch_size)
         pictures = boxed.photos.pictures[batch]
-        wanted = given[batch] if isinstance(given, list) else given
+        wanted = of_part(classes, batch, len(boxed))
         maps, logits = cams.all_class_maps(network, layer, pictures, wanted, methods, channels=channels)
         asked = targets(network, logits, wanted)
         numbers += asked

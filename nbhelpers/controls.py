@@ -12,13 +12,15 @@ pyplot, which may not be used from two threads.
 
 from __future__ import annotations
 
+import ast
 import html
 import io
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -248,9 +250,9 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
         options = _layer_names(network)
         if value not in options:
             options = [value, *options]
-    if name in CHANNELS and options is None:
+    if name in CHANNELS and "layer" in type(recipe).model_fields and options is None:
         last = _last_channel(network, recipe.layer)
-        first = value[0] if isinstance(value, list) else value
+        first = (value[0] if value else 0) if isinstance(value, list) else value
         return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
     options = options or choices(type(recipe), name)
     if options:
@@ -258,24 +260,34 @@ def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequenc
     low, high = bounds(type(recipe), name)
     if isinstance(value, bool):
         return widgets.Checkbox(value, **common)
-    if isinstance(value, int):
+    if isinstance(value, int) and NoneType not in _types(type(recipe), name):  # a slider can't be set to None
         return widgets.IntSlider(value, low or 0, high or max(4 * value, 100), **common)
     if isinstance(value, float):
         high = high if high is not None else max(4 * value, 1.0)
         low = low or 0.0
-        if value and value < (high - low) / 50:  # a small number in a wide range is set by its order of magnitude
+        small = 0 < value < (high - low) / 50  # in a wide range it is set by its order of magnitude
+        step = 10 ** math.floor(math.log10(high - low)) / 20
+        if _excluded(type(recipe), name, "gt", low):
+            low = min(low + step, value)
+        if _excluded(type(recipe), name, "lt", high):
+            high = max(high - step, value)
+        if small:
             least, most = math.floor(math.log10(value)) - 2, math.log10(high)
             return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
-        step = 10 ** math.floor(math.log10(high - low)) / 20
-        if _excluded(type(recipe), name, low):
-            low += step
         return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
     return widgets.Text(str(value), continuous_update=False, **common)
 
 
-def _excluded(kind: type[Recipe], name: str, low: float) -> bool:
-    """Whether a field refuses its least value, which a slider could reach otherwise."""
-    return any(getattr(constraint, "gt", None) == low for constraint in kind.model_fields[name].metadata)
+def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
+    """Whether a field refuses this end of its range ("gt", "lt"), which a slider could reach otherwise."""
+    return any(getattr(constraint, limit, None) == end for constraint in kind.model_fields[name].metadata)
+
+
+def _types(kind: type[Recipe], name: str) -> list[type]:
+    """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`."""
+    annotation = kind.model_fields[name].annotation
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    return [get_origin(member) or member for member in members]
 
 
 def _last_channel(network: models.Network, layer: str) -> int:
@@ -286,7 +298,22 @@ def _last_channel(network: models.Network, layer: str) -> int:
 
 
 def _from_slider(recipe: Recipe, name: str, value: Any) -> Any:
-    return [value] if name == "channels" else value
+    if name == "channels" and isinstance(value, int):
+        return [value]
+    return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
+
+
+def _from_text(text: str, types: list[type]) -> Any:
+    """What was typed: `a, b` is a list, with brackets and quotes or without; nothing is None where that is allowed."""
+    if NoneType in types and text.strip() in ("", "None"):
+        return None
+    if list not in types:
+        return text
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        value = [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _set_options(slider: widgets.SelectionSlider, names: Sequence[str], value: str) -> None:

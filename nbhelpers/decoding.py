@@ -5,12 +5,17 @@ network given such numbers answers without a word of complaint, so every kind is
 with an error that names the file and the way out. `images.read` is the door for everybody else.
 """
 
+import atexit
 import difflib
+import hashlib
 import os
 import re
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +61,11 @@ def here(path: str | os.PathLike) -> Path:
         return Path(path).expanduser()
     import fsspec
 
+    # a folder for each address: files keep their names, and many addresses end in the same one
+    folder = _copies() / hashlib.sha256(address.encode()).hexdigest()[:16]
+    options = {"same_names": True, "cache_storage": str(folder)}
     try:
-        return Path(fsspec.open_local(f"simplecache::{address}", simplecache={"same_names": True}))
+        return Path(fsspec.open_local(f"simplecache::{address}", simplecache=options))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no file at {address}") from error
     except (ImportError, ValueError, OSError) as error:
@@ -178,6 +186,14 @@ def missing(path: Path) -> str:
         return f"no such file: {path}; did you mean {' or '.join(nearest)}?"
     listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return f"no such file: {path}; the folder {path.parent} holds {listed or 'nothing'}"
+
+
+@cache
+def _copies() -> Path:
+    """Where copies of what lies at addresses are kept; gone when Python ends."""
+    folder = tempfile.mkdtemp(prefix="nbhelpers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _too_large(path: Path, pixels: str) -> str:

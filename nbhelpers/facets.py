@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from nbhelpers import figures, images
 from nbhelpers.capture import capture
+from nbhelpers.gradients import frozen
 
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
+THUMBNAIL = 44  # points, side of a photo on the plane
 FEWEST = 6  # t-SNE needs neighbours; so few photos are laid out by their first two components
 
 
@@ -109,16 +111,16 @@ def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_s
     """Mean of every feature map over its positions, `(N, C)` float32.
 
     Args:
-        network: a `Network` or any module.
+        network: a `Network` or any module; left as it is.
         layer: dotted name of a layer that gives feature maps.
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: pictures at a time; bounds the memory.
     """
-    device = next((parameter.device for parameter in network.parameters()), pictures.device)
+    fast = frozen(network)
     pooled = []
-    with capture(network, layer, stop=True) as seen:
+    with capture(fast, layer, stop=True) as seen:
         for batch in pictures.split(batch_size):
-            network(batch.to(device))
+            fast(batch)
             pooled.append(seen[layer].float().mean((2, 3)).cpu())
     return torch.cat(pooled)
 
@@ -210,23 +212,25 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
         squares = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
-        squares = HPacker(children=[OffsetImage(square, zoom=44 / len(square)) for square in squares], pad=0, sep=1)
+        drawn = [OffsetImage(square, zoom=THUMBNAIL / len(square)) for square in squares]
         title = TextArea(f"facet {facet}", textprops={"size": 8, "color": colour(facet)})
-        # beside the centre and away from the middle, so that thumbnails hide few points
-        place = facets.positions[shown[0]]
-        away = ((place - middle) / spread).sign().tolist()
+        # at the facet's outer corner, so that thumbnails hide none of its points
+        place, members = facets.positions[shown[0]], facets.positions[facets.labels == facet]
+        away = ((place - middle) / spread).sign()
         box = AnnotationBbox(
-            VPacker(children=[squares, title], align="center", pad=0, sep=2),
+            VPacker(children=[HPacker(children=drawn, pad=0, sep=1), title], align="center", pad=0, sep=2),
             place.numpy(),
-            xybox=(66 * away[0], 44 * away[1]),
-            boxcoords="offset points",
+            xybox=torch.where(away > 0, members.amax(0), members.amin(0)).numpy(),
+            box_alignment=((1 - away) / 2).tolist(),
             pad=0.15,
             bboxprops={"edgecolor": colour(facet), "linewidth": 2},
             arrowprops={"arrowstyle": "-", "color": colour(facet)},
         )
         box.set_in_layout(False)
         axes.add_artist(box)
-    axes.margins(0.3, 0.24)  # room for the thumbnails
+    # room for the thumbnails on either side, in shares of what is left for the points
+    room = torch.tensor([THUMBNAIL * thumbnails + 14, THUMBNAIL + 24]) / 72
+    axes.margins(*(room / (torch.tensor(figure.get_size_inches()) - 2 * room)).tolist())
     axes.set_axis_off()
     return figure
 

@@ -75,7 +75,7 @@ def curves(
     """
     network = models.as_network(network)
     targets = models.class_indices(network, classes)
-    _check(photos, maps, targets, steps, mode, baseline)
+    _check(photos, maps, targets, steps, mode)
     fast = twin(network, _precision(network))
     photos = photos.to(network.mean)
     ranks = ranked(overlays.resized(maps, tuple(photos.shape[2:]))).to(photos.device)
@@ -121,7 +121,17 @@ def ranked(maps: Tensor) -> Tensor:
 
 
 def stand_in(photos: Tensor, baseline: str) -> Tensor:
-    """What is left where pixels are taken away, `(B, 3, H, W)`."""
+    """What is left where pixels are taken away, `(B, 3, H, W)`.
+
+    Args:
+        photos: `(B, 3, H, W)` in [0, 1].
+        baseline: "blur", the blurred photo; "mean", its mean colour; "grey", mid-grey; or "black".
+
+    Raises:
+        ValueError: an unknown baseline.
+    """
+    if baseline not in BASELINES:
+        raise ValueError(f"baseline {baseline!r} is unknown: choose one of {', '.join(BASELINES)}")
     if baseline == "blur":
         return gaussian_blur(photos, BLUR * min(photos.shape[2:]))
     if baseline == "mean":
@@ -148,11 +158,9 @@ def _precision(network: nn.Module) -> torch.dtype:
     return torch.float32 if parameter is None else parameter.dtype
 
 
-def _check(photos: Tensor, maps: Tensor, targets: list[int], steps: int, mode: str, baseline: str) -> None:
+def _check(photos: Tensor, maps: Tensor, targets: list[int], steps: int, mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is unknown: choose one of {', '.join(MODES)}")
-    if baseline not in BASELINES:
-        raise ValueError(f"baseline {baseline!r} is unknown: choose one of {', '.join(BASELINES)}")
     if not len(photos) == len(maps) == len(targets):
         raise ValueError(f"{len(photos)} photos, {len(maps)} maps, {len(targets)} classes: give as many of each")
     pixels = photos.shape[2] * photos.shape[3]

@@ -50,16 +50,21 @@ def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes =
     Source: Simonyan, Vedaldi, Zisserman 2014, section 3.
     """
     fast = frozen(network)
-    pixels = as_batch(fast, photos)
+    logits, gradients = raw_pixel_gradients(fast, as_batch(fast, photos), classes)
+    return logits, check_finite(gradients)
+
+
+def raw_pixel_gradients(fast: Network, pixels: Tensor, classes: Classes) -> tuple[Tensor, Tensor]:
+    """What `pixel_gradients` returns, of a `frozen` network and photos `as_batch`; finite or not."""
     found = []
     for part in _parts(pixels):
         some = pixels[part].clone().requires_grad_()
         with torch.enable_grad():
             logits = class_logits(fast, fast(some), len(some))
-            wanted = _wanted(fast, logits, _of_part(classes, part, len(pixels)))
+            wanted = _wanted(fast, logits, of_part(classes, part, len(pixels)))
             found.append((logits.detach(), *torch.autograd.grad(wanted.sum(), some)))
     logits, gradients = (torch.cat(each) for each in zip(*found, strict=True))
-    return logits, check_finite(gradients)
+    return logits, gradients
 
 
 def layer_gradients(
@@ -91,7 +96,7 @@ def layer_gradients(
     with torch.enable_grad(), capture(fast, layer) as seen:
         for part in _parts(pixels):
             logits = class_logits(fast, fast(pixels[part]), len(pixels[part]))
-            activations, wanted = seen[layer], _wanted(fast, logits, _of_part(classes, part, len(pixels)))
+            activations, wanted = seen[layer], _wanted(fast, logits, of_part(classes, part, len(pixels)))
             on_the_way = wanted.requires_grad
             gradients = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if on_the_way else None
             if gradients is None:
@@ -212,8 +217,12 @@ def _parts(pixels: Tensor) -> list[slice]:
     return [slice(start, start + portion) for start in range(0, max(1, count), portion)]
 
 
-def _of_part(classes: Classes, part: slice, count: int) -> Classes:
-    """The classes of some of the photos."""
+def of_part(classes: Classes, part: slice, count: int) -> Classes:
+    """The classes of some of `count` photos.
+
+    Raises:
+        ValueError: another number of classes than of photos.
+    """
     if classes is None or isinstance(classes, str | int) or len(classes) == 1:
         return classes
     if len(classes) != count:

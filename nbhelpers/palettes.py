@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from nbhelpers import models
 from nbhelpers.capture import capture
 from nbhelpers.covariance import Moments, exact_device, leading
+from nbhelpers.gradients import frozen
 from nbhelpers.layers import Layer
 
 KEPT = 9  # components in a palette, where there are as many
@@ -217,7 +218,7 @@ def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tens
     """The features of photos and the energies of the finer stages.
 
     Args:
-        network: a `Network` or any module.
+        network: a `Network` or any module; left as it is.
         layer: dotted name of the layer to decompose.
         finer: names of the stages that weight it, from fine to coarse.
         pictures: `(B, 3, H, W)` in [0, 1].
@@ -227,10 +228,10 @@ def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tens
         ValueError: an activation is not finite (says of which layer and which photo).
     """
     parts: list[list[Tensor]] = []
-    like = next(network.parameters())
-    with capture(network, layer, *finer, stop=True) as seen:
+    fast = frozen(network)
+    with capture(fast, layer, *finer, stop=True) as seen:
         for number, batch in enumerate(pictures.split(batch_size)):
-            network(batch.to(like))
+            fast(batch)
             part = [seen[layer]] + [seen[name].abs().sum(1, keepdim=True) for name in finer]
             for name, values in zip([layer, *finer], part, strict=True):
                 finite = values.flatten(1).isfinite().all(1)
@@ -242,7 +243,8 @@ def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tens
                     )
             parts.append(part)
     features, *energies = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Seen(features, list(energies), tuple(pictures.shape[2:]))
+    # not `channels_last` as the twin gives them: the last digits of what is computed from them hang on the layout
+    return Seen(features.contiguous(), list(energies), tuple(pictures.shape[2:]))
 
 
 def learn(learner: Learner, batches: Iterable[Seen]) -> Palette:

@@ -7,7 +7,7 @@ from small_networks import noise, outside, same_outside, tiny
 from torch import nn
 from torch.nn import functional as F
 
-from nbhelpers import attributions, models
+from nbhelpers import attributions, gradients, models
 from nbhelpers.attributions import (
     gradient,
     gradient_times_input,
@@ -78,6 +78,17 @@ def test_smoothgrad_of_a_photo_does_not_depend_on_its_batch_nor_on_the_world():
     assert difference(smoothgrad(network(), photos, [0, 1, 2], samples=4, seed=6)[1], together) > 0.01
 
 
+def test_smoothgrad_names_the_photo_whose_gradient_is_not_finite():
+    class Squares(nn.Module):
+        def forward(self, pictures):
+            return pictures.square().mean((2, 3))
+
+    photos = noise(3, 3, 16, 16)
+    photos[1] = torch.nan
+    with pytest.raises(gradients.NotFinite, match=r"the gradient of photo 1 is infinite or not a number"):
+        smoothgrad(Network(Squares(), "squares", size=16), photos, [0, 1, 2], samples=3)
+
+
 def test_smoothgrad_without_noise_is_the_gradient():
     photos = noise(2, 3, 16, 16)
     assert difference(smoothgrad(network(), photos, [0, 1], 3, 0.0)[1], gradient(network(), photos, [0, 1])[1]) < 1e-5
@@ -94,11 +105,19 @@ def test_integrated_gradients_are_captums_and_complete():
     assert torch.allclose(many, gained, rtol=0.01, atol=1e-4)
 
 
-def test_memory_is_bounded_without_changing_the_result():
-    photos = noise(3, 3, 16, 16)
-    for method in (smoothgrad, integrated_gradients):
-        small = method(network(), photos, [0, 1, 2], samples=7, batch_size=3)[1]
-        assert difference(small, method(network(), photos, [0, 1, 2], samples=7, batch_size=100)[1]) < 1e-3
+def test_a_baseline_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="baseline 'gray' is unknown: choose one of blur, mean, grey, black"):
+        integrated_gradients(network(), noise(1, 3, 16, 16), 0, baseline="gray")
+
+
+@pytest.mark.parametrize("side", [15, 16])  # torch draws normal numbers sixteen at a time
+@pytest.mark.parametrize("method", [smoothgrad, integrated_gradients])
+def test_memory_is_bounded_without_changing_the_result(method, side):
+    photos = noise(3, 3, side, side)
+    expected = method(network(), photos, [0, 1, 2], samples=7, batch_size=100)[1]
+    for batch_size in (1, 3, 7):
+        small = method(network(), photos, [0, 1, 2], samples=7, batch_size=batch_size)[1]
+        assert difference(small, expected) < 1e-5
 
 
 def test_guided_backpropagation_is_captums_where_captum_can():

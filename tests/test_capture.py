@@ -1,5 +1,10 @@
 """Captured activations against torchvision's feature extractor, and networks left as they were, whatever happens."""
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 import torch
 import torchvision
@@ -7,9 +12,13 @@ from small_networks import noise, outside, same_outside, tiny
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from nbhelpers import models
+from nbhelpers import facets, images, models, palettes
 from nbhelpers.capture import Seen, capture
 from nbhelpers.models import Network
+from nbhelpers.techniques.activation_volumes import ActivationVolume, activations
+from nbhelpers.techniques.filter_gradients import FilterGradients, ablate
+
+SAMPLES = Path(__file__).parent.parent / "sample_images"
 
 # layers: our name to the feature extractor's node
 CASES = {
@@ -262,3 +271,47 @@ def test_seen_under_no_grad_and_with_dropout_is_the_evaluated_network():
     with torch.no_grad(), capture(net, "") as seen:
         net(pictures)
     assert torch.equal(seen[""], net.eval()(pictures).detach())
+
+
+class Meeting(nn.Identity):
+    """Two threads wait here for each other, so that both are inside a forward pass at once."""
+
+    barrier: threading.Barrier | None = None
+
+    def forward(self, pictures):
+        if Meeting.barrier is not None:
+            Meeting.barrier.wait(10)
+        return pictures
+
+
+def _observed(network: Network, photo: Path) -> torch.Tensor:
+    seen = palettes.observe(network, "1.conv2", ["1.conv1"], images.read(photo, 24)[None])
+    return torch.cat([seen.features.flatten(), seen.energies[0].flatten()])
+
+
+def _pooled(network: Network, photo: Path) -> torch.Tensor:
+    return facets.pooled_activations(network, "1.conv2", images.read(photo, 24)[None])
+
+
+def _stacked(network: Network, photo: Path) -> torch.Tensor:
+    return activations(ActivationVolume(layer="1.conv2", size=24), network, str(photo))
+
+
+def _ablated(network: Network, photo: Path) -> torch.Tensor:
+    recipe = FilterGradients(layer="1.conv2", target="b", reference=str(photo), size=24, removed=[0, 2], draws=1)
+    return torch.tensor(list(ablate(recipe, range(6), network).logits.values()))
+
+
+@pytest.mark.parametrize("look", [_observed, _pooled, _stacked, _ablated])
+def test_two_threads_look_at_one_network(look: Callable[[Network, Path], torch.Tensor], monkeypatch):
+    network = Network(nn.Sequential(Meeting(), tiny()), "meeting", classes=list("abcde"), size=24)
+    photos = [SAMPLES / "cat.jpg", SAMPLES / "rocket.jpg"]
+    expected = [look(network, photo) for photo in photos]
+    assert not torch.equal(*expected)
+    before = outside(network)
+    monkeypatch.setattr(Meeting, "barrier", threading.Barrier(2))
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(4):
+            found = list(threads.map(look, [network] * 2, photos))
+            assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert same_outside(before, outside(network))

@@ -3,6 +3,7 @@
 import base64
 import io
 import threading
+from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
@@ -11,14 +12,16 @@ import torch
 from PIL import Image
 from small_networks import noise, tiny
 
-from nbhelpers import controls, models
+from nbhelpers import controls, models, recipes
 from nbhelpers.ascent import Step
 from nbhelpers.canvas import Pixels
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
+from nbhelpers.techniques.inversion import Inversion
 
 WAIT = 60  # seconds; far more than anything here takes
+PHOTO = str(Path(__file__).parent.parent / "sample_images" / "cat.jpg")
 
 
 class Slow(Recipe):
@@ -256,6 +259,84 @@ def test_a_value_the_recipe_refuses_is_said_and_the_recipe_stays(network):
     assert "grey = 999" in player.status.value
     assert "less than or equal to 255 (what is painted)" in player.status.value
     assert player.recipe.grey == 10
+
+
+class Typed(Slow):
+    """Slow, with parameters that are typed into a box."""
+
+    numbers: list[int] = Field([1, 2, 3], description="whole numbers")
+    words: list[str] = Field([], description="words")
+    classes: list[str | int] = Field(["pizza"], description="names or numbers")
+    row: int | None = Field(None, ge=0, description="a number or none")
+    share: float = Field(0.5, gt=0, lt=1, description="neither nothing nor all")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("numbers", "[1, 2, 4]", [1, 2, 4]),
+        ("numbers", "1, 2, 4", [1, 2, 4]),
+        ("numbers", "7", [7]),
+        ("words", "['one', 'two']", ["one", "two"]),
+        ("words", "one, two", ["one", "two"]),
+        ("words", "['cats: tabby, Persian cat']", ["cats: tabby, Persian cat"]),
+        ("words", "potter's wheel", ["potter's wheel"]),
+        ("classes", "'pizza', 3", ["pizza", 3]),
+        ("row", "3", 3),
+    ],
+)
+def test_lists_and_optional_numbers_are_typed_and_taken_back(name, text, value):
+    recipe = Typed()
+    player = controls.play(recipe, [name], network=tiny())
+    default = player.sliders[name].value
+    for typed, expected in [(text, value), (default, getattr(recipe, name))]:
+        player.sliders[name].value = typed
+        player.wait(WAIT)
+        assert "done" in player.status.value
+        assert getattr(player.recipe, name) == expected
+
+
+def test_nothing_typed_is_an_empty_list_or_none():
+    player = controls.play(Typed(row=3), ["numbers", "row"], network=tiny())
+    for slider in player.sliders.values():
+        slider.value = " "
+        player.wait(WAIT)
+    assert (player.recipe.numbers, player.recipe.row) == ([], None)
+    player.sliders["numbers"].value = "one"
+    player.wait(WAIT)
+    assert "numbers = &#x27;one&#x27;" in player.status.value
+    assert "(whole numbers)" in player.status.value
+    assert player.recipe.numbers == []
+
+
+@pytest.mark.parametrize("value", [0.001, 0.01, 0.5, 0.99])
+def test_both_ends_of_a_slider_are_values_the_recipe_takes(value):
+    slider = controls.play(Typed(share=value), ["share"], network=tiny()).sliders["share"]
+    assert slider.value == value
+    base = getattr(slider, "base", None)
+    for end in (slider.min, slider.max):
+        assert 0 < Typed(share=base**end if base else end).share < 1
+
+
+def test_every_slider_of_every_technique_gives_what_its_recipe_takes(network):
+    recipes.kind_named("Inversion")  # which imports all of them
+    for kind in [kind for kind in Recipe.kinds.values() if kind.__module__.startswith("nbhelpers.techniques")]:
+        recipe = kind()
+        for name in set(kind.model_fields) - {"layer", *controls.CHANNELS}:  # which depend on the network
+            slider = controls._slider(recipe, name, network, None)
+            assert controls._from_slider(recipe, name, slider.value) == getattr(recipe, name)
+            if isinstance(slider, widgets.IntSlider | widgets.FloatSlider):
+                recipe.changed(**{name: slider.min})
+                recipe.changed(**{name: slider.max})
+
+
+def test_channels_that_mean_all_have_a_slider_too(network):
+    player = controls.play(Inversion(layer="conv2", photos=PHOTO, size=16, steps=1), ["channels"], network=network)
+    assert player.recipe.channels == []
+    player.sliders["channels"].value = 2
+    player.wait(WAIT)
+    assert player.recipe.channels == [2]
+    assert "done" in player.status.value
 
 
 def test_a_network_that_cannot_be_had_is_said(monkeypatch):

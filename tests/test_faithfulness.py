@@ -106,6 +106,8 @@ def test_what_stands_in_for_a_pixel():
     assert torch.allclose(mean[1, 2], photos[1, 2].mean().expand(16, 16))
     blurred = faithfulness.stand_in(photos, "blur")
     assert F.mse_loss(blurred, mean) < F.mse_loss(photos, mean) / 10
+    with pytest.raises(ValueError, match="baseline 'gray' is unknown: choose one of blur, mean, grey, black"):
+        faithfulness.stand_in(photos, "gray")
 
 
 def test_controls_know_nothing():

@@ -193,6 +193,15 @@ def test_the_contest_finds_what_was_planted() -> None:
     assert all(areas["grad_cam"] < areas[control] for control in ("random map", "random pixels", "middle"))
 
 
+def test_one_class_for_all_photos_of_the_contest_may_stand_in_a_list() -> None:
+    network, boxed = planted(5)
+    alone, listed = (contest.compare(network, "1", boxed, each, ["grad_cam"], batch_size=2) for each in (0, [0]))
+    assert listed.classes == alone.classes == [0] * 5
+    assert listed.areas() == alone.areas()
+    with pytest.raises(ValueError, match="2 classes for 5 photos: give one per photo, or one for all"):
+        contest.compare(network, "1", boxed, [0, 0], ["grad_cam"], batch_size=2)
+
+
 def test_on_labelled_pictures_the_maps_point_better_than_an_untrained_networks(network: Network, shared: Path) -> None:
     boxed, classes = boxes.from_data(shared / "data" / "tiny100", network, 200)
     verdict = contest.compare(network, "block4", boxed, classes, ["grad_cam"], steps=0)

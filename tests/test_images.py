@@ -3,8 +3,11 @@
 import importlib.util
 import io
 import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -249,6 +252,30 @@ def test_a_photo_at_an_address(tmp_path):
         images.read("memory://photos/b.png")
     with pytest.raises(ValueError, match=r"nowhere://b\.png cannot be read"):
         images.read("nowhere://b.png")
+
+
+def test_photos_of_the_same_name_at_two_addresses_are_two_photos():
+    import fsspec
+
+    colours = {"memory://red/photo.png": (255, 0, 0), "memory://blue/photo.png": (0, 0, 255)}
+    for address, colour in colours.items():
+        with fsspec.open(address, "wb") as there:
+            Image.new("RGB", (8, 8), colour).save(there, "PNG")
+    both = images.read_many(list(colours), 8).pictures
+    for address, colour, picture in zip(colours, colours.values(), both, strict=True):
+        assert torch.equal(picture, (torch.tensor(colour) / 255)[:, None, None].expand(3, 8, 8))
+        assert torch.equal(picture, images.read(address))
+        assert images.read_many(address, 8).names == ["photo.png"]
+
+
+def test_nothing_temporary_stays_behind_a_photo_at_an_address(tmp_path):
+    images.save(torch.rand(3, 8, 8), tmp_path / "a.png")
+    (tmp_path / "temporary").mkdir()
+    script = f"from nbhelpers import decoding; print(decoding.here({(tmp_path / 'a.png').as_uri()!r}))"
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path / "temporary")
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_missing_file_offers_the_nearest_names(tmp_path):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nbhelpers import images, models, ordering, volumes
 from nbhelpers.capture import capture
 from nbhelpers.channel_order import Order
+from nbhelpers.gradients import frozen
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.volume_pictures import coloured, projections, strongest
 
@@ -91,7 +92,7 @@ def activations(recipe: ActivationVolume, network: nn.Module | None = None, phot
 
     Args:
         recipe: says which layer, photo and size.
-        network: used in place of the one the recipe names.
+        network: used in place of the one the recipe names; left as it is.
         photo: path of a photo to look at in place of the recipe's.
 
     Returns:
@@ -103,9 +104,10 @@ def activations(recipe: ActivationVolume, network: nn.Module | None = None, phot
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
     picture = images.read(photo if photo is not None else recipe.photo, recipe.size)
-    with capture(network, recipe.layer, stop=True) as seen:
-        network(picture[None].to(network.mean.device))
-    return seen[recipe.layer][0].float().cpu()
+    fast = frozen(network)
+    with capture(fast, recipe.layer, stop=True) as seen:
+        fast(picture[None])
+    return seen[recipe.layer][0].float().cpu().contiguous()
 
 
 def ordered(recipe: ActivationVolume, maps: Tensor, method: str | None = None) -> Order:

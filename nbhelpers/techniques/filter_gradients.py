@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nbhelpers import filter_weights, images, models
 from nbhelpers.capture import capture
 from nbhelpers.filter_pictures import grid
+from nbhelpers.gradients import frozen
 from nbhelpers.images import Photos
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
@@ -218,12 +219,12 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
     Args:
         recipe: which numbers of filters, how many random draws.
         ranking: filters by importance, the greatest first.
-        network: used in place of the one the recipe names.
+        network: used in place of the one the recipe names; left as it is.
 
     Raises:
         ValueError: more filters to remove than there are.
     """
-    network = models.as_network(network if network is not None else recipe.network)
+    network = frozen(network if network is not None else recipe.network)
     target = target_class(recipe, network)
     if max(recipe.removed) > len(ranking) or min(recipe.removed) < 0:
         raise ValueError(f"removed is {recipe.removed}, but layer {recipe.layer!r} has {len(ranking)} filters")
@@ -296,10 +297,10 @@ def _fare(
 
 @torch.no_grad()
 def _by_activity(network: Network, recipe: FilterGradients, pictures: Tensor) -> list[int]:
-    """Filters by the mean of what passes the ReLU after them, the greatest first."""
+    """Filters by the mean of what passes the ReLU after them, the greatest first; of a network that is ours alone."""
     total = 0.0
     with capture(network, recipe.layer, stop=True) as seen:
         for batch in pictures.split(recipe.batch_size):
-            network(batch.to(network.mean.device))
+            network(batch)
             total = total + seen[recipe.layer].clamp(min=0).mean((2, 3)).sum(0)
     return total.argsort(descending=True, stable=True).tolist()
