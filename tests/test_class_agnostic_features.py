@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.offsetbox import AnnotationBbox
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_tv_bregman
@@ -357,6 +358,28 @@ def test_a_saved_run_of_another_recipe_or_a_damaged_one_is_refused(
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="damaged one: delete it"):
         next(technique.visualise(small(), network, found, path))
+
+
+@pytest.mark.parametrize("thumbnails", [1, 3, 5])
+def test_thumbnails_lie_inside_the_figure_and_hide_none_of_their_facets_points(thumbnails: int) -> None:
+    pictures, generator = noise(40, 16).float(), torch.Generator().manual_seed(3)
+    centres = torch.tensor([[0.0, 0.0], [30.0, 3.0], [5.0, 20.0], [-20.0, -25.0]], dtype=torch.float64)
+    labels = torch.arange(40) % 4
+    places = centres[labels] + torch.randn(40, 2, generator=generator, dtype=torch.float64)
+    distances = (places - centres[labels]).norm(dim=1)
+    names = [str(number) for number in range(40)]
+    grouped = facets.Facets(pictures, names, torch.zeros(40, 3), places, labels, distances, 2, 1.0)
+    figure = facets.scatter(grouped, thumbnails)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [each for each in axes.artists if isinstance(each, AnnotationBbox)]
+    assert len(boxes) == 4
+    for facet, box in enumerate(boxes):
+        found = box.patch.get_window_extent()
+        assert figure.bbox.contains(found.x0, found.y0)
+        assert figure.bbox.contains(found.x1, found.y1)
+        points = axes.transData.transform(places[labels == facet].numpy())
+        assert not any(found.padded(-8).contains(*point) for point in points)
 
 
 # --- bad input
