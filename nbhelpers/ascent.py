@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from nbhelpers.canvas import Canvas
 from nbhelpers.capture import Seen, capture
 from nbhelpers.models import Network, find_module
-from nbhelpers.network import copied
+from nbhelpers.network import sharing_copy
 from nbhelpers.objectives import PICTURE, Objective
 from nbhelpers.transforms import Transforms
 
@@ -172,11 +172,7 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
     they first run: a pass that stops early converts nothing behind the stop.
     """
-    shared = {}
-    for tensor in [*network.parameters(), *network.buffers()]:
-        frozen = tensor.detach()
-        shared[id(tensor)] = nn.Parameter(frozen, requires_grad=False) if isinstance(tensor, nn.Parameter) else frozen
-    double = copied(network, shared).eval()
+    double = sharing_copy(network)
     handles = {}
 
     def convert_all(module: nn.Module, inputs: tuple) -> None:

@@ -39,7 +39,7 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
     times in one pass (a shared ReLU) is seen at its first run.
 
     The network itself is changed for that time. Where a slider's thread may use it too, give a twin of it
-    (`gradients.frozen`).
+    (`network.sharing_copy`).
 
     Args:
         network: a `Network` or any module.

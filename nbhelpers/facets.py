@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import figures, images
 from nbhelpers.capture import capture
-from nbhelpers.gradients import frozen
+from nbhelpers.network import sharing_copy
 
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
@@ -116,11 +116,12 @@ def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_s
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: pictures at a time; bounds the memory.
     """
-    fast = frozen(network)
+    device = next((parameter.device for parameter in network.parameters()), pictures.device)
+    network = sharing_copy(network)
     pooled = []
-    with capture(fast, layer, stop=True) as seen:
+    with capture(network, layer, stop=True) as seen:
         for batch in pictures.split(batch_size):
-            fast(batch)
+            network(batch.to(device))
             pooled.append(seen[layer].float().mean((2, 3)).cpu())
     return torch.cat(pooled)
 

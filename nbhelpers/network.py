@@ -89,6 +89,18 @@ def copied(module: nn.Module, shared: Mapping[int, Any] | None = None) -> Any:
     return copy.deepcopy(module, memo | dict(shared or {}))
 
 
+def sharing_copy(network: nn.Module) -> Any:
+    """A copy in evaluation mode with the same, frozen weights: what is hooked into it leaves the original alone.
+
+    So a slider's thread and a cell can look into one network at the same time.
+    """
+    shared = {}
+    for tensor in [*network.parameters(), *network.buffers()]:
+        frozen = tensor.detach()
+        shared[id(tensor)] = nn.Parameter(frozen, requires_grad=False) if isinstance(tensor, nn.Parameter) else frozen
+    return copied(network, shared).eval()
+
+
 def _kept(value: object) -> Iterator[Tensor]:
     """The tensors in a module's attributes, also in lists and dictionaries."""
     if isinstance(value, Tensor):

@@ -229,8 +229,9 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
 
 def machine_paths(text: str, root: Path | None = None) -> list[str]:
     """The paths of somebody's machine that a text contains: home folders, temporary cells, the repository's own."""
-    found = [match[0] for pattern, _ in _MACHINE_PATHS for match in pattern.finditer(text)]
-    return found + ([str(root)] if root is not None and str(root) in text else [])
+    own = [str(root)] if root is not None and str(root) in text else []
+    others = text.replace(str(root), ".") if own else text
+    return own + [match[0] for pattern, _ in _MACHINE_PATHS for match in pattern.finditer(others)]
 
 
 def texts(output: NotebookNode) -> dict[str, str]:

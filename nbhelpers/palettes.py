@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from nbhelpers import models
 from nbhelpers.capture import capture
 from nbhelpers.covariance import Moments, exact_device, leading
-from nbhelpers.gradients import frozen
 from nbhelpers.layers import Layer
+from nbhelpers.network import sharing_copy
 
 KEPT = 9  # components in a palette, where there are as many
 SMALLEST = 1e-6  # a component with less than this share of the first one's variance is rounding, not a feature
@@ -228,10 +228,11 @@ def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tens
         ValueError: an activation is not finite (says of which layer and which photo).
     """
     parts: list[list[Tensor]] = []
-    fast = frozen(network)
-    with capture(fast, layer, *finer, stop=True) as seen:
+    network = sharing_copy(network)
+    like = next(network.parameters())
+    with capture(network, layer, *finer, stop=True) as seen:
         for number, batch in enumerate(pictures.split(batch_size)):
-            fast(batch)
+            network(batch.to(like))
             part = [seen[layer]] + [seen[name].abs().sum(1, keepdim=True) for name in finer]
             for name, values in zip([layer, *finer], part, strict=True):
                 finite = values.flatten(1).isfinite().all(1)
@@ -243,8 +244,7 @@ def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tens
                     )
             parts.append(part)
     features, *energies = (torch.cat(part) for part in zip(*parts, strict=True))
-    # not `channels_last` as the twin gives them: the last digits of what is computed from them hang on the layout
-    return Seen(features.contiguous(), list(energies), tuple(pictures.shape[2:]))
+    return Seen(features, list(energies), tuple(pictures.shape[2:]))
 
 
 def learn(learner: Learner, batches: Iterable[Seen]) -> Palette:

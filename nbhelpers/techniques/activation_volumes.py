@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nbhelpers import images, models, ordering, volumes
 from nbhelpers.capture import capture
 from nbhelpers.channel_order import Order
-from nbhelpers.gradients import frozen
+from nbhelpers.network import sharing_copy
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.volume_pictures import coloured, projections, strongest
 
@@ -104,10 +104,10 @@ def activations(recipe: ActivationVolume, network: nn.Module | None = None, phot
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
     picture = images.read(photo if photo is not None else recipe.photo, recipe.size)
-    fast = frozen(network)
-    with capture(fast, recipe.layer, stop=True) as seen:
-        fast(picture[None])
-    return seen[recipe.layer][0].float().cpu().contiguous()
+    network = sharing_copy(network)
+    with capture(network, recipe.layer, stop=True) as seen:
+        network(picture[None].to(network.mean.device))
+    return seen[recipe.layer][0].float().cpu()
 
 
 def ordered(recipe: ActivationVolume, maps: Tensor, method: str | None = None) -> Order:
