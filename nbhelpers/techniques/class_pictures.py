@@ -167,14 +167,15 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
 
     Raises:
         ValueError: a class is unknown (the nearest are offered), ambiguous (all candidates are) or out of range, the
-        network gives no class logits, or it takes no pictures of this size.
+        network gives no class logits, or it takes no pictures of this size, or views of theirs.
     """
-    probe = torch.full((1, 3, recipe.size, recipe.size), 0.5)
+    size = min(recipe.size, recipe.view or recipe.size)
+    probe = torch.full((1, 3, size, size), 0.5)
     try:
         with torch.no_grad(), capture(network, objectives.OUTPUT) as seen:
             network(probe)
     except (RuntimeError, AssertionError) as error:
-        raise refusal(network.name, recipe.size, error) from error
+        raise refusal(network.name, size, error) from error
     gradients.class_logits(network, seen[objectives.OUTPUT], 1)
     return models.class_indices(network, recipe.classes)
 
