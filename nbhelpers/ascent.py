@@ -170,7 +170,7 @@ def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
     """A network of the same modules and weights, frozen and laid out for speed; the original is not touched.
 
     Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
-    they first run: a pass that stops early converts nothing behind the stop.
+    they first run, with those below them: a pass that stops early converts little behind the stop.
     """
     double = sharing_copy(network)
     handles = {}

@@ -38,8 +38,8 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
     interrupt, the hooks are gone and `training` and `requires_grad` are as they were. A layer that runs several
     times in one pass (a shared ReLU) is seen at its first run.
 
-    The network itself is changed for that time. Where a slider's thread may use it too, give a twin of it
-    (`network.sharing_copy`).
+    The network itself is changed for that time. Where a slider's thread may use it too, give a copy of
+    it (`network.sharing_copy`).
 
     Args:
         network: a `Network` or any module.

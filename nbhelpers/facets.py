@@ -205,11 +205,14 @@ def top_channels(target: Tensor, count: int) -> Tensor:
 
 def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     """The photos on the plane, coloured by facet, with those nearest each centre drawn upon it."""
-    figure, axes = figures.new(9, 6)
+    # room for the thumbnails on either side, in inches
+    room = torch.tensor([THUMBNAIL * thumbnails + 14, THUMBNAIL + 24]) / 72
+    plane = torch.tensor([5.0, 4.0])
+    figure, axes = figures.new(*(plane + 2 * room).tolist())
+    axes.margins(*(room / plane).tolist())
     colours = [colour(facet) for facet in facets.labels.tolist()]
     axes.scatter(*facets.positions.T.numpy(), c=colours, s=22, alpha=0.8, linewidths=0)
     middle = facets.positions.mean(0)
-    spread = (facets.positions - middle).abs().amax(0).clamp(min=1e-6)
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
         squares = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
@@ -217,7 +220,7 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
         title = TextArea(f"facet {facet}", textprops={"size": 8, "color": colour(facet)})
         # at the facet's outer corner, so that thumbnails hide none of its points
         place, members = facets.positions[shown[0]], facets.positions[facets.labels == facet]
-        away = ((place - middle) / spread).sign()
+        away = (place - middle).sign()
         box = AnnotationBbox(
             VPacker(children=[HPacker(children=drawn, pad=0, sep=1), title], align="center", pad=0, sep=2),
             place.numpy(),
@@ -229,9 +232,6 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
         )
         box.set_in_layout(False)
         axes.add_artist(box)
-    # room for the thumbnails on either side, in shares of what is left for the points
-    room = torch.tensor([THUMBNAIL * thumbnails + 14, THUMBNAIL + 24]) / 72
-    axes.margins(*(room / (torch.tensor(figure.get_size_inches()) - 2 * room)).tolist())
     axes.set_axis_off()
     return figure
 

@@ -32,7 +32,7 @@ class Parts:
         after: name of the graph's node that the features come from; "" where nothing could be cut off.
     """
 
-    base: Callable[[Tensor], Tensor]
+    base: nn.Module
     upper: Callable[[Tensor], Tensor]
     after: str
 

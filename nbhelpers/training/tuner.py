@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from nbhelpers import images
 from nbhelpers.network import Network
@@ -145,9 +145,8 @@ class Tuner:
             folder = None
             if self._features is not None:
                 base, network = self._base.base, self.network
-                weights = base if isinstance(base, nn.Module) else ""
                 folder = self._features / fingerprint(
-                    weights, str(base), network.mean, network.std, self._base.after, network.name, pictures.pixels
+                    base, str(base), network.mean, network.std, self._base.after, network.name, pictures.pixels
                 )
             features = Features(self._features_of, pictures, folder)
             self._shallow.append(features)
