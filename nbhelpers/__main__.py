@@ -25,7 +25,7 @@ def layers(network: str) -> None:
 @click.argument("picture", type=click.Path(dir_okay=False))
 @click.pass_context
 def replay(context: click.Context, picture: str) -> None:
-    from nbhelpers.replay import replay
+    from nbhelpers.gallery import replay
 
     try:
         replayed = replay(picture)

@@ -16,7 +16,7 @@ from small_networks import noise
 
 from nbhelpers import images, recipes
 from nbhelpers.ascent import Step
-from nbhelpers.canvas import Pixels
+from nbhelpers.ascent.canvas import Pixels
 from nbhelpers.recipes import Field, Recipe, bounds, choices
 from nbhelpers.techniques.activation_maximization import ActivationMaximization, save
 

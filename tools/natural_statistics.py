@@ -1,6 +1,6 @@
 """Measure the colours and the amplitude spectrum of natural photos, for the canvases that start from them.
 
-    python tools/natural_statistics.py FOLDER [nbhelpers/natural_images.npz]
+    python tools/natural_statistics.py FOLDER [nbhelpers/ascent/natural_images.npz]
 
 Natural pictures are far from white noise: their colour channels rise and fall together, and the amplitude of
 their Fourier coefficients falls off as one over the frequency (Field 1987). Optimising in coordinates where both
@@ -118,5 +118,5 @@ def main(folder: Path, target: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         raise SystemExit(__doc__)
-    default = Path(__file__).parent.parent / "nbhelpers" / "natural_images.npz"
+    default = Path(__file__).parent.parent / "nbhelpers" / "ascent" / "natural_images.npz"
     main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else default)

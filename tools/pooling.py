@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import images
-from nbhelpers.minivgg import POOLINGS, MiniVGG
-from nbhelpers.network import Network
+from nbhelpers.models import Network
+from nbhelpers.models.minivgg import POOLINGS, MiniVGG
 from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.training import data, evaluate
 from nbhelpers.training.data import Pictures

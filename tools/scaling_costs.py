@@ -22,7 +22,7 @@ import torch
 from scipy.optimize import nnls
 from torch.utils.flop_counter import FlopCounterMode
 
-from nbhelpers import models, rounds
+from nbhelpers import ascent, models
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 
 NETWORKS = {"vgg16": 4_224, "resnet50": 26_560}
@@ -67,7 +67,7 @@ def plan(recipe: ActivationMaximization) -> list[tuple[int, int]]:
     sides = [recipe.size]
     for _ in range(recipe.rounds - 1):
         sides.append(round(sides[-1] * recipe.upscale_factor))
-    return [(side, rounds.steps_in(number, recipe.rounds, recipe.steps)) for number, side in enumerate(sides)]
+    return [(side, ascent.steps_in(number, recipe.rounds, recipe.steps)) for number, side in enumerate(sides)]
 
 
 def seconds_per_step(network: models.Network, layer: str, size: int) -> float:

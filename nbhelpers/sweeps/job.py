@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nbhelpers import execution, notebooks
+from nbhelpers import notebooks
+from nbhelpers.notebooks import execution
 from nbhelpers.sweeps.kernels import JobKernel, PreparedKernel
 
 CHECKED = "nbval-check-output"

@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning import LocalProvisioner
 
-from nbhelpers.execution import ThisPython
+from nbhelpers.notebooks.execution import ThisPython
 
 
 class JobKernel(ThisPython):

@@ -29,7 +29,7 @@ import yaml
 from nbformat import NotebookNode
 
 from nbhelpers import __version__, notebooks
-from nbhelpers.parameters import check_names
+from nbhelpers.notebooks.arguments import check_names
 from nbhelpers.sweeps.values import Loader, in_bytes, spelled_out
 
 KEYS = ("name", "notebook", "fixed", "grid", "zipped", "threads", "timeout", "memory")

@@ -14,7 +14,8 @@ from typing import Any
 
 import nbformat
 
-from nbhelpers import __version__, parameters
+from nbhelpers import __version__
+from nbhelpers.notebooks import arguments
 from nbhelpers.sweeps import processes
 from nbhelpers.sweeps.manifest import DONE, FAILED
 from nbhelpers.sweeps.plan import Job
@@ -108,7 +109,7 @@ def _attempt(shared: Shared, job: Job, workspace: Path, folder: Path, wanted: Ca
         "seconds": outcome["seconds"],
         "peak_mb": outcome["peak_mb"],
         "version": shared.version,
-        "command": parameters.command(shared.notebook, job.parameters),
+        "command": arguments.command(shared.notebook, job.parameters),
         "pictures": sorted(path.relative_to(workspace).as_posix() for path in workspace.rglob("*.png")),
         "results": told["results"],
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -16,12 +16,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nbhelpers import images, models, objectives, rounds
-from nbhelpers.ascent import Step, generators, measure
-from nbhelpers.canvas import CANVASES, Canvas
+from nbhelpers import ascent, images, models
+from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, steps_in
+from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, Recipe
-from nbhelpers.rounds import last_side, picture_seeds, steps_in
-from nbhelpers.transforms import Transforms
 
 
 class ActivationMaximization(Recipe):
@@ -97,7 +95,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
         models.check_channels(network, recipe.layer, recipe.channels, recipe.size)
     objective = _objective(recipe)
     seeds = picture_seeds(recipe.seed, recipe.channels)
-    yield from rounds.climb(
+    yield from ascent.climb(
         network,
         objective,
         _first_canvas(recipe, seeds, network.mean.device),

@@ -17,12 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import images, models, ordering, volumes
-from nbhelpers.capture import capture
-from nbhelpers.channel_order import Order
-from nbhelpers.network import sharing_copy
+from nbhelpers import images, models, volumes
+from nbhelpers.models import capture, sharing_copy
 from nbhelpers.recipes import Field, Recipe
-from nbhelpers.volume_pictures import coloured, projections, strongest
+from nbhelpers.volumes import Order, ordering
+from nbhelpers.volumes.rendering import coloured, projections, strongest
 
 SHUFFLES = 20
 

@@ -18,18 +18,36 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import gradients, images, models, objectives, rounds
-from nbhelpers.ascent import Step, generators, measure
-from nbhelpers.canvas import CANVASES, Canvas, natural_images
-from nbhelpers.capture import capture
-from nbhelpers.layers import refusal
-from nbhelpers.network_parts import head_layer
+from nbhelpers import ascent, images, models
+from nbhelpers.ascent import (
+    Recognition,
+    Step,
+    Transforms,
+    generators,
+    last_side,
+    measure,
+    objectives,
+    picture_seeds,
+    recognised,
+    steps_in,
+)
+from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
+from nbhelpers.attribution import gradients
+from nbhelpers.models import capture, refusal
+from nbhelpers.models.parts import head_layer
 from nbhelpers.recipes import Field, Recipe
-from nbhelpers.recognition import Recognition, recognised
-from nbhelpers.rounds import last_side, picture_seeds, steps_in
-from nbhelpers.transforms import Transforms
 
-__all__ = ["ClassPictures", "Recognition", "for_large_networks", "ladder", "recognised", "save", "sheet", "verdicts"]
+__all__ = [
+    "ClassPictures",
+    "Recognition",
+    "for_bundled_networks",
+    "for_large_networks",
+    "ladder",
+    "recognised",
+    "save",
+    "sheet",
+    "verdicts",
+]
 
 
 LEAK = 0.1  # weight of what a head says before its ReLU, beside the logit
@@ -95,7 +113,7 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
     head, rectified = _head(network, recipe.view or recipe.size)
     goal = _objective(recipe, indices, head if rectified else None)
     seeds = picture_seeds(recipe.seed, indices)
-    yield from rounds.climb(
+    yield from ascent.climb(
         network,
         goal,
         _first_canvas(recipe, seeds, network),
@@ -122,6 +140,20 @@ def for_large_networks(**changes) -> ClassPictures:
         **{"network": "squeezenet1_0", "start": "mean", "size": 224, "rounds": 1, "steps": 240, "view": 160},
         **{"l2_weight": 0, "variation_weight": 300, "contrast": 2, "dropout": 0.5, "learning_rate": 0.008},
         **{"jitter": 8, "scale": 0.6, "rotate": 15, "fade": 0.005, "settle": True},
+    }
+    return ClassPictures(**{**settings, **changes})
+
+
+def for_bundled_networks(**changes) -> ClassPictures:
+    """What suits the bundled networks, which learned from 64-pixel pictures; `changes` name network and classes.
+
+    First the whole at 64 pixels, then twice as large, where each step sees a part as large as a training picture, from
+    near or from afar: what the network knows about fur is drawn into what it knows of animals. Slow steps and strong
+    changes of scale: faster ones saturate the colours, and only the network itself knows the picture.
+    """
+    settings = {
+        **{"size": 64, "rounds": 2, "upscale_factor": 2, "view": 64, "steps": 100, "learning_rate": 0.005},
+        **{"start": "mean", "jitter": 4, "scale": 0.6, "rotate": 8, "l2_weight": 0, "contrast": 0},
     }
     return ClassPictures(**{**settings, **changes})
 

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import boxes, cams, contest, images, models, overlays
-from nbhelpers.contest import Verdict
-from nbhelpers.gradients import NotFinite, chosen_class, targets
-from nbhelpers.images import Photos
-from nbhelpers.layers import refusal
-from nbhelpers.models import Network
+from nbhelpers import images, models
+from nbhelpers.attribution import boxes, cams, contest
+from nbhelpers.attribution.contest import Verdict
+from nbhelpers.attribution.gradients import NotFinite, chosen_class, targets
+from nbhelpers.images import Photos, overlays
+from nbhelpers.models import Network, refusal
+from nbhelpers.models.stages import select
 from nbhelpers.recipes import Field, Recipe
-from nbhelpers.stages import select
 
 LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
 

@@ -15,8 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from nbhelpers import figures, images, models
-from nbhelpers.capture import capture
+from nbhelpers import images, models
+from nbhelpers.images import figures
+from nbhelpers.models import capture
 from nbhelpers.recipes import Field, Recipe
 
 

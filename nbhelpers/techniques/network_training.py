@@ -18,10 +18,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from nbhelpers import figures, images, models
+from nbhelpers import images, models
 from nbhelpers.ascent import twin
-from nbhelpers.layers import LayerTable
-from nbhelpers.network import Network
+from nbhelpers.images import figures
+from nbhelpers.models import LayerTable, Network
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.training import data, folders
 from nbhelpers.training.attack import attack

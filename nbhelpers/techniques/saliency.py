@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import attributions, images, models, overlays
-from nbhelpers.gradients import Classes, NotFinite, chosen_class
-from nbhelpers.images import Photos
-from nbhelpers.layers import refusal
-from nbhelpers.models import Network
+from nbhelpers import images, models
+from nbhelpers.attribution import pixel_maps
+from nbhelpers.attribution.gradients import Classes, NotFinite, chosen_class
+from nbhelpers.images import Photos, overlays
+from nbhelpers.models import Network, refusal
 from nbhelpers.recipes import Field, Recipe
 
 LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
@@ -160,21 +160,21 @@ def attribute(
     """
     arguments = (network, pictures, classes)
     if recipe.method == "gradient":
-        return attributions.gradient(*arguments)
+        return pixel_maps.gradient(*arguments)
     if recipe.method == "gradient x input":
-        return attributions.gradient_times_input(*arguments)
+        return pixel_maps.gradient_times_input(*arguments)
     if recipe.method == "guided backpropagation":
-        return attributions.guided_backpropagation(*arguments)
+        return pixel_maps.guided_backpropagation(*arguments)
     options = {"samples": recipe.samples, "batch_size": recipe.batch_size}
     if recipe.method == "integrated gradients":
-        return attributions.integrated_gradients(*arguments, baseline=recipe.baseline, **options)
+        return pixel_maps.integrated_gradients(*arguments, baseline=recipe.baseline, **options)
     seed = recipe.seed * 1_000_003 + number
-    return attributions.smoothgrad(*arguments, noise=recipe.noise, seed=seed, **options)
+    return pixel_maps.smoothgrad(*arguments, noise=recipe.noise, seed=seed, **options)
 
 
 def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
     """Attributions `(B, 3, H, W)` as maps `(B, H, W)`, with or without their sign."""
-    return attributions.total(values) if recipe.sign == "signed" else attributions.strongest(values)
+    return pixel_maps.total(values) if recipe.sign == "signed" else pixel_maps.strongest(values)
 
 
 def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:

@@ -1,1 +1,11 @@
-"""Training, measuring and exporting the bundled networks."""
+"""The bundled networks: their data, their training, their cards. Every module here is for everybody."""
+
+__all__ = [
+    "attack",
+    "card",
+    "data",
+    "evaluate",
+    "folders",
+    "folding",
+    "train",
+]

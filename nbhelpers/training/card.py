@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..minivgg import MiniVGG
-from . import evaluate, folding
-from .data import Pictures
-from .train import Settings
+from nbhelpers.models.minivgg import MiniVGG
+from nbhelpers.training import evaluate, folding
+from nbhelpers.training.data import Pictures
+from nbhelpers.training.train import Settings
 
 LICENCE = (
     "The weights come under the package's MIT licence. Trained on 100 of the 200 classes of Tiny-ImageNet (Stanford "

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..minivgg import MiniVGG
-from .attack import attack
-from .data import Pictures
-from .folding import read
-from .train import normalise
+from nbhelpers.models.minivgg import MiniVGG
+from nbhelpers.training.attack import attack
+from nbhelpers.training.data import Pictures
+from nbhelpers.training.folding import read
+from nbhelpers.training.train import normalise
 
 RADII = (0.25, 0.5, 1.0)
 STEPS = 20

@@ -16,7 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from nbhelpers import images
-from nbhelpers.layers import nearest
+from nbhelpers.models import nearest
 from nbhelpers.training import data
 from nbhelpers.training.data import Pictures
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..minivgg import MiniVGG
+from nbhelpers.models.minivgg import MiniVGG
 
 
 def fold(network: MiniVGG) -> MiniVGG:

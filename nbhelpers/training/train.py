@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..minivgg import WIDTHS, MiniVGG
-from . import folding
-from .attack import attack
-from .data import Pictures, augment, cut_and_mix
-from .features import fingerprint
+from nbhelpers.models.minivgg import WIDTHS, MiniVGG
+from nbhelpers.training import folding
+from nbhelpers.training.attack import attack
+from nbhelpers.training.data import Pictures, augment, cut_and_mix
+from nbhelpers.training.fingerprints import fingerprint
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from nbhelpers import models
 from nbhelpers.ascent import ascend
-from nbhelpers.canvas import Pixels
+from nbhelpers.ascent.canvas import Pixels
+from nbhelpers.ascent.objectives import channel
 from nbhelpers.models import Network
-from nbhelpers.objectives import channel
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 
 LAYERS = ("features.7", "features.24")

@@ -22,7 +22,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from nbhelpers import cams, models
+from nbhelpers import models
+from nbhelpers.attribution import cams
 from nbhelpers.models import Network
 
 LAYERS = {"vgg16": "features.29", "resnet50": "layer4"}

@@ -22,7 +22,8 @@ from captum.attr import Saliency
 from peak_memory import peak_megabytes
 from torch import Tensor
 
-from nbhelpers import attributions, models
+from nbhelpers import models
+from nbhelpers.attribution import pixel_maps
 from nbhelpers.models import Network
 
 NETWORKS = ("vgg16", "resnet50")
@@ -49,7 +50,7 @@ def captum_channels_last(network: Network, batch: Tensor) -> Tensor:
 
 
 def ours(network: Network, batch: Tensor) -> Tensor:
-    return attributions.strongest(attributions.gradient(network, batch, classes()[: len(batch)])[1])
+    return pixel_maps.strongest(pixel_maps.gradient(network, batch, classes()[: len(batch)])[1])
 
 
 CONTENDERS: dict[str, Callable[[Network, Tensor], Tensor]] = {

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from nbhelpers import models
 from nbhelpers.ascent import ascend
-from nbhelpers.canvas import Canvas, Fourier, Pixels, natural_images
+from nbhelpers.ascent.canvas import Canvas, Fourier, Pixels, natural_images
 from nbhelpers.models import Network
-from nbhelpers.representations import STEP, inversion, represent
+from nbhelpers.techniques.inversion.representations import STEP, inversion, represent
 
 LAYER, SIZE, STEPS, TURNS = "features.14", 224, 10, 3
 WEIGHTS = {"alpha_weight": 0.005, "tv_weight": 0.02, "alpha": 6.0, "beta": 2.0}

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import images, models
-from nbhelpers.covariance import Moments, leading
-from nbhelpers.palette_learning import Fit
-from nbhelpers.palettes import observe
+from nbhelpers.models.covariance import Moments, leading
 from nbhelpers.techniques.principal_features import PrincipalFeatures
+from nbhelpers.techniques.principal_features.palette_learning import Fit
+from nbhelpers.techniques.principal_features.palettes import observe
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
 ROUNDS = 5

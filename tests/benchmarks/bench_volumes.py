@@ -17,7 +17,9 @@ import torch
 from peak_memory import peak_megabytes
 from torch import Tensor
 
-from nbhelpers import filter_weights, models, ordering, volume_pictures, volume_viewer, volumes
+from nbhelpers import models, volumes
+from nbhelpers.techniques.filter_gradients import filter_weights
+from nbhelpers.volumes import ordering, rendering, viewer
 
 LAYERS = ("features.3.expand3x3", "features.9.expand3x3", "features.12.expand3x3")
 
@@ -39,8 +41,8 @@ def orders() -> list[tuple[str, float]]:
     maps = torch.from_numpy(np.maximum(rng.normal(size=(512, 28, 28)), 0)).float()
     volume = volumes.to_bytes(maps)
     rows = [(f"order: {name}", seconds(lambda find=find: find(maps))) for name, find in ordering.METHODS.items()]
-    rows.append(("projections of 28 x 28 x 512", seconds(lambda: volume_pictures.projections(volume))))
-    rows.append(("viewer of 28 x 28 x 512", seconds(lambda: volume_viewer.view(lambda _: volume, ["one"]))))
+    rows.append(("projections of 28 x 28 x 512", seconds(lambda: rendering.projections(volume))))
+    rows.append(("viewer of 28 x 28 x 512", seconds(lambda: viewer.view(lambda _: volume, ["one"]))))
     return rows
 
 

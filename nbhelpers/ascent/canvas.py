@@ -1,0 +1,199 @@
+"""What is optimised, and how it becomes a picture in [0, 1].
+
+The same ascent on other coordinates gives another picture: `Pixels` moves each pixel alone, `Fourier` moves whole
+waves in decorrelated colour, so that large shapes and small ones grow together, and `MaCo` keeps the amplitude of
+every wave as it is in photographs and moves the phase alone.
+
+A canvas holds one parameter tensor whose first dimension is the batch. `step_size` is how far a learning rate of 1
+moves it, chosen so that one learning rate suits every canvas.
+Sources: Olah et al., "Feature Visualization", Distill 2017; Fel et al., "Unlocking Feature Visualization for Deeper
+Networks with MAgnitude Constrained Optimization", NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+EDGE = 0.01  # a picture is kept this far from black and white before its logit is taken
+
+
+@cache
+def natural_images() -> dict[str, Tensor]:
+    """Statistics of photographs (made by `tools/natural_statistics.py`, which says what they are)."""
+    with np.load(files("nbhelpers.ascent") / "natural_images.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+
+
+def frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Vertical `(height, 1)` and horizontal `(1, width // 2 + 1)` frequency of `rfft2`, in cycles per pixel."""
+    return torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+
+
+def natural_spectrum(height: int, width: int) -> Tensor:
+    """Mean amplitude of photographs at each frequency of `rfft2`, `(3, height, width // 2 + 1)`.
+
+    In decorrelated colour of unit variance, for an orthonormal transform; interpolated in the logarithm.
+    """
+    logarithm = torch.fft.fftshift(natural_images()["spectrum"].log(), dim=1)
+    logarithm = torch.cat([logarithm, logarithm[:, :1]], dim=1)  # -1/2 and 1/2 are the same frequency
+    vertical, horizontal = frequencies(height, width)
+    shape = (height, width // 2 + 1)
+    at = torch.stack([(horizontal * 4 - 1).expand(shape), (vertical * 2).expand(shape)], dim=-1)
+    return F.grid_sample(logarithm[None], at[None], align_corners=True)[0].exp()
+
+
+class Canvas:
+    """Parameters that become pictures.
+
+    Attributes:
+        parameters: the tensor to optimise; its first dimension is the batch.
+        step_size: how far a learning rate of 1 moves the parameters.
+    """
+
+    parameters: Tensor
+    step_size = 1.0
+
+    @classmethod
+    def from_picture(cls, picture: Tensor) -> Canvas:
+        """A canvas that shows `picture`, `(B, 3, H, W)` in [0, 1], as nearly as it can."""
+        raise NotImplementedError
+
+    @classmethod
+    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Canvas:
+        """A canvas of seeded noise, one generator per picture."""
+        raise NotImplementedError
+
+    def picture(self) -> Tensor:
+        """The pictures, `(B, 3, H, W)` in [0, 1], differentiable in the parameters."""
+        raise NotImplementedError
+
+    def project(self) -> None:
+        """Put the parameters back where they are allowed to be; called after every step."""
+
+
+class Pixels(Canvas):
+    """Every pixel for itself, kept in [0, 1] by projection."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.parameters = pixels.detach().clone().requires_grad_()
+
+    @classmethod
+    def from_picture(cls, picture: Tensor) -> Pixels:
+        return cls(picture)
+
+    @classmethod
+    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Pixels:
+        noise = _per_picture(torch.rand, (3, height, width), generators)
+        return cls(natural_images()["mean"].view(3, 1, 1) + 0.1 * (noise - 0.5))
+
+    def picture(self) -> Tensor:
+        return self.parameters
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.parameters.clamp_(0, 1)
+
+
+class Fourier(Canvas):
+    """Fourier coefficients, measured in the amplitude that photographs have at each frequency.
+
+    The picture is `sigmoid(logit(mean) + 4 * colour @ waves)`: near the mean photograph it is linear with slope 1,
+    further out it saturates smoothly instead of clipping.
+
+    Args:
+        coefficients: `(B, 3, H, W // 2 + 1, 2)`, real and imaginary parts.
+        width: of the picture in pixels; the coefficients leave open whether it is even or odd.
+    """
+
+    step_size = 20.0
+
+    def __init__(self, coefficients: Tensor, width: int) -> None:
+        self.parameters = coefficients.detach().clone().requires_grad_()
+        self.shape = (coefficients.shape[2], width)
+        self.amplitude = natural_spectrum(*self.shape).to(coefficients.device)
+
+    @classmethod
+    def from_picture(cls, picture: Tensor) -> Fourier:
+        spectrum = cls._analyse(picture) / natural_spectrum(*picture.shape[2:]).to(picture.device)
+        return cls(torch.view_as_real(spectrum), picture.shape[3])
+
+    @classmethod
+    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Fourier:
+        return cls(0.1 * _per_picture(torch.randn, (3, height, width // 2 + 1, 2), generators), width)
+
+    def picture(self) -> Tensor:
+        return self._synthesise(torch.view_as_complex(self.parameters) * self.amplitude)
+
+    @classmethod
+    def _colour(cls) -> Tensor:
+        return natural_images()["color"]
+
+    @classmethod
+    def _analyse(cls, picture: Tensor) -> Tensor:
+        """Fourier transform of a picture in decorrelated colour."""
+        mean = natural_images()["mean"].to(picture).view(3, 1, 1)
+        offset = (picture.clamp(EDGE, 1 - EDGE).logit() - mean.logit()) / 4
+        channels = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(cls._colour()).to(picture), offset)
+        return torch.fft.rfft2(channels, norm="ortho")
+
+    def _synthesise(self, spectrum: Tensor) -> Tensor:
+        """Picture of a Fourier transform in decorrelated colour; undoes `_analyse`."""
+        channels = torch.fft.irfft2(spectrum, s=self.shape, norm="ortho")
+        offset = torch.einsum("ij,bjhw->bihw", self._colour().to(channels), channels)
+        return torch.sigmoid(natural_images()["mean"].to(channels).view(3, 1, 1).logit() + 4 * offset)
+
+
+class FourierRGB(Fourier):
+    """The same waves in red, green and blue: what `Fourier` is without decorrelated colour."""
+
+    @classmethod
+    def _colour(cls) -> Tensor:
+        return natural_images()["covariance"].diagonal().sqrt().diag()
+
+
+class MaCo(Fourier):
+    """Magnitude-constrained: the amplitude of every wave stays as in photographs, its phase alone is optimised.
+
+    Source: Fel et al. 2023, section 3.
+    """
+
+    step_size = 40.0
+
+    def __init__(self, phase: Tensor, width: int) -> None:
+        super().__init__(phase, width)
+        self.amplitude[:, 0, 0] = 0  # the mean colour is that of the mean photograph
+        # the spectrum is a mean of amplitudes, whose squares fall short of the photographs' variance of 1
+        spread = torch.fft.irfft2(self.amplitude + 0j, s=self.shape, norm="ortho").square().mean((1, 2), keepdim=True)
+        self.amplitude /= spread.sqrt()
+
+    @classmethod
+    def from_picture(cls, picture: Tensor) -> MaCo:
+        return cls(cls._analyse(picture).angle(), picture.shape[3])
+
+    @classmethod
+    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> MaCo:
+        return cls(2 * torch.pi * _per_picture(torch.rand, (3, height, width // 2 + 1), generators), width)
+
+    def picture(self) -> Tensor:
+        phase = self.parameters.clone()
+        # waves with no horizontal part, or with the fastest, stand in rows k and -k: with phases that do not mirror
+        # each other the two would partly cancel, and their amplitude be lost
+        height, width = self.shape
+        ends, pairs = [0] if width % 2 else [0, width // 2], (height - 1) // 2
+        phase[:, :, height - pairs :, ends] = -phase[:, :, 1 : pairs + 1, ends].flip(2)
+        return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
+
+
+CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "pixels": Pixels}
+
+
+def _per_picture(draw, shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
+    """Noise for each picture from its own generator, so that it does not depend on the rest of the batch."""
+    return torch.stack([draw(shape, generator=generator) for generator in generators])

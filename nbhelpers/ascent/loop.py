@@ -1,0 +1,279 @@
+"""The one optimisation loop: a generator that yields its steps.
+
+    for step in ascend(network, channel("block3.conv2", [7]), canvas, steps=100):
+        print(step.index, step.scores)          # show it, stop it, save it: the loop is the caller's
+    canvas.picture()
+
+What makes it fast: the weights are frozen (a third of the work is their gradient), the forward pass ends at the
+deepest layer that is needed, tensors are laid out `channels_last`, and bfloat16 is used where it is asked for. All
+of it happens on a twin of the network that shares its weights, so the user's own model is never touched: an
+interrupt has nothing to clean up, and two runs can go on at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nbhelpers.ascent.canvas import Canvas
+from nbhelpers.ascent.objectives import PICTURE, Objective
+from nbhelpers.ascent.transforms import Transforms
+from nbhelpers.models import Network, Seen, capture, find_module, sharing_copy
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# so many steps may borrow the gradient of a ReLU that lets nothing through before a picture counts as dead
+PATIENCE = 16
+
+
+@dataclass
+class Step:
+    """One step of an ascent, after it was made.
+
+    Attributes:
+        index: number of steps made so far, from 1.
+        total: number of steps asked for.
+        scores: `(B,)`, of the pictures as they were before the step, transformed as they were for it.
+        alive: `(B,)`, False where no gradient has ever reached the picture.
+        canvas: what is being optimised; `picture` reads it.
+    """
+
+    index: int
+    total: int
+    scores: Tensor
+    alive: Tensor
+    canvas: Canvas
+
+    @property
+    def picture(self) -> Tensor:
+        """The pictures as the canvas shows them now, `(B, 3, H, W)` in [0, 1]."""
+        with torch.no_grad():
+            return self.canvas.picture().detach().clone()
+
+
+class NonFiniteScore(ArithmeticError):
+    """A score, or its gradient, became infinite or not a number; `step` holds the last good pictures."""
+
+    def __init__(self, message: str, step: Step) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One source of randomness per picture, so that no picture depends on the others of its batch."""
+    return [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+
+
+def ascend(
+    network: Network,
+    objective: Objective,
+    canvas: Canvas,
+    *,
+    steps: int,
+    learning_rate: float = 0.01,
+    weight_decay: float = 0.0,
+    transforms: Transforms = Transforms(),  # noqa: B008 (immutable)
+    seeds: Sequence[int] | None = None,
+    precision: str = "float32",
+    dropout: tuple[str, float] | None = None,
+    fade: float = 0.0,
+    settle: bool = False,
+) -> Iterator[Step]:
+    """Change the canvas by Adam so that every picture's score rises; yields after each step.
+
+    Where no gradient reaches a picture because a ReLU on the way is shut, that ReLU's gradient is let through
+    (for the first steps only; see `_OpenReLU`).
+
+    Args:
+        network: the network; it stays untouched.
+        objective: scores to raise, one per picture.
+        canvas: what to change, in place.
+        steps: how many steps, at least 1.
+        learning_rate: of Adam, in units of the canvas's `step_size`.
+        weight_decay: of Adam, on the canvas's parameters.
+        transforms: shakes the pictures before each step.
+        seeds: one per picture, for the transforms; 0, 1, 2, ... unless given.
+        precision: "float32" or "bfloat16" for the network; the canvas and the scores are float32 always.
+        dropout: a layer, and the share of its inputs that are hidden at each step, so that no few of them can make
+            up the score alone.
+        fade: share of the canvas's parameters that is lost after each step, whatever the step's size (decoupled weight
+            decay, Loshchilov and Hutter 2019); waves fade towards the mean colour of photographs.
+        settle: whether the learning rate falls to zero along half a cosine.
+
+    Yields:
+        A `Step` after each step.
+
+    Raises:
+        NonFiniteScore: with the last good pictures, at the first score or gradient that is infinite or not a number.
+        ValueError: an unknown precision, or fewer steps than one.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
+    if steps < 1:
+        raise ValueError(f"{steps} steps: at least one is needed")
+    fast = twin(network, PRECISIONS[precision])
+    batch = len(canvas.parameters)
+    sources = generators(range(batch) if seeds is None else seeds)
+    if dropout is not None:
+        _hide_inputs(fast, *dropout, sources)
+    optimiser = torch.optim.Adam(
+        [canvas.parameters], lr=learning_rate * canvas.step_size, weight_decay=weight_decay, eps=1e-12
+    )
+    alive = torch.zeros(batch, dtype=torch.bool)
+    good = canvas.parameters.detach().clone()
+
+    for index in range(1, steps + 1):
+        draws = [source.get_state() for source in sources]
+        with torch.enable_grad():
+            scores = _scores(fast, objective, canvas, transforms, sources)
+            if not scores.isfinite().all():
+                raise _stopped("score", scores, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
+            good.copy_(canvas.parameters.detach())
+            (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
+            alive |= gradient.flatten(1).ne(0).any(1).cpu()
+            if not alive.all() and index <= PATIENCE:
+                for source, state in zip(sources, draws, strict=True):
+                    source.set_state(state)
+                with _OpenReLU():
+                    opened = _scores(fast, objective, canvas, transforms, sources)
+                (borrowed,) = torch.autograd.grad(opened.sum(), canvas.parameters)
+                gradient[~alive] = borrowed[~alive]
+        if not gradient.isfinite().all():
+            raise _stopped("gradient", gradient, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
+        canvas.parameters.grad = gradient.neg_()
+        if settle:
+            optimiser.param_groups[0]["lr"] = learning_rate * canvas.step_size * _falling(index / steps)
+        optimiser.step()
+        canvas.parameters.grad = None
+        if fade:
+            canvas.parameters.data.mul_(1 - fade)
+        canvas.project()
+        yield Step(index, steps, scores.detach().cpu(), alive.clone(), canvas)
+
+
+@torch.no_grad()
+def measure(network: Network, objective: Objective, pictures: Tensor) -> Tensor:
+    """Scores of finished pictures, `(B,)` float32, without any transform."""
+    with capture(network, *objective.layers, stop=True) as seen:
+        if objective.layers:
+            network(pictures)
+    return objective(Seen(seen) | {PICTURE: pictures}).float()
+
+
+def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
+    """A network of the same modules and weights, frozen and laid out for speed; the original is not touched.
+
+    Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
+    they first run, with those below them: a pass that stops early converts little behind the stop.
+    """
+    double = sharing_copy(network)
+    handles = {}
+
+    def convert_all(module: nn.Module, inputs: tuple) -> None:
+        # with those below it: attention uses its parts' weights without calling the parts
+        for part in module.modules():
+            if part in handles:
+                handles.pop(part).remove()
+                convert(part)
+
+    def convert(module: nn.Module) -> None:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            return  # takes bfloat16 activations with float32 statistics
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_floating_point():
+                layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
+                module._parameters[name] = nn.Parameter(parameter.to(dtype, memory_format=layout), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.to(dtype)
+
+    def enter(module: nn.Module, inputs: tuple) -> tuple:
+        return tuple(x.to(dtype, memory_format=torch.channels_last) for x in inputs)
+
+    for module in double.net.modules():
+        if module._parameters:
+            handles[module] = module.register_forward_pre_hook(convert_all)
+    double.net.register_forward_pre_hook(enter)
+    return double
+
+
+def _falling(done: float) -> float:
+    """From 1 to 0 along half a cosine."""
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch.Generator]) -> None:
+    """Dropout before a layer (Srivastava et al. 2014), drawn per picture."""
+
+    def hide(module: nn.Module, inputs: tuple) -> tuple:
+        (activations,) = inputs
+        kept = torch.stack([torch.rand(activations.shape[1:], generator=source) for source in sources]) >= share
+        return (activations * kept.to(activations) / (1 - share),)
+
+    find_module(network, layer).register_forward_pre_hook(hide)
+
+
+def _scores(
+    network: Network, objective: Objective, canvas: Canvas, transforms: Transforms, sources: list[torch.Generator]
+) -> Tensor:
+    picture = canvas.picture()
+    with capture(network, *objective.layers, stop=True) as seen:
+        if objective.layers:
+            network(transforms(picture, sources))
+    return objective(Seen(seen) | {PICTURE: picture})
+
+
+def _stopped(
+    what: str, numbers: Tensor, canvas: Canvas, good: Tensor, step: Step, objective: Objective
+) -> NonFiniteScore:
+    with torch.no_grad():
+        canvas.parameters.copy_(good)
+    step.scores = step.scores.detach().cpu()
+    rows = numbers.detach().flatten(1) if numbers.ndim > 1 else numbers.detach()[:, None]
+    bad = [index for index, row in enumerate(rows) if not row.isfinite().all()]
+    value = rows[bad[0]][~rows[bad[0]].isfinite()][0].item()
+    return NonFiniteScore(
+        f"the {what} of picture {', '.join(map(str, bad))} is {value} at step {step.index + 1} of {step.total} "
+        f"({objective}). The last good pictures are kept. Lower the learning rate, use float32, or check the network's "
+        "weights for infinities.",
+        step,
+    )
+
+
+class _OpenReLU(TorchFunctionMode):
+    """Lets the gradient through ReLUs that let nothing through, for those pictures only.
+
+    At a unit that is off, the gradient passes if it would raise the unit and is stopped if it would lower it
+    further (lucid's redirected ReLU; Olah et al. 2017).
+    """
+
+    RELUS = frozenset({torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, nn.functional.relu})
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in self.RELUS:
+            return _Redirected.apply(args[0], float("inf"))
+        if function is nn.functional.relu6:
+            return _Redirected.apply(args[0], 6.0)
+        if function is nn.functional.hardtanh and kwargs["min_val"] == 0:  # what nn.ReLU6 calls
+            return _Redirected.apply(args[0], kwargs["max_val"])
+        return function(*args, **(kwargs or {}))
+
+
+class _Redirected(torch.autograd.Function):
+    @staticmethod
+    def forward(context, inputs: Tensor, ceiling: float) -> Tensor:
+        context.save_for_backward(inputs)
+        context.ceiling = ceiling
+        return inputs.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        (inputs,) = context.saved_tensors
+        usual = gradient * ((inputs > 0) & (inputs < context.ceiling))
+        redirected = gradient * ((inputs > 0) | (gradient > 0)) * (inputs < context.ceiling)
+        nothing = (usual.flatten(1) == 0).all(1).view(-1, *[1] * (inputs.ndim - 1))
+        return torch.where(nothing, redirected, usual), None

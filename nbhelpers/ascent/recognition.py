@@ -1,0 +1,117 @@
+"""Are class pictures pictures of something? Another network says what it sees in them.
+
+A picture that raises a logit can be noise that fools one network only. If a second network, trained otherwise, names
+the same class, the picture shows that class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nbhelpers import images, models
+from nbhelpers.models import Network
+
+BATCH = 10  # pictures judged at once
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a network sees in pictures, and what it should see.
+
+    Attributes:
+        judge: name of the network that judged.
+        classes: what each picture should show.
+        answers: what the judge names first, one per picture.
+        ranks: place of the right class among the judge's answers, from 1; None where it knows no such class.
+    """
+
+    judge: str
+    classes: list[str]
+    answers: list[str]
+    ranks: list[int | None]
+
+    @property
+    def known(self) -> int:
+        """How many of the pictures show a class that the judge knows."""
+        return sum(rank is not None for rank in self.ranks)
+
+    @property
+    def top1(self) -> float:
+        """Share of these that the judge names right."""
+        return self.within(1)
+
+    @property
+    def top5(self) -> float:
+        """Share of these with the right class among the judge's first five answers."""
+        return self.within(5)
+
+    def within(self, places: int) -> float:
+        """Share of the pictures of known classes with the right one among the judge's first answers."""
+        return sum(rank is not None and rank <= places for rank in self.ranks) / self.known
+
+    @property
+    def labels(self) -> list[str]:
+        """Two lines per picture, for a sheet: what it should show, and what the judge says."""
+        return [
+            f"{name}\n" + ("recognised" if rank == 1 else answer if rank is None else f"{answer} (right: no. {rank})")
+            for name, answer, rank in zip(self.classes, self.answers, self.ranks, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.judge} names {100 * self.top1:.0f} % of {self.known} pictures right, "
+            f"{100 * self.top5:.0f} % within its first five"
+        )
+        unknown = len(self.ranks) - self.known
+        return text + (f"; it does not know the classes of {unknown} others" if unknown else "")
+
+
+@torch.no_grad()
+def recognised(pictures: Tensor, classes: Sequence[str], judge: str | nn.Module) -> Recognition:
+    """Have another network say what it sees in class pictures.
+
+    Classes are matched by name, in any case, or by one of the comma-separated synonyms of either network. A name that
+    means several classes of the judge (the two cranes of ImageNet) counts for each of them.
+
+    Args:
+        pictures: `(N, 3, H, W)` in [0, 1], one per class; scaled to the judge's size.
+        classes: what each picture should show.
+        judge: a network with class names.
+
+    Raises:
+        ValueError: another number of names than of pictures, the judge has no class names, or knows none of these.
+    """
+    judge = models.as_network(judge)
+    if len(pictures) != len(classes):
+        raise ValueError(f"{len(pictures)} pictures but {len(classes)} classes: give one name per picture")
+    if judge.classes is None:
+        raise ValueError(f"the class names of {judge.name} are not known, so it can't say what it sees")
+    matches = [matching(name, judge) for name in classes]
+    if not any(matches):
+        raise ValueError(f"{judge.name} knows none of these classes: {', '.join(classes[:5])}")
+    scaled = images.resize(pictures, judge.size)
+    training = [(module, module.training) for module in judge.modules()]
+    judge.eval()
+    try:
+        logits = torch.cat([judge(part).float().cpu() for part in scaled.split(BATCH)])
+    finally:
+        for module, was in training:
+            module.training = was
+    order = logits.argsort(1, descending=True)
+    places = order.argsort(1)
+    ranks = [int(places[row, found].min()) + 1 if found else None for row, found in enumerate(matches)]
+    return Recognition(judge.name, list(classes), [judge.classes[best] for best in order[:, 0]], ranks)
+
+
+def matching(name: str, network: Network) -> list[int]:
+    """The classes of a network that go by this name or one of its comma-separated synonyms; none if it is unknown."""
+    wanted = _synonyms(name)
+    return [index for index, known in enumerate(network.classes or []) if wanted & _synonyms(known)]
+
+
+def _synonyms(name: str) -> set[str]:
+    return {synonym.strip() for synonym in name.lower().split(",")}

@@ -1,0 +1,262 @@
+"""What a class logit owes to the pixels, or to a layer's activations: for a whole batch at once.
+
+    logits, gradients = pixel_gradients(network, photos, ["tabby", "obelisk"])
+    activations, gradients, logits = layer_gradients(network, "block4.conv2", photos)
+
+No photo of a batch looks at another, so the gradient of the sum of the wanted logits holds every photo's own. All of it
+happens on a frozen twin of the network: the user's model keeps its mode and its flags, and no gradient of a weight is
+computed. For a layer the pass before it leaves no graph, so only what comes behind it is remembered and gone back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from nbhelpers import models
+from nbhelpers.ascent import twin
+from nbhelpers.models import Network, capture
+
+Classes = Sequence[str | int] | str | int | None
+# So many pixels at a time: a processor is faster while the largest activation lies in memory that is used again and
+# again. At 32 MB the C library stops doing so; two photos of 224 pixels on VGG16 stay below. Peak memory falls, too.
+PORTION = 2 * 224 * 224
+
+
+class NotFinite(ValueError):
+    """A gradient is infinite or not a number; the message says for which photos. The others are fine on their own."""
+
+
+def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+    """Gradient of each photo's class logit with respect to its pixels.
+
+    Args:
+        network: a name, a `Network` or your own module; left as it is. Works in training mode (evaluation mode is
+            used), with frozen weights and under `torch.no_grad`.
+        photos: `(B, 3, H, W)` in [0, 1].
+        classes: one name or number per photo, or one for all; None for the class that each photo is given.
+
+    Returns:
+        Logits `(B, classes)` and gradients `(B, 3, H, W)`, on the network's device.
+
+    Raises:
+        ValueError: no batch of photos, an unknown class, another number of classes than of photos, a network without
+            class logits, or a gradient that is not finite (says for which photos).
+
+    Source: Simonyan, Vedaldi, Zisserman 2014, section 3.
+    """
+    fast = frozen(network)
+    logits, gradients = raw_pixel_gradients(fast, as_batch(fast, photos), classes)
+    return logits, check_finite(gradients)
+
+
+def raw_pixel_gradients(fast: Network, pixels: Tensor, classes: Classes) -> tuple[Tensor, Tensor]:
+    """What `pixel_gradients` returns, of a `frozen` network and photos `as_batch`; finite or not."""
+    found = []
+    for part in _parts(pixels):
+        some = pixels[part].clone().requires_grad_()
+        with torch.enable_grad():
+            logits = class_logits(fast, fast(some), len(some))
+            wanted = _wanted(fast, logits, of_part(classes, part, len(pixels)))
+            found.append((logits.detach(), *torch.autograd.grad(wanted.sum(), some)))
+    logits, gradients = (torch.cat(each) for each in zip(*found, strict=True))
+    return logits, gradients
+
+
+def layer_gradients(
+    network: str | nn.Module, layer: str, photos: Tensor, classes: Classes = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of each photo's class logit with respect to a layer's activations, and the activations.
+
+    Args:
+        network: a name, a `Network` or your own module; left as it is, as in `pixel_gradients`.
+        layer: dotted name; one that runs several times in a pass counts at its first run.
+        photos: `(B, 3, H, W)` in [0, 1].
+        classes: one name or number per photo, or one for all; None for the class that each photo is given.
+
+    Returns:
+        Activations and gradients, both as the layer gives them, `(B, C, h, w)` for feature maps, and logits
+        `(B, classes)`, on the network's device.
+
+    Raises:
+        KeyError: no such layer, or the forward pass does not use it. ValueError: as `pixel_gradients`, or the logits do
+            not depend on the layer.
+
+    Source: Selvaraju et al. 2017, equation 1 before the mean.
+    """
+    fast = frozen(network)
+    module = models.find_module(fast, layer)
+    module.register_forward_hook(_begin_graph)
+    pixels = as_batch(fast, photos)
+    found = []
+    with torch.enable_grad(), capture(fast, layer) as seen:
+        for part in _parts(pixels):
+            logits = class_logits(fast, fast(pixels[part]), len(pixels[part]))
+            activations, wanted = seen[layer], _wanted(fast, logits, of_part(classes, part, len(pixels)))
+            on_the_way = wanted.requires_grad
+            gradients = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if on_the_way else None
+            if gradients is None:
+                raise ValueError(
+                    f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way"
+                )
+            found.append((activations.detach(), gradients, logits.detach()))
+    activations, gradients, logits = (torch.cat(each) for each in zip(*found, strict=True))
+    return activations, check_finite(gradients), logits
+
+
+class GuidedReLUs(TorchFunctionMode):
+    """Within this context a ReLU passes back only gradients that are positive, at units that are on.
+
+        with GuidedReLUs():
+            logits, gradients = pixel_gradients(network, photos)
+
+    Works on the function, so that a ReLU without a module of its own, or one that runs twice, is guided too.
+
+    Source: Springenberg, Dosovitskiy, Brox, Riedmiller 2015, "Striving for Simplicity", section 3.4.
+    """
+
+    RELUS = frozenset({torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, nn.functional.relu})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guided = 0  # how many ReLUs were
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        ceiling = self._ceiling(function, kwargs or {})
+        if ceiling is None:
+            return function(*args, **(kwargs or {}))
+        self.guided += 1
+        return _Guided.apply(args[0], ceiling)
+
+    def _ceiling(self, function, kwargs: dict) -> float | None:
+        if function in self.RELUS:
+            return float("inf")
+        if function is nn.functional.relu6:
+            return 6.0
+        # what nn.ReLU6 calls
+        return kwargs["max_val"] if function is nn.functional.hardtanh and kwargs["min_val"] == 0 else None
+
+
+def frozen(network: str | nn.Module) -> Network:
+    """A frozen twin of a network in evaluation mode, with its weights and in their precision."""
+    network = models.as_network(network)
+    parameters = (each.dtype for each in network.parameters() if each.is_floating_point())
+    return twin(network, next(parameters, torch.float32))
+
+
+def _begin_graph(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"this layer gives a {type(output).__name__}, expected one tensor: choose a layer inside it")
+    output.requires_grad_()
+
+
+def as_batch(network: Network, photos: Tensor) -> Tensor:
+    """The photos on the network's device and in its precision.
+
+    Raises:
+        ValueError: not a batch of photos.
+    """
+    if not isinstance(photos, Tensor) or photos.ndim != 4 or photos.shape[1] != 3 or not photos.is_floating_point():
+        got = f"{photos.dtype} {tuple(photos.shape)}" if isinstance(photos, Tensor) else type(photos).__name__
+        raise ValueError(f"expected a batch of photos, a float tensor (B, 3, H, W) in [0, 1], got {got}")
+    like = next((each for each in network.parameters() if each.is_floating_point()), network.mean)
+    return photos.detach().to(like.device, like.dtype)
+
+
+def class_logits(network: Network, output: object, count: int) -> Tensor:
+    """The output of a network, if it is class logits `(count, classes)`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(output, Tensor) and output.ndim == 2 and len(output) == count:
+        return output
+    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    raise ValueError(
+        f"{network.name} gives {got} for {count} photos, expected class logits ({count}, classes): a gradient needs "
+        "a class. Take a network with its classifier head, or wrap yours so that it returns the logits"
+    )
+
+
+def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
+    """Each photo's class as a number, of logits `(B, classes)` that the network gave; `classes` as everywhere here.
+
+    Raises:
+        ValueError: an unknown class, or another number of classes than of photos.
+    """
+    # classes without names are called by their numbers
+    names = network.classes or [str(number) for number in range(logits.shape[1])]
+    known = Network(nn.Identity(), network.name, names)
+    found = logits.argmax(1).tolist() if classes is None else models.class_indices(known, classes)
+    if len(found) not in (1, len(logits)):
+        raise ValueError(f"{len(found)} classes for {len(logits)} photos: give one per photo, or one for all")
+    return found * (len(logits) // max(1, len(found)))
+
+
+def chosen_class(network: Network, target: str | int) -> int | None:
+    """Number of the class that a recipe's `target` names; None for "", where each photo has the class it is given.
+
+    Raises:
+        ValueError: the network has no such class.
+    """
+    target = target.strip() if isinstance(target, str) else target
+    if target == "":
+        return None
+    # a number in a text field comes as its digits
+    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
+
+
+def _parts(pixels: Tensor) -> list[slice]:
+    """A batch in portions that suit the device."""
+    count = len(pixels)
+    portion = max(1, PORTION // (pixels.shape[2] * pixels.shape[3])) if pixels.device.type == "cpu" else max(1, count)
+    return [slice(start, start + portion) for start in range(0, max(1, count), portion)]
+
+
+def of_part(classes: Classes, part: slice, count: int) -> Classes:
+    """The classes of some of `count` photos.
+
+    Raises:
+        ValueError: another number of classes than of photos.
+    """
+    if classes is None or isinstance(classes, str | int) or len(classes) == 1:
+        return classes
+    if len(classes) != count:
+        raise ValueError(f"{len(classes)} classes for {count} photos: give one per photo, or one for all")
+    return classes[part]
+
+
+def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:
+    """Each photo's logit of its class, `(B,)`."""
+    places = torch.as_tensor(targets(network, logits, classes), device=logits.device)
+    return logits.gather(1, places[:, None])[:, 0]
+
+
+def check_finite(gradients: Tensor) -> Tensor:
+    """The gradients without their graph.
+
+    Raises:
+        NotFinite: one is infinite or not a number (says for which photos).
+    """
+    bad = (~gradients.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise NotFinite(
+            f"the gradient of photo {', '.join(map(str, bad))} is infinite or not a number: check the photo, and the "
+            "network's weights"
+        )
+    return gradients.detach()
+
+
+class _Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(context, inputs: Tensor, ceiling: float) -> Tensor:
+        context.save_for_backward((inputs > 0) & (inputs < ceiling))
+        return inputs.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        (on,) = context.saved_tensors
+        return gradient.clamp(min=0) * on, None

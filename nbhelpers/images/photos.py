@@ -1,0 +1,328 @@
+"""Read, write and tile pictures; every PNG carries its recipe.
+
+Pictures are tensors `(3, H, W)`, batches `(B, 3, H, W)`, float32 in [0, 1]. Whatever a file holds is read as upright
+RGB, or refused with the reason. A PNG written here keeps, in a text chunk, the recipe it was made from, so that the
+picture can be made again from the file alone. Files appear whole or not at all.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nbhelpers.images import decoding
+from nbhelpers.images.sheets import tile as tile
+from nbhelpers.images.sheets import to_pil as to_pil
+
+CHUNK = "nbhelpers"
+"""Keyword of the PNG text chunk (iTXt) that holds the recipe as JSON."""
+
+WRITERS = {
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 92, "subsampling": 0},
+    ".webp": {"format": "WEBP", "quality": 92},
+}
+DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  # lie beside photos, to tell about them
+ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
+
+
+class Dumps(Protocol):
+    """Anything that gives itself as plain JSON data, as pydantic models do."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
+
+@dataclass
+class Photos:
+    """A batch of photos with their names, and what could not be read.
+
+    Attributes:
+        pictures: shape `(N, 3, size, size)`, float32 in [0, 1].
+        names: one per picture, the path within the folder.
+        skipped: name of each unreadable file, with the reason.
+    """
+
+    pictures: Tensor
+    names: list[str]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        text = f"{len(self)} photos of {self.pictures.shape[-1]} x {self.pictures.shape[-1]} pixels"
+        return text + "".join(f"\nskipped {name}: {reason}" for name, reason in self.skipped.items())
+
+
+def read(path: str | os.PathLike, size: int | None = None) -> Tensor:
+    """Read one picture file, upright, as RGB.
+
+    Args:
+        path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or an address of one that fsspec knows, such
+            as `s3://bucket/photo.jpg`. Transparent parts are shown on white; of an animation the first frame is read,
+            with a warning.
+        size: side in pixels: the central square, resampled to it with antialiasing. `None` leaves the picture as it is.
+
+    Returns:
+        The picture, shape `(3, H, W)`, or `(3, size, size)`, float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no such file; the nearest names in its folder are offered.
+        ValueError: not a picture, truncated, or too large to be one (`decoding.LARGEST`).
+    """
+    if size is not None:
+        _check_size(size)
+    picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
+    if size is None:
+        return picture.contiguous()
+    height, width = picture.shape[1:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = picture[:, top : top + side, left : left + side].contiguous()
+    return resize(square[None], size)[0]
+
+
+def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) -> Photos:
+    """Read all pictures in a folder and the folders in it, in the order of their names.
+
+    Args:
+        folder: where to look; hidden files and text documents are left out.
+        size: side in pixels that all are cropped and resampled to, as `read` does.
+        limit: stop after this many pictures.
+
+    Returns:
+        The photos; files that are no readable pictures are named in `skipped`, with the reason.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is no folder, or holds no readable picture.
+    """
+    return _read_batch(files_in(folder), size, limit, f"{folder} holds no readable picture")
+
+
+def files_in(folder: str | os.PathLike) -> dict[str, Path]:
+    """The files of a folder and the folders in it that may be pictures, in the order of their names, none of them read.
+
+    Args:
+        folder: where to look; hidden files and text documents are left out.
+
+    Returns:
+        Path of each file by its name within the folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it is no folder, or holds no such file.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.exists():
+        raise FileNotFoundError(decoding.missing(folder))
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder; images.read reads one picture")
+    inside = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    files = {name.as_posix(): inside[name] for name in sorted(inside) if not _left_out(name)}
+    if not files:
+        raise ValueError(f"{folder} holds no pictures; put some photos there, or name another folder")
+    return files
+
+
+def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int, limit: int | None = None) -> Photos:
+    """Read photos from wherever they are: one file, a folder, or a list of files.
+
+    Args:
+        source: path of a file or of a folder, or several paths of files.
+        size: side in pixels that all are cropped and resampled to, as `read` does.
+        limit: stop after this many pictures.
+
+    Returns:
+        The photos, in the order given. From a list, unreadable files are named in `skipped`.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing could be read; as `read` and `read_folder` say.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = decoding.here(source)
+        return read_folder(path, size, limit) if path.is_dir() else Photos(read(path, size)[None], [path.name])
+    files = {str(path): decoding.here(path) for path in source}
+    if not files:
+        raise ValueError("the list of photos is empty; name at least one file")
+    return _read_batch(files, size, limit, "none of the files is a readable picture")
+
+
+def resize(pictures: Tensor, size: int) -> Tensor:
+    """Resample pictures so that their shorter side is `size`, bicubic with antialiasing, clamped to [0, 1].
+
+    Args:
+        pictures: shape `(B, 3, H, W)`, in [0, 1].
+        size: shorter side in pixels.
+
+    Returns:
+        Pictures of the same shape of frame, float in [0, 1]; gradients flow through.
+    """
+    _check_size(size)
+    if pictures.ndim != 4:
+        raise ValueError(f"resize takes a batch (B, 3, H, W), got shape {tuple(pictures.shape)}; use picture[None]")
+    height, width = pictures.shape[-2:]
+    shorter = min(height, width)
+    shape = (round(height * size / shorter), round(width * size / shorter))
+    if shape == (height, width):
+        return pictures
+    return interpolate(pictures, shape, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """Turn a Pillow image of any mode into a picture, `(3, H, W)` float32 in [0, 1]; transparent parts on white."""
+    return torch.from_numpy(decoding.rgb(image).copy()).permute(2, 0, 1).contiguous()
+
+
+def save(picture: Tensor | Image.Image, path: str | os.PathLike, recipe: dict[str, Any] | Dumps | None = None) -> None:
+    """Write a picture file, whole or not at all; its folder is made if need be.
+
+    Args:
+        picture: shape `(3, H, W)`, float in [0, 1]; or a Pillow image, such as `tile` makes.
+        path: ending in .png, or without a recipe also .jpg, .jpeg or .webp.
+        recipe: what the picture was made from: plain JSON data, or a recipe that gives it.
+
+    Raises:
+        ValueError: an unknown ending, a recipe for a file that cannot hold one, a recipe that is not plain JSON
+            data, or values outside [0, 1].
+    """
+    path = Path(path).expanduser()
+    options = dict(_writer(path, WRITERS))
+    if recipe is not None:
+        if options["format"] != "PNG":
+            raise ValueError(f"{path.name}: only a PNG holds the recipe; name it {path.stem}.png, or save without one")
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt(CHUNK, _as_json(recipe))
+    image = to_pil(picture) if isinstance(picture, Tensor) else picture
+    with replacing(path) as temporary:
+        image.save(temporary, **options)
+
+
+def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
+    """The recipe inside a PNG that `save` wrote.
+
+    Args:
+        path: the PNG.
+
+    Returns:
+        The recipe as plain data.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no PNG, no recipe in it, or a damaged one.
+    """
+    path = Path(path).expanduser()
+    with decoding.opened(path) as image:
+        if image.format != "PNG":
+            raise ValueError(f"{path} is a {image.format}, and only PNG files carry a recipe; look for the original")
+        decoding.load(image, path)  # other programs may move the chunk behind the pixels
+        text = image.text.get(CHUNK)
+    if text is None:
+        raise ValueError(
+            f"{path} carries no recipe: it was not made here, or was edited or sent through a program that drops text"
+        )
+    try:
+        recipe = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the recipe in {path} is damaged ({error}); look for the original file") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"the recipe in {path} is damaged (a {type(recipe).__name__}, expected names and values)")
+    return recipe
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file under a temporary name beside it, moved into place when all went well.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+
+    Yields:
+        The temporary path. After an exception or an interrupt it is gone, and what `path` held before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays, for writers that go by it.
+    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def animate(frames: Sequence[Tensor], path: str | os.PathLike, seconds_per_frame: float = 0.1) -> None:
+    """Write pictures as an endless animation, whole or not at all.
+
+    Args:
+        frames: pictures `(3, H, W)` of one size, float in [0, 1], in the order they are shown.
+        path: ending in .webp (full colour) or .gif (256 colours a frame).
+        seconds_per_frame: how long each is shown, at least 0.02 s, which is what browsers keep to.
+
+    Raises:
+        ValueError: an unknown ending, no frames, or a time that is too short.
+    """
+    path = Path(path).expanduser()
+    options = _writer(path, ANIMATIONS)
+    images = [to_pil(frame) for frame in frames]
+    if not images:
+        raise ValueError("there are no frames to animate")
+    if not seconds_per_frame >= 0.02:
+        raise ValueError(f"a frame must be shown for at least 0.02 s, got {seconds_per_frame}")
+    milliseconds = round(seconds_per_frame * 1000)
+    with replacing(path) as temporary:
+        images[0].save(temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **options)
+
+
+def _read_batch(files: dict[str, Path], size: int, limit: int | None, nothing: str) -> Photos:
+    _check_size(size)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is the most pictures to read, at least 1, got {limit}")
+    pictures, skipped = {}, {}
+    for name, path in files.items():
+        if len(pictures) == limit:
+            break
+        try:
+            pictures[name] = read(path, size)
+        except (ValueError, OSError) as error:
+            skipped[name] = str(error)
+    if not pictures:
+        reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
+        raise ValueError(f"{nothing}; {len(skipped)} files were tried:{reasons}")
+    return Photos(torch.stack(list(pictures.values())), list(pictures), skipped)
+
+
+def _left_out(name: Path) -> bool:
+    return name.suffix.lower() in DOCUMENTS or any(part.startswith(".") for part in name.parts)
+
+
+def _check_size(size: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"size is a side in whole pixels, at least 1, got {size!r}")
+
+
+def _writer(path: Path, writers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if path.suffix.lower() not in writers:
+        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(writers)}")
+    return writers[path.suffix.lower()]
+
+
+def _as_json(recipe: dict[str, Any] | Dumps) -> str:
+    data = recipe if isinstance(recipe, dict) else recipe.model_dump(mode="json")
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"the recipe is not plain JSON data ({error}); use text, finite numbers and lists") from error
+    if json.loads(text) != data:
+        raise ValueError("the recipe would not come back from JSON as it is; use lists for tuples, text for keys")
+    return text

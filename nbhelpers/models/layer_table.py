@@ -1,0 +1,251 @@
+"""The layers of a network that give feature maps: name, size, stride and receptive field of each, in order.
+
+One pass over a batch of no pictures tells every shape without any arithmetic, in milliseconds whatever the
+network's size. It runs a copy, so hooks and modes of the original do not matter. `nbhelpers.models.layers` is the
+way in.
+"""
+
+import contextlib
+import difflib
+import html
+import math
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nbhelpers.models.network import copied
+from nbhelpers.models.receptive_field import Field, Watch
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer that gives feature maps `(B, channels, height, width)`.
+
+    `stride` is the shift in the picture, in pixels, from a unit's view to its neighbour's; `receptive_field` the side
+    of that view (the longer one where it is not square), infinite where every unit sees the whole picture.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    height: int
+    width: int
+    stride: float
+    receptive_field: float
+
+
+class LayerTable(Sequence[Layer]):
+    """Layers in the order of execution: by number, by slice, by name; shows itself as text and in a notebook."""
+
+    HEADINGS = ("layer", "kind", "channels", "size", "stride", "receptive field")
+
+    def __init__(self, layers: Sequence[Layer], title: str) -> None:
+        self.layers = list(layers)
+        self.title = title
+
+    @property
+    def names(self) -> list[str]:
+        """Dotted names, in order."""
+        return [layer.name for layer in self.layers]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, key: int | slice | str) -> "Layer | LayerTable":
+        if isinstance(key, slice):
+            return LayerTable(self.layers[key], self.title)
+        if isinstance(key, str):
+            for layer in self.layers:
+                if layer.name == key:
+                    return layer
+            raise KeyError(f"no layer {key!r} gives feature maps in {self.title}. {nearest(key, self.names)}")
+        return self.layers[key]
+
+    def __contains__(self, item: object) -> bool:
+        return item in (self.names if isinstance(item, str) else self.layers)
+
+    def __str__(self) -> str:
+        rows = [self.HEADINGS, *map(_cells, self.layers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        aligned = [
+            "  ".join(
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([self.title, *aligned])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        def row(tag: str, cells: Sequence[str]) -> str:
+            sides = ["left", "left", *["right"] * (len(cells) - 2)]
+            return "".join(
+                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
+            )
+
+        body = "\n".join(f"<tr>{row('td', _cells(layer))}</tr>" for layer in self.layers)
+        head = f"<thead><tr>{row('th', self.HEADINGS)}</tr></thead>"
+        return f"<table><caption>{html.escape(self.title)}</caption>{head}\n<tbody>\n{body}\n</tbody></table>"
+
+
+def _cells(layer: Layer) -> tuple[str, ...]:
+    seen = "whole picture" if math.isinf(layer.receptive_field) else f"{layer.receptive_field:g}"
+    size = f"{layer.height} x {layer.width}"
+    return (layer.name, layer.kind, str(layer.channels), size, f"{layer.stride:g}", seen)
+
+
+def table(net: nn.Module, size: int, title: str) -> LayerTable:
+    """Every named layer of a bare module that gives feature maps, for pictures of `size` pixels.
+
+    Raises:
+        ValueError: the pictures are too small or otherwise not what the module takes, or it has no feature maps.
+    """
+    found, error = survey(net, size)
+    if error is not None:
+        least = least_size(net)
+        if least is not None and least > size:
+            raise ValueError(f"pictures of {size} pixels are too small for {title}: at least {least} pixels") from error
+        # some modules cannot run an empty batch: `view(len(x), -1)`
+        found, error = survey(net, size, count=1)
+    if error is not None:
+        raise refusal(title, size, error) from error
+    if not found:
+        raise ValueError(f"{title} has no feature maps: no layer's output has the shape (B, channels, height, width)")
+    convolutions = [layer for layer in found if layer.kind == "Conv2d"]
+    if len(convolutions) < 2 and any(isinstance(module, nn.LayerNorm) for module in net.modules()):
+        raise ValueError(
+            f"{title} has no feature maps: it cuts the picture into patches ({found[0].name!r}) and is a transformer "
+            "from there on, without channels to look at. Take a convolutional network"
+        )
+    return LayerTable(found, f"{title}, pictures of {size} x {size} pixels")
+
+
+class _Reached(Exception):
+    """The layer asked for has been seen."""
+
+
+def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) -> tuple[list[Layer], Exception | None]:
+    """The layers that a picture passes, and the error that it ran into on the way, if it did.
+
+    Args:
+        net: a bare module; it is copied, and the copy is run.
+        size: side of the picture in pixels.
+        until: stop after this layer.
+        count: pictures in the batch; with 0 nothing is computed.
+    """
+    found: dict[str, Layer] = {}
+    watch = Watch()
+
+    def note(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            if name not in found and isinstance(output, Tensor) and output.ndim == 4:
+                field = watch.field(output)
+                if field is None and any(isinstance(each, Tensor) and watch.field(each) for each in inputs):
+                    field = watch.lost(output)
+                # (2, 3): not maps that run (down, across, channel), as transformers have them
+                if field is not None and field.axes == (2, 3) and min(output.shape[1:]) > 0:
+                    found[name] = _measured(name, type(module).__name__, output, field, size)
+            if name == until:
+                raise _Reached
+
+        return hook
+
+    error = None
+    try:
+        double = _trial_copy(net)
+        for name, module in double.named_modules():
+            if name:
+                module.register_forward_hook(note(name))
+        with torch.no_grad(), watch:
+            double(watch.start(_pictures(double, size, count)))
+    except _Reached:
+        pass
+    except Exception as caught:  # a module of the user's own may raise anything
+        error = caught
+    return list(found.values()), error
+
+
+def least_size(net: nn.Module, layer: str | None = None) -> int | None:
+    """The least picture side, in pixels, at which a layer (or the whole network) still has a unit.
+
+    Returns:
+        Pixels, or None where no size up to 2048 works or the module cannot run an empty batch.
+    """
+
+    def fits(size: int) -> bool:
+        found, error = survey(net, size, until=layer)
+        return error is None and (layer is None or any(each.name == layer for each in found))
+
+    enough = next((size for size in (2**power for power in range(12)) if fits(size)), None)
+    if enough is None:
+        return None
+    too_small = enough // 2
+    while enough - too_small > 1:
+        middle = (enough + too_small) // 2
+        enough, too_small = (middle, too_small) if fits(middle) else (enough, middle)
+    return enough
+
+
+@torch.no_grad()
+def class_count(net: nn.Module, size: int) -> int:
+    """How many logits a bare module gives for a picture of this size."""
+    double = _trial_copy(net)
+    with contextlib.suppress(Exception):
+        return double(_pictures(double, size, 0)).shape[1]
+    return double(_pictures(double, size, 1)).shape[1]
+
+
+def refusal(title: str, size: int, error: Exception) -> ValueError:
+    """What to raise where a network's own code fails on a picture of this size."""
+    return ValueError(
+        f"{title} does not take pictures of {size} x {size} pixels ({first_line(error)}): give the size that it was "
+        "made for"
+    )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A sentence that offers the names closest to one that is not known."""
+    by_lower = {other.lower(): other for other in known}
+    close = [by_lower[other] for other in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.5)]
+    if close:
+        return f"Nearest: {', '.join(close)}"
+    return f"There are: {', '.join(known[:6])}{', ...' if len(known) > 6 else ''}"
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line, for quoting it in another."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _measured(name: str, kind: str, output: Tensor, field: Field, size: int) -> Layer:
+    _, channels, height, width = output.shape
+    stride = max(field.down.stride, field.across.stride)
+    stride = size / height if math.isnan(stride) else stride
+    return Layer(name, kind, channels, height, width, _tidy(stride), _tidy(max(field.down.size, field.across.size)))
+
+
+def _tidy(number: float) -> float:
+    return int(number) if float(number).is_integer() else number
+
+
+def _trial_copy(net: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that shares only the parameters with the original: running it changes nothing."""
+    double = copied(net, {id(parameter): parameter for parameter in net.parameters()}).eval()
+    for module in double.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key, hook in list(hooks.items()):
+                # functions would act on what they hold of the original; weight norm's hooks are objects
+                if isinstance(hook, types.FunctionType | types.MethodType):
+                    del hooks[key]
+    return double
+
+
+def _pictures(net: nn.Module, size: int, count: int) -> Tensor:
+    like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
+    return torch.zeros(count, 3, size, size, dtype=like.dtype, device=like.device)

@@ -1,0 +1,241 @@
+"""Networks by name, their layers, channels and classes.
+
+Two small networks are bundled and load in milliseconds. Every torchvision classifier loads by its torchvision name,
+through torchvision's own cache and download. A module of your own works everywhere a name does.
+"""
+
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from nbhelpers.models.layer_table import Layer, LayerTable, class_count, least_size, nearest, refusal, survey, table
+from nbhelpers.models.network import Network, randomised_copy
+from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
+
+__all__ = [
+    "DEFAULT",
+    "Layer",
+    "LayerTable",
+    "Network",
+    "as_network",
+    "bundled",
+    "check_channels",
+    "check_layer",
+    "class_indices",
+    "find_module",
+    "layers",
+    "load",
+    "randomised",
+]
+
+
+def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto") -> Network:
+    """A network by name, in evaluation mode.
+
+    Args:
+        name: `"minivgg_robust"`, `"minivgg"` (both bundled) or any torchvision classifier (`"vgg16"`).
+        weights: `"DEFAULT"`; one of torchvision's versions by name (`"IMAGENET1K_V1"`); or None for a random network,
+            the same one every time, as a control. `"DEFAULT"` is torchvision's newest version; where only an older
+            one has been downloaded already, that one is used and a warning says so.
+        device: `"auto"` (a GPU where there is one), or a torch device.
+
+    Returns:
+        The network, normalisation inside.
+
+    Raises:
+        ValueError: unknown network or weights; the nearest names are offered.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
+        RuntimeError: the weights file is damaged.
+    """
+    if name in bundled():
+        network = from_bundled(name, weights)
+    elif name in torchvision_names():
+        network = from_torchvision(name, weights)
+    else:
+        raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + torchvision_names())}")
+    return network.eval().to(_device(device))
+
+
+def as_network(network: str | nn.Module) -> Network:
+    """The network itself, whichever way it was named.
+
+    Args:
+        network: a name for `load`; a `Network`, returned as it is; or your own module, which takes pictures
+            `(B, 3, H, W)` in [0, 1]. Nothing is added to it. For another picture size than 224, class names or
+            a normalisation, wrap it yourself: `Network(module, "mine", size=64)`.
+
+    Raises:
+        TypeError: neither a name nor a module.
+    """
+    if isinstance(network, Network):
+        return network
+    if isinstance(network, nn.Module):
+        return Network(network, type(network).__name__)
+    if isinstance(network, str):
+        return load(network)
+    raise TypeError(f"expected a network's name or an nn.Module, got {type(network).__name__}: {network!r:.80}")
+
+
+def randomised(network: str | nn.Module, seed: int = 0) -> Network:
+    """A copy with nothing learned left in it, for controls.
+
+    Convolutions and linear layers are drawn anew so that a ReLU network neither fades nor explodes (He et al. 2015);
+    with torch's own default the picture would drown in the biases after a few layers, and a control that sees
+    nothing proves nothing. Other layers return to their initial state. A parameter that no layer knows how to draw
+    (a class token, a layer scale) keeps its values in shuffled order.
+
+    Args:
+        network: left as it is.
+        seed: the same seed gives the same copy, on any device; the global random state is not touched.
+
+    Returns:
+        A network of the same architecture, size, normalisation and class names, on the same device.
+
+    Source: Adebayo et al. 2018, Sanity Checks for Saliency Maps.
+    """
+    return randomised_copy(as_network(network), seed)
+
+
+def find_module(network: nn.Module, layer: str) -> nn.Module:
+    """The module with this dotted name; "" is the bare network itself.
+
+    Raises:
+        KeyError: no module has this name; the nearest ones are offered.
+    """
+    net, name = (network.net, network.name) if isinstance(network, Network) else (network, type(network).__name__)
+    modules = dict(net.named_modules())
+    if layer not in modules:
+        raise KeyError(f"{name} has no layer {layer!r}. {nearest(layer, [known for known in modules if known])}")
+    return modules[layer]
+
+
+def layers(network: str | nn.Module, size: int | None = None) -> LayerTable:
+    """Every layer that gives feature maps, in the order of execution.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        size: side of the pictures in pixels; the network's own size if not given.
+
+    Returns:
+        A table of `Layer(name, kind, channels, height, width, stride, receptive_field)`, by number or by name.
+
+    Raises:
+        ValueError: the pictures are too small (says the least size), or the network has no feature maps.
+    """
+    network = as_network(network)
+    return table(network.net, size or network.size, network.name)
+
+
+def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -> Layer:
+    """What is known of a layer that must give feature maps, at this picture size.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        layer: dotted name.
+        size: side of the pictures in pixels; the network's own size if not given.
+
+    Raises:
+        KeyError: no layer has this name; the nearest ones are offered.
+        ValueError: the layer gives no feature maps, or none at this size (says the least size).
+    """
+    network = as_network(network)
+    size = size or network.size
+    module = find_module(network, layer)
+    for count in (0, 1):
+        found, error = survey(network.net, size, until=layer, count=count)
+        for each in found:
+            if each.name == layer:
+                return each
+        if error is None:
+            break
+        least = least_size(network.net, layer)
+        if least is not None and least > size:
+            raise ValueError(
+                f"pictures of {size} pixels are too small for layer {layer!r} of {network.name}: "
+                f"at least {least} pixels"
+            ) from error
+    if error is not None:
+        raise refusal(network.name, size, error) from error
+    kind = type(module).__name__
+    raise ValueError(
+        f"layer {layer!r} of {network.name} ({kind}) gives no feature maps (B, channels, height, width). "
+        "layers(network) lists those that do"
+    )
+
+
+def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int], size: int | None = None) -> Layer:
+    """The layer, after making sure that it has these channels.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        layer: dotted name.
+        channels: numbers from 0.
+        size: side of the pictures in pixels; the network's own size if not given.
+
+    Raises:
+        KeyError, ValueError: as `check_layer`, and ValueError for a channel out of range (says how many there are).
+    """
+    found = check_layer(network, layer, size)
+    wrong = [channel for channel in channels if not 0 <= channel < found.channels]
+    if wrong:
+        raise ValueError(
+            f"layer {layer!r} has {found.channels} channels, 0 to {found.channels - 1}: "
+            f"there is no channel {', '.join(map(str, wrong))}"
+        )
+    return found
+
+
+def class_indices(network: str | nn.Module, names: Sequence[str | int]) -> list[int]:
+    """The logits of classes given by name or number.
+
+    Args:
+        network: a name, a `Network` or your own module.
+        names: numbers from 0, or names in any case: the whole name, or one of its comma-separated synonyms.
+
+    Returns:
+        One index per name, in order.
+
+    Raises:
+        ValueError: a name is unknown or means several classes (the candidates are offered), a number is out of
+            range (says how many classes there are), or a name was given and the class names are not known.
+    """
+    network = as_network(network)
+    names = [names] if isinstance(names, str | int) else names
+    return [_named(network, name) if isinstance(name, str) else _numbered(network, name) for name in names]
+
+
+def _named(network: Network, name: str) -> int:
+    if network.classes is None:
+        raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
+    wanted = name.strip().lower()
+    exact = [index for index, known in enumerate(network.classes) if known.lower() == wanted]
+    synonyms = [
+        index
+        for index, known in enumerate(network.classes)
+        if wanted in (synonym.strip() for synonym in known.lower().split(","))
+    ]
+    found = exact or synonyms
+    if len(found) > 1:
+        meant = ", ".join(f"{index} ({network.classes[index]})" for index in found)
+        raise ValueError(f"{name!r} means several classes of {network.name}: {meant}. Give the number")
+    if not found:
+        raise ValueError(f"{network.name} knows no class {name!r}. {nearest(name, network.classes)}")
+    return found[0]
+
+
+def _numbered(network: Network, number: int) -> int:
+    index = operator.index(number)
+    count = len(network.classes) if network.classes is not None else class_count(network.net, network.size)
+    if index < 0 or index >= count:
+        raise ValueError(f"{network.name} has {count} classes, 0 to {count - 1}: there is no class {index}")
+    return index
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

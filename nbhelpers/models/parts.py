@@ -1,0 +1,238 @@
+"""A network in two parts: a base that stays as it is, and upper layers, with a new head, that are trained.
+
+What a frozen base makes of a picture never changes, so it need be computed once. For that the network is cut where a
+single tensor flows from one part to the other: in front of a residual block, never inside it. `torch.fx` writes the
+network's own Python code down as a graph in which such places can be found; a network that it cannot write down is
+left whole, which costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from nbhelpers.models.layer_table import refusal
+from nbhelpers.models.loading import find_module
+from nbhelpers.models.network import Network, copied
+
+RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
+
+
+@dataclass
+class Parts:
+    """A bare module as a base and what comes after it.
+
+    Attributes:
+        base: normalised pictures to features.
+        upper: features to logits; shares its modules with the whole.
+        after: name of the graph's node that the features come from; "" where nothing could be cut off.
+    """
+
+    base: nn.Module
+    upper: Callable[[Tensor], Tensor]
+    after: str
+
+
+def weighted_layers(network: Network, size: int) -> list[str]:
+    """Layers with weights of their own, in the order in which they first run.
+
+    Raises:
+        ValueError: the network does not take pictures of this size.
+    """
+    runs = list(_runs(network, size))[:-1]  # what the network holds itself, such as a class token, is no layer
+    return [name for name, module, _ in runs if any(True for _ in module.parameters(recurse=False))]
+
+
+def head_layer(network: Network, size: int) -> str:
+    """Dotted name of the layer that gives the logits: the last linear layer or convolution with one output per class.
+
+    Raises:
+        ValueError: there is none; the network gives no `(B, classes)`, or makes them by other means.
+    """
+    *_, (_, _, logits) = runs = list(_runs(network, size))
+    kinds = (nn.Linear, nn.Conv2d)
+    if isinstance(logits, Tensor) and logits.ndim == 2:
+        for name, module, output in reversed(runs):
+            if isinstance(module, kinds) and output.shape[1] == logits.shape[1]:
+                return name
+    got = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+    raise ValueError(
+        f"{network.name} has no classifier head to replace: it gives {got}, and no linear layer or convolution in it "
+        "has one output per class. Fine-tune a network that ends in class logits (B, classes)"
+    )
+
+
+def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[Network, str]:
+    """A copy of the network for other classes, in evaluation mode: its head replaced by one of zeros.
+
+    From zeros, every class is as likely as any other, and nothing is left to chance. A rectifier behind the head
+    (SqueezeNet's) goes: it would take the gradient from every logit below zero.
+
+    Args:
+        network: left as it is.
+        classes: names in the order of the new logits.
+        size: side of the pictures in pixels.
+
+    Returns:
+        The copy, and the dotted name of its head.
+
+    Raises:
+        ValueError: the network has no classifier head.
+    """
+    head = head_layer(network, size)
+    double = copied(network).eval().requires_grad_(False)
+    old = double.net.get_submodule(head)
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, len(classes))
+    else:
+        new = nn.Conv2d(old.in_channels, len(classes), old.kernel_size, old.stride, old.padding, old.dilation)
+    for parameter in new.parameters():
+        nn.init.zeros_(parameter)
+    names = [name for name, _, _ in _runs(network, size)]
+    for name in names[names.index(head) + 1 :]:
+        if name and isinstance(double.net.get_submodule(name), RECTIFIERS):
+            _replace(double.net, name, nn.Identity())
+    _replace(double.net, head, new.to(old.weight.device))
+    double.classes, double.name = list(classes), f"{network.name} (tuned)"
+    return double.eval().requires_grad_(False), head
+
+
+def freed_from(network: Network, layer: str, size: int) -> list[str]:
+    """Layers with weights from this one to the head, in the order in which they run.
+
+    Args:
+        network: with its new head.
+        layer: dotted name; a block counts from its first layer. Empty: the last convolution before the head, or in a
+            transformer, whose only convolutions cut the picture up, the last linear layer.
+        size: side of the pictures in pixels.
+
+    Raises:
+        KeyError: no such layer; the nearest are offered.
+        ValueError: the layer holds no weights that run.
+    """
+    order = weighted_layers(network, size)
+    if not layer:
+        for kind, first in ((nn.Conv2d, len(order) // 10), (nn.Linear, 0)):
+            for index in range(len(order) - 2, first - 1, -1):
+                if isinstance(network.net.get_submodule(order[index]), kind):
+                    return order[index:]
+        return order[-1:]
+    find_module(network, layer)
+    inside = [index for index, name in enumerate(order) if name == layer or name.startswith(f"{layer}.")]
+    if not inside:
+        raise ValueError(
+            f"layer {layer!r} of {network.name} holds no weights to train. Nearest below the head: "
+            f"{', '.join(order[-4:])}"
+        )
+    return order[inside[0] :]
+
+
+def cut(net: nn.Module, freed: Sequence[str], pictures: Tensor) -> Parts:
+    """Cut a bare module as late as possible before the first of the layers that are trained.
+
+    Args:
+        net: in evaluation mode.
+        freed: dotted names of the layers to be trained.
+        pictures: two normalised pictures to try the parts on.
+
+    Returns:
+        The parts; together they compute what the module does.
+    """
+    with torch.no_grad():
+        expected = net(pictures)
+        try:
+            traced = fx.symbolic_trace(net)
+        except Exception:  # whatever the network's own code does that has no graph
+            return Parts(nn.Identity(), net, "")
+        nodes = list(traced.graph.nodes)
+        targets = [index for index, node in enumerate(nodes) if node.op == "call_module" and node.target in freed]
+        for place in range(min(targets, default=0), 0, -1):
+            crossing = _crossing(nodes, place)
+            if len(crossing) != 1:
+                continue
+            base, upper = _lower(traced, nodes[:place], crossing[0]), _upper(traced, nodes, place, crossing[0])
+            try:
+                features = base(pictures)
+                fits = isinstance(features, Tensor) and len(features) == len(pictures)
+                if fits and torch.allclose(upper(features), expected, rtol=1e-3, atol=1e-4):
+                    return Parts(base, upper, crossing[0].name)
+            except (RuntimeError, TypeError, AttributeError):
+                continue
+    return Parts(nn.Identity(), net, "")
+
+
+def _crossing(nodes: list[fx.Node], place: int) -> list[fx.Node]:
+    """What the nodes from `place` on need of those before; weights, which are fetched anew, do not count."""
+    before = set(nodes[:place])
+    return [node for node in nodes[:place] if node.op != "get_attr" and any(user not in before for user in node.users)]
+
+
+def _lower(traced: fx.GraphModule, nodes: list[fx.Node], last: fx.Node) -> fx.GraphModule:
+    graph, copies = fx.Graph(), {}
+    for node in nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(copies[last])
+    return fx.GraphModule(traced, graph)
+
+
+def _upper(traced: fx.GraphModule, nodes: list[fx.Node], place: int, first: fx.Node) -> fx.GraphModule:
+    graph = fx.Graph()
+    copies = {first: graph.placeholder("features")}
+    behind = set(nodes[place:])
+    fetched = [node for node in nodes[:place] if node.op == "get_attr" and behind & set(node.users)]
+    for node in fetched + nodes[place:]:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(traced, graph)
+
+
+def _runs(network: Network, size: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """Every module that calls no other, by its first run, with its output; last the network itself, as ""."""
+    names = {module: name for name, module in network.net.named_modules()}
+    seen: dict[str, tuple[nn.Module, Tensor | None]] = {}
+
+    def begin(module: nn.Module, inputs: tuple) -> None:  # one with weights of its own may call others
+        seen.setdefault(names[module], (module, None))
+
+    def end(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if seen[names[module]][1] is None:
+            seen[names[module]] = (module, output)
+
+    leaves = [module for module in names if module is not network.net and _is_leaf(module)]
+    with _quietly(network), torch.no_grad():
+        handles = [module.register_forward_pre_hook(begin) for module in leaves]
+        handles += [module.register_forward_hook(end) for module in leaves]
+        try:
+            logits = network(torch.full((1, 3, size, size), 0.5))
+        except (RuntimeError, AssertionError) as error:
+            raise refusal(network.name, size, error) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+    yield from ((name, module, output) for name, (module, output) in seen.items())
+    yield "", network.net, logits
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    own = any(True for _ in module.parameters(recurse=False))
+    return own or not any(True for _ in module.children())
+
+
+@contextmanager
+def _quietly(network: Network) -> Iterator[None]:
+    """In evaluation mode, and afterwards as it was."""
+    was = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in was:
+            module.training = training
+
+
+def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, module)

@@ -1,0 +1,215 @@
+"""Run notebooks from the command line: one, all of them, or the same one with other parameters.
+
+    python -m nbhelpers.batch notebooks                                   # all of a folder
+    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
+    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb --list
+
+papermill executes them. What is added here: unknown parameters are refused before anything starts; an exception in a
+widget's callback counts as a failure; a run that fails keeps what it made and does not stop the others; each run's
+pictures get a folder of their own, `results/NAME/`, beside the executed `results/NAME.ipynb`; and
+`results/index.html` shows them all.
+"""
+
+import hashlib
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from nbhelpers.notebooks import arguments as outside
+from nbhelpers.notebooks import documents, execution, results_page
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of running one notebook."""
+
+    name: str
+    notebook: Path
+    executed: Path
+    seconds: float
+    pictures: list[Path] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The run in one line, for the terminal."""
+        made = f"{len(self.pictures)} picture{'' if len(self.pictures) == 1 else 's'}"
+        return f"{'FAILED' if self.errors else 'ok':7}{self.name:40} {self.seconds:6.1f} s   {made}"
+
+
+def run(
+    notebook: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    results: str | Path = "results",
+    name: str | None = None,
+) -> Outcome:
+    """Executes one notebook, in its own folder, with the Python that runs this line.
+
+    Args:
+        notebook: path of the notebook.
+        parameters: values by name, for names that the notebook's parameters cell declares.
+        results: folder for the executed notebook `NAME.ipynb`, a web page of it, and its pictures in `NAME/`.
+        name: NAME; by default the notebook's own, followed by the parameters given.
+
+    Returns:
+        The outcome. A notebook that fails is not an exception: its errors are in the outcome, and what it had
+        executed and drawn is kept.
+
+    Raises:
+        FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given.
+    """
+    notebook, results = Path(notebook), Path(results).resolve()
+    parameters = outside.check(notebook, parameters or {})
+    name = name or _run_name(notebook.stem, parameters)
+    pictures, partial = results / name, results / f".{name}.{os.getpid()}.ipynb"
+    pictures.mkdir(parents=True, exist_ok=True)
+    began, start = time.time(), time.perf_counter()
+    interrupted = None
+    try:
+        failures = execution.execute(notebook, partial, parameters, pictures, folder=notebook.parent)
+    except KeyboardInterrupt as error:
+        failures, interrupted = ["interrupted"], error
+    outcome = Outcome(
+        name=name,
+        notebook=notebook,
+        executed=results / f"{name}.ipynb",
+        seconds=time.perf_counter() - start,
+        # a second's slack: file systems keep times more coarsely than the clock
+        pictures=sorted(p for p in pictures.rglob("*.png") if p.stat().st_mtime >= began - 1),
+        errors=failures,
+    )
+    _keep(notebook, partial, parameters, outcome)
+    if interrupted:
+        raise interrupted
+    return outcome
+
+
+def run_all(
+    paths: Sequence[str | Path], parameters: Mapping[str, Any] | None = None, results: str | Path = "results"
+) -> list[Outcome]:
+    """Executes notebooks one after the other, with one progress bar, one line for each, and a page of all results.
+
+    Args:
+        paths: the notebooks. All are looked at before the first one starts; one that is named twice is run once.
+        parameters: values by name, for every notebook.
+        results: as for `run`.
+
+    Returns:
+        One outcome per notebook. After an interrupt the page is still written, and the interrupt goes on.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `run`; or two notebooks have the same file name.
+    """
+    paths = _distinct(paths, Path(results))
+    for path in paths:
+        outside.check(path, parameters or {})
+    outcomes: list[Outcome] = []
+    try:
+        with tqdm(paths, unit="notebook", disable=None) as progress:
+            for path in progress:
+                progress.set_description(path.stem)
+                outcomes.append(run(path, parameters, results))
+                progress.write(outcomes[-1].line(), file=sys.stdout)
+    finally:
+        results_page.write(results)
+    return outcomes
+
+
+def _distinct(paths: Sequence[str | Path], results: Path) -> list[Path]:
+    """The notebooks without repetitions; refuses two whose results would go to the same place."""
+    named: dict[str, Path] = {}
+    for path in map(Path, paths):
+        first = named.setdefault(path.stem, path)
+        if first.resolve() != path.resolve():
+            raise ValueError(
+                f"{first} and {path} would both write {results / path.stem}: run them separately with different "
+                "--results, or rename one"
+            )
+    return list(named.values())
+
+
+def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Outcome) -> None:
+    """Moves the executed notebook into place, with a note of the run for the results page."""
+    executed = documents.read(partial) if partial.exists() else documents.read(notebook)
+    partial.unlink(missing_ok=True)
+    outcome.errors.extend(documents.errors(executed))
+    executed.metadata["nbhelpers"] = NotebookNode(
+        seconds=round(outcome.seconds, 2),
+        errors=outcome.errors,
+        pictures=[str(p.relative_to(outcome.executed.parent)) for p in outcome.pictures],
+        parameters=[
+            {**asdict(p), "value": parameters.get(p.name, p.value), "given": p.name in parameters}
+            for p in documents.parameters(executed)
+        ],
+    )
+    documents.write(execution.without_the_run(executed), outcome.executed)
+    results_page.write_notebook_page(executed, outcome.executed.with_suffix(".html"))
+
+
+def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
+    given = "".join(f"_{key}={value}" for key, value in parameters.items())
+    name = stem + re.sub(r"[^\w.=-]+", "-", given)
+    if len(name) > 100:  # file systems stop at 255 bytes, people sooner
+        name = name[:90] + "_" + hashlib.sha1(given.encode()).hexdigest()[:8]
+    return name
+
+
+def _notebooks_in(paths: Sequence[str]) -> list[Path]:
+    found = [n for p in map(Path, paths) for n in (sorted(p.glob("*.ipynb")) if p.is_dir() else [p])]
+    if not found:
+        raise click.UsageError(f"no notebooks in {', '.join(paths)}")
+    return found
+
+
+@click.command(help="Run notebooks with papermill. A folder stands for all notebooks in it.")
+@click.argument("paths", nargs=-1, required=True, metavar="NOTEBOOK...")
+@click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
+@click.option("--results", default="results", show_default=True, help="Where pictures and executed notebooks go.")
+@click.option("--list", "only_list", is_flag=True, help="List the parameters and run nothing.")
+@click.option("--update", is_flag=True, help="Also put the new outputs, cleaned, into the notebooks themselves.")
+def main(
+    paths: tuple[str, ...], given: tuple[tuple[str, str], ...], results: str, only_list: bool, update: bool
+) -> None:
+    if update and given:
+        raise click.UsageError("--update keeps the outputs of the default parameters: leave out -p")
+    try:
+        found = _notebooks_in(paths)
+        if only_list:
+            for path in found:
+                declared = documents.parameters(documents.read(path), path)
+                click.echo(f"{path}\n" + "".join(_described(p) for p in declared))
+            return
+        outcomes = run_all(found, {name: outside.parse(text) for name, text in given}, results)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("interrupted; what was made so far is kept in " + results, err=True)
+        sys.exit(130)
+    failed = [o for o in outcomes if o.errors]
+    for outcome in failed:
+        click.echo(f"\n{'-' * 75}\n{outcome.name} failed: " + "\n\n".join(outcome.errors), err=True)
+    click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran; see {Path(results) / 'index.html'}")
+    if update:
+        _update([outcome for outcome in outcomes if not outcome.errors])
+    sys.exit(1 if failed else 0)
+
+
+def _update(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        documents.write(documents.clean(documents.read(outcome.executed), Path.cwd()), outcome.notebook)
+
+
+def _described(parameter: documents.Parameter) -> str:
+    return f"  {parameter.name + ' = ' + repr(parameter.value):45} {parameter.comment}\n"
+
+
+if __name__ == "__main__":
+    main()

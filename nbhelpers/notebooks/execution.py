@@ -1,0 +1,92 @@
+"""One notebook through papermill: what running one (`nbhelpers.batch`) and a thousand (`nbhelpers.sweeps`) share."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import papermill
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
+
+from nbhelpers.notebooks import documents
+
+KERNEL_STARTS = 3
+
+
+class ThisPython(AsyncKernelManager):
+    """Starts kernels with the running Python, whatever kernel of the same name a user has installed."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # Log level 50: what ipykernel says of itself, as that its sockets are local ones, would break the progress bar.
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(extra_arguments=["--log-level=50"]))
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    pictures: Path,
+    folder: Path,
+    kernels: type[AsyncKernelManager] = ThisPython,
+) -> list[str]:
+    """Executes one notebook and leaves it, as far as it came, at `output`.
+
+    Args:
+        notebook: path of the notebook.
+        output: path of the executed one; written anew after every cell.
+        parameters: plain values by name.
+        pictures: folder that the notebook saves its pictures to.
+        folder: the current folder of its code.
+        kernels: what starts the kernel.
+
+    Returns:
+        What went wrong outside of the notebook's cells: a kernel that died or never came up, a full disk. Errors in
+        cells and widgets are in the executed notebook (`notebooks.errors`).
+    """
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    with _environment(**{documents.RESULTS_VARIABLE: str(pictures)}):
+        for attempt in range(1, KERNEL_STARTS + 1):
+            try:
+                papermill.execute_notebook(
+                    notebook,
+                    output,
+                    dict(parameters),
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    cwd=folder,
+                    kernel_manager_class=kernels,
+                )
+            except papermill.PapermillExecutionError:
+                pass  # the error is in the executed notebook, where the widgets' errors are, too
+            except Exception as error:
+                # A plain RuntimeError is a kernel that did not come up: two that start at once can pick the same port.
+                if type(error) is RuntimeError and attempt < KERNEL_STARTS:
+                    continue
+                return [f"{type(error).__name__}: {error}"]
+            return []
+    raise AssertionError("the last attempt returns")
+
+
+def without_the_run(executed: NotebookNode) -> NotebookNode:
+    """An executed notebook without the paths papermill noted and the widgets nobody can start again, in place."""
+    for key in ("input_path", "output_path"):
+        executed.metadata.get("papermill", {}).pop(key, None)
+    return documents.show_statically(executed)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})

@@ -1,0 +1,21 @@
+"""Filter gradients: which filters a class depends on."""
+
+from nbhelpers.techniques.filter_gradients.technique import (
+    GROUPS,
+    FilterGradients,
+    ablate,
+    compare,
+    crops,
+    target_class,
+)
+
+__all__ = [
+    "GROUPS",
+    "FilterGradients",
+    "ablate",
+    "compare",
+    "crops",
+    "filter_pictures",
+    "filter_weights",
+    "target_class",
+]

@@ -1,0 +1,142 @@
+"""What a class logit owes to the weights of one convolution: gradients per photo, and the network without some filters.
+
+The weight of a convolution is `(filters, inputs, height, width)`; its gradient for a photo has the same shape and says
+how the logit would change if each weight were raised a little. `torch.func` gives the gradients of a whole batch of
+photos at once, each on its own (per-sample gradients), without touching the network.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from nbhelpers import models
+from nbhelpers.ascent import twin
+from nbhelpers.models import Network, capture, nearest
+
+
+def convolution(network: Network, layer: str) -> nn.Conv2d:
+    """The convolution with this name.
+
+    Raises:
+        KeyError: no layer has this name. ValueError: it is no convolution (the nearest convolutions are offered).
+    """
+    module = models.find_module(network, layer)
+    if not isinstance(module, nn.Conv2d):
+        convolutions = [name for name, each in network.net.named_modules() if isinstance(each, nn.Conv2d)]
+        raise ValueError(
+            f"layer {layer!r} of {network.name} is a {type(module).__name__}: only a convolution has filter weights. "
+            f"{nearest(layer, convolutions)}"
+        )
+    return module
+
+
+def gradients(
+    network: Network, layer: str, target: int, pictures: Tensor, batch_size: int = 8
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gradient of one class logit with respect to a convolution's weight, for each picture on its own.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a convolution.
+        target: index of the class.
+        pictures: `(N, 3, H, W)` in [0, 1].
+        batch_size: pictures at a time; bounds the memory, not the result.
+
+    Yields:
+        For each batch of b pictures: gradients `(b, filters, inputs, height, width)` and logits `(b,)`.
+
+    Raises:
+        KeyError, ValueError: no such convolution; or a gradient that is not finite (says for which pictures).
+    """
+    weight = convolution(network, layer).weight.detach()
+    # our own copy of the modules, with the same weights, frozen: its hook needs no cleaning up
+    fast = twin(network, weight.dtype)
+    module = convolution(fast, layer)
+    calls: list[tuple[Tensor, Tensor]] = []
+
+    def tap(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        calls.append((inputs[0].detach(), output.requires_grad_()))
+        return output.clone()  # an in-place ReLU must not change what was kept
+
+    def by_weight(inputs: Tensor, by_output: Tensor) -> Tensor:
+        _, backward = vjp(lambda weight: module._conv_forward(inputs[None], weight, None), module.weight)
+        return backward(by_output[None])[0]
+
+    module.register_forward_hook(tap)
+    for start in range(0, len(pictures), batch_size):
+        calls.clear()
+        with torch.enable_grad():
+            logits = fast(pictures[start : start + batch_size].to(weight))[:, target]
+        if not calls:
+            raise ValueError(f"the forward pass of {network.name} does not use layer {layer!r}: choose another one")
+        by_outputs = torch.autograd.grad(logits.sum(), [output for _, output in calls], materialize_grads=True)
+        # a convolution that runs more than once owes something to every run
+        found = sum(vmap(by_weight)(x, y) for (x, _), y in zip(calls, by_outputs, strict=True))
+        finite = found.flatten(1).isfinite().all(1) & logits.isfinite()
+        if not finite.all():
+            bad = [start + i for i, fine in enumerate(finite.tolist()) if not fine]
+            raise ValueError(
+                f"the gradient of picture {', '.join(map(str, bad))} is infinite or not a number: "
+                "check the network's weights"
+            )
+        yield found.detach(), logits.detach()
+
+
+@torch.no_grad()
+def finite_differences(
+    network: Network, layer: str, target: int, picture: Tensor, weights: Sequence[Sequence[int]], step: float = 1e-6
+) -> Tensor:
+    """The same gradient by moving weights: (logit(w + step) - logit(w - step)) / (2 step), in float64.
+
+    A network of ReLUs is linear in the weights of one layer as long as no unit switches on or off, so a small step
+    makes no error but rounding.
+
+    Args:
+        network: left as it is; a copy in float64 computes.
+        layer: dotted name of a convolution.
+        target: index of the class.
+        picture: `(3, H, W)` in [0, 1].
+        weights: for each weight to move, its (filter, input, row, column).
+        step: how far.
+
+    Returns:
+        One derivative per weight, float64.
+    """
+    double = copy.deepcopy(network).double().eval()
+    values = convolution(double, layer).weight
+    found = []
+    for place in map(tuple, weights):
+        before = values[place].item()
+        sides = []
+        for sign in (1, -1):
+            values[place] = before + sign * step
+            sides.append(double(picture[None].to(values))[0, target])
+        values[place] = before
+        found.append((sides[0] - sides[1]) / (2 * step))
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def logits_without(network: Network, layer: str, filters: Sequence[int], pictures: Tensor) -> Tensor:
+    """Logits when some filters of a convolution give nothing: their weights and biases are zero.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a convolution.
+        filters: which ones.
+        pictures: `(N, 3, H, W)` in [0, 1].
+
+    Returns:
+        `(N, classes)`.
+    """
+    module = convolution(network, layer)
+    index = torch.as_tensor(list(filters), dtype=torch.long, device=module.weight.device)
+    without = {
+        f"net.{layer}.{name}": parameter.detach().index_fill(0, index, 0)
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+    with capture(network):
+        return functional_call(network, without, (pictures.to(module.weight),))

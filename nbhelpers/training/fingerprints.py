@@ -1,0 +1,25 @@
+"""Names for what a training depends on, so that a kept run is gone on with only where it belongs."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+
+def fingerprint(*parts: nn.Module | Tensor | str) -> str:
+    """A short name for weights, pictures and words: the same for the same contents, on any machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, nn.Module):
+            for name, tensor in part.state_dict().items():
+                digest.update(name.encode())
+                digest.update(_bytes(tensor))
+        else:
+            digest.update(part.encode() if isinstance(part, str) else _bytes(part))
+    return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

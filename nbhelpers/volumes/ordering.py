@@ -1,0 +1,279 @@
+"""Orders for the maps of a layer, so that neighbours in a volume resemble each other.
+
+The number of a channel means nothing. Five ways to give it a meaning, from the CNN-VIS study's three to two that
+it did not have:
+
+- `row_clusters`: k-means over one row of every map, the maps of a cluster side by side (MacQueen 1967);
+- `row_component`: the same rows, maps sorted by the score of the first principal component (Pearson 1901);
+- `principal_map`: whole maps, sorted by their projection on the first principal map, found through the small matrix
+  of inner products between maps where there are more pixels than maps (Turk and Pentland 1991);
+- `tree`: hierarchical clustering, its leaves turned so that neighbours are as close as they can be (Bar-Joseph,
+  Gifford, Jaakkola 2001);
+- `seriation`: maps sorted along the Fiedler vector of their similarities (Atkins, Boman, Hendrickson 1998).
+
+Signs and ties follow a rule, so the same maps give the same order everywhere: see `signed` and `ranked`. Maps that
+are constant resemble nothing; the last two put them at the end.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.cluster.hierarchy import linkage
+from scipy.cluster.vq import kmeans2
+from scipy.linalg import eigh
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from nbhelpers.volumes.channel_order import Order
+from nbhelpers.volumes.files import finite
+from nbhelpers.volumes.leaf_order import optimal_leaf_order
+
+TOLERANCE = 1e-9  # differences below this share of the greatest value are rounding, and count as ties
+
+
+def natural(maps: Tensor | np.ndarray) -> Order:
+    """The channels by number."""
+    return Order("natural", list(range(len(maps))))
+
+
+def shuffled(maps: Tensor | np.ndarray, seed: int = 0) -> Order:
+    """A random order, as a baseline; the same seed gives the same one."""
+    return Order("shuffled", np.random.default_rng(seed).permutation(len(maps)).tolist())
+
+
+def row_clusters(maps: Tensor | np.ndarray, slice_index: int | None = None, clusters: int = 8) -> Order:
+    """Maps grouped by k-means over one row of each.
+
+    Nothing is drawn by chance (see `first_centres`). Groups come by their mean activation in that row, the strongest
+    first; within a group the channels come by number. A cluster that loses all its maps leaves no group.
+
+    Args:
+        maps: `(C, H, W)`.
+        slice_index: the row, from 0; the middle one if not given.
+        clusters: number of groups, at most C.
+
+    Raises:
+        ValueError: too few or constant maps, the row outside the map, more clusters than maps.
+    """
+    array = _orderable(maps)
+    rows = _rows(array, slice_index)
+    if not 1 <= clusters <= len(rows):
+        raise ValueError(f"{clusters} clusters of {len(rows)} maps: choose from 1 to {len(rows)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a cluster that became empty
+        _, labels = kmeans2(rows, first_centres(rows, clusters), iter=100, minit="matrix")
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    means = np.array([rows[each].mean() for each in members])
+    members = [members[index] for index in ranked(-means)]
+    return Order("row_clusters", np.concatenate(members).tolist(), [len(each) for each in members])
+
+
+def first_centres(rows: np.ndarray, clusters: int) -> np.ndarray:
+    """Centres to start k-means from: means of equal runs of the rows, sorted by their first principal component.
+
+    Args:
+        rows: `(C, n)`.
+        clusters: how many; equal ones are dropped.
+
+    Returns:
+        `(clusters, n)`, or fewer.
+
+    Source: Su and Dy 2004, A Deterministic Method for Initializing K-means Clustering, in its simplest form.
+    """
+    runs = np.array_split(ranked(_scores(rows - rows.mean(0))), clusters)
+    return np.unique([rows[run].mean(0) for run in runs], axis=0)
+
+
+def row_component(maps: Tensor | np.ndarray, slice_index: int | None = None) -> Order:
+    """Maps sorted by the first principal component of one row of each.
+
+    Args:
+        maps: `(C, H, W)`.
+        slice_index: the row, from 0; the middle one if not given.
+
+    Raises:
+        ValueError: too few or constant maps, or the row outside the map.
+    """
+    rows = _rows(_orderable(maps), slice_index)
+    return Order("row_component", ranked(_scores(rows - rows.mean(0))))
+
+
+def principal_map(maps: Tensor | np.ndarray) -> Order:
+    """Maps sorted by their projection on the first principal map, the mean map subtracted (principal components).
+
+    Args:
+        maps: `(C, H, W)`.
+
+    Raises:
+        ValueError: too few or constant maps.
+    """
+    flat = _orderable(maps).reshape(len(maps), -1)
+    return Order("principal_map", ranked(_scores(flat - flat.mean(0))))
+
+
+def principal_map_uncentred(maps: Tensor | np.ndarray) -> Order:
+    """Maps sorted by their projection on the principal map, nothing subtracted, as in the study's published code.
+
+    The principal map is then close to the mean map, and the order close to one by mean activation. (Subtracting the
+    mean when the principal map is found, but not when projecting, would move all scores by one constant and leave
+    the order as it is.)
+
+    Args:
+        maps: `(C, H, W)`.
+
+    Raises:
+        ValueError: too few or constant maps.
+    """
+    return Order("principal_map_uncentred", ranked(_scores(_orderable(maps).reshape(len(maps), -1))))
+
+
+def tree(maps: Tensor | np.ndarray) -> Order:
+    """Leaves of a hierarchical clustering (average linkage of 1 - correlation) in their optimal order.
+
+    Args:
+        maps: `(C, H, W)`.
+
+    Raises:
+        ValueError: too few or constant maps.
+    """
+    array = _orderable(maps)
+    lively, constant = _lively(array)
+    if len(lively) < 3:
+        return Order("tree", lively + constant)
+    # rounded, so that ties are ties on every machine
+    distances = np.round(1 - correlations(array[lively]), 9)
+    leaves = optimal_leaf_order(linkage(squareform(distances, checks=False).clip(0), "average"), distances)
+    return Order("tree", _turned([lively[leaf] for leaf in leaves]) + constant)
+
+
+def seriation(maps: Tensor | np.ndarray) -> Order:
+    """Maps sorted along the Fiedler vector: the smoothest unequal labelling of a graph weighted by correlation.
+
+    The eigenvector of the Laplacian `L = diag(S 1) - S` with the least eigenvalue among those orthogonal to the
+    constant one. Adding a number to all similarities, to make them positive, does not change it.
+
+    Args:
+        maps: `(C, H, W)`.
+
+    Raises:
+        ValueError: too few or constant maps.
+    """
+    array = _orderable(maps)
+    lively, constant = _lively(array)
+    if len(lively) < 3:
+        return Order("seriation", lively + constant)
+    similarity = 1 + correlations(array[lively])
+    laplacian = np.diag(similarity.sum(1)) - similarity
+    vector = eigh(laplacian, subset_by_index=[1, 1])[1][:, 0]
+    order = ranked(signed(vector))
+    return Order("seriation", _turned([lively[index] for index in order]) + constant)
+
+
+METHODS: dict[str, Callable[..., Order]] = {
+    "natural": natural,
+    "shuffled": shuffled,
+    "row_clusters": row_clusters,
+    "row_component": row_component,
+    "principal_map": principal_map,
+    "principal_map_uncentred": principal_map_uncentred,
+    "tree": tree,
+    "seriation": seriation,
+}
+
+
+def correlations(maps: Tensor | np.ndarray) -> np.ndarray:
+    """Pearson correlation between maps, `(C, C)` float64 in [-1, 1]; 0 where one of the two is constant."""
+    flat, _ = _standardised(finite(maps))
+    return (flat @ flat.T).clip(-1, 1)
+
+
+def neighbour_correlation(maps: Tensor | np.ndarray, order: Sequence[int]) -> float:
+    """How alike neighbours in the volume are: mean correlation over all pairs of neighbours that both vary.
+
+    Args:
+        maps: `(C, H, W)`, in their natural order.
+        order: channels in the order of the volume; gaps do not count.
+
+    Raises:
+        ValueError: no two neighbours vary, or the order is not one of these maps.
+    """
+    array = finite(maps)
+    if sorted(order) != list(range(len(array))):
+        raise ValueError(f"an order of {len(array)} maps names each from 0 to {len(array) - 1} once")
+    flat, varies = _standardised(array)
+    flat, varies = flat[order], varies[order]
+    both = varies[:-1] & varies[1:]
+    if not both.any():
+        raise ValueError("no two neighbouring maps vary: there is no correlation to take the mean of")
+    return float((flat[:-1] * flat[1:]).sum(1)[both].mean())
+
+
+def signed(vector: np.ndarray) -> np.ndarray:
+    """The vector or its negative: the one whose first entry of (nearly) the greatest size is positive."""
+    size = np.abs(vector)
+    first = int(np.argmax(size >= size.max() * (1 - 1e-6)))
+    return -vector if vector[first] < 0 else vector
+
+
+def ranked(scores: np.ndarray) -> list[int]:
+    """Indices from the least score to the greatest; those that differ by rounding only come by number."""
+    order = np.argsort(scores, kind="stable")
+    unit = TOLERANCE * max(np.abs(scores).max(), 1e-300)
+    # neighbours closer than the unit are one tie; comparing neighbours has no edge that rounding could straddle
+    tie = np.concatenate([[0], np.cumsum(np.diff(scores[order]) > unit)])
+    return order[np.lexsort((order, tie))].tolist()
+
+
+def _scores(rows: np.ndarray) -> np.ndarray:
+    """Projection of each row on the first principal axis, through whichever Gram matrix is smaller."""
+    # the compact trick: an eigenvector of R R^T, times R, is one of R^T R
+    compact = len(rows) < rows.shape[1]
+    axis = rows.T @ _leading(rows @ rows.T) if compact else _leading(rows.T @ rows)
+    norm = np.linalg.norm(axis)
+    return rows @ signed(axis / norm) if norm > 0 else np.zeros(len(rows))
+
+
+def _leading(matrix: np.ndarray) -> np.ndarray:
+    last = len(matrix) - 1
+    return eigh(matrix, subset_by_index=[last, last])[1][:, 0]
+
+
+def _orderable(maps: Tensor | np.ndarray) -> np.ndarray:
+    array = finite(maps)
+    if len(array) < 2:
+        raise ValueError("there is only one map: an order needs at least two channels")
+    if not (array != array[:1, :1, :1]).any():
+        raise ValueError(
+            f"all {len(array)} maps have the same value, {array.flat[0]:g}, everywhere: there is nothing to order. "
+            "Choose another layer or photo"
+        )
+    return array
+
+
+def _rows(array: np.ndarray, slice_index: int | None) -> np.ndarray:
+    height = array.shape[1]
+    slice_index = height // 2 if slice_index is None else slice_index
+    if not 0 <= slice_index < height:
+        raise ValueError(f"slice_index {slice_index} is outside the map, whose rows are 0 to {height - 1}")
+    return array[:, slice_index]
+
+
+def _standardised(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every map centred and of length one (zero if constant), `(C, H * W)`; and which of them vary, `(C,)`."""
+    flat = array.reshape(len(array), -1)
+    varies = np.ptp(flat, axis=1) > TOLERANCE * np.abs(flat).max()
+    flat = flat - flat.mean(1, keepdims=True)
+    norms = np.where(varies, np.linalg.norm(flat, axis=1), 1)
+    return np.where(varies[:, None], flat / norms[:, None], 0), varies
+
+
+def _lively(array: np.ndarray) -> tuple[list[int], list[int]]:
+    """Channels that vary, and those that are constant."""
+    varies = _standardised(array)[1]
+    return np.flatnonzero(varies).tolist(), np.flatnonzero(~varies).tolist()
+
+
+def _turned(channels: list[int]) -> list[int]:
+    """An order and its reverse are equally good: the end with the smaller channel comes first."""
+    return channels if channels[0] < channels[-1] else channels[::-1]

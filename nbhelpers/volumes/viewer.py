@@ -1,0 +1,180 @@
+"""A volume to turn, cut and threshold in the notebook: K3D-jupyter, with sliders.
+
+    view(lambda layer: volume_of(layer), ["block2.relu2", "block3.relu2"], kind="layer")
+
+The first slider chooses among volumes (layers, photos, moments); threshold, opacity and slice change how the one
+shown is seen, without sending it again. Where widgets do not run, the same cell shows the volume's projections.
+"""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import k3d
+import numpy as np
+from k3d.colormaps import matplotlib_color_maps
+from PIL import Image
+
+from nbhelpers import images
+from nbhelpers.images import figures
+from nbhelpers.volumes.rendering import coloured, projections
+
+SLICE_SIDE = 196
+CAMERA = [1.45, 0.8, 1.25, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+SAMPLES = 160  # along a ray, per unit of space; the longest side is 2, and no volume here has more detail
+COLOUR_RANGE = [-50, 255]  # the dark end of the colour map would drown in the background
+
+
+def view(
+    make: Callable[[Any], np.ndarray],
+    options: Sequence[Any],
+    value: Any = None,
+    kind: str = "layer",
+    threshold: int = 40,
+    opacity: float = 0.5,
+    binary: bool = False,
+    animated: bool = False,
+) -> "VolumeViewer":
+    """A rotatable volume rendering with sliders.
+
+    Args:
+        make: gives the volume `(H, W, C)`, uint8, of an option.
+        options: what the first slider chooses from, such as layer names or photos.
+        value: the option to start with; the first one if not given.
+        kind: what the options are; names the slider.
+        threshold: voxels below it are transparent, 0 to 255.
+        opacity: from 0, hardly there, to 1, solid.
+        binary: all voxels above the threshold look the same.
+        animated: adds a play button that runs through the options.
+
+    Returns:
+        What Jupyter displays: the widgets, or projections of the volume where widgets do not run.
+    """
+    value = options[0] if value is None else value
+    if value not in options:
+        raise ValueError(f"{kind} {value!r} is not among {', '.join(map(str, options))}")
+    return VolumeViewer(make, list(options), value, kind, threshold, opacity, binary, animated)
+
+
+class VolumeViewer:
+    """The widgets of `view`; `volume` is what is shown now, `plot` the K3D scene, `sliders` by name."""
+
+    def __init__(
+        self,
+        make: Callable[[Any], np.ndarray],
+        options: list[Any],
+        value: Any,
+        kind: str,
+        threshold: int,
+        opacity: float,
+        binary: bool,
+        animated: bool,
+    ) -> None:
+        self._make, self._kind = make, kind
+        self.volume = make(value)
+        depth = self.volume.shape[2]
+        common = {"style": {"description_width": "5em"}, "layout": widgets.Layout(width="auto")}
+        self.sliders = {
+            kind: widgets.SelectionSlider(options=options, value=value, description=kind, **common),
+            "threshold": widgets.IntSlider(threshold, 0, 255, description="threshold", **common),
+            "opacity": widgets.FloatSlider(opacity, min=0, max=1, step=0.05, description="opacity", **common),
+            "slice": widgets.IntSlider(0, 0, depth - 1, description="slice", **common),
+            "binary": widgets.Checkbox(binary, description="binary", **common),
+        }
+        self.drawn = k3d.volume(
+            _in_scene(self.volume),
+            color_range=COLOUR_RANGE,
+            bounds=[-0.5, 0.5, -0.5, 0.5, -1, 1],
+            color_map=matplotlib_color_maps.Magma,
+            samples=SAMPLES,
+            compression_level=1,
+            name=str(value),
+        )
+        self.plot = k3d.plot(
+            height=440,
+            antialias=1,
+            camera_auto_fit=False,
+            grid_visible=False,
+            menu_visibility=False,
+            background_color=0x16161D,
+            colorbar_object_id=0,
+            axes_helper=0,
+        )
+        self.plot += self.drawn
+        self.plot.camera = CAMERA
+        self.picture = widgets.Image(format="png")
+        self.status = widgets.HTML()
+        controls = list(self.sliders.values())
+        if animated:
+            button = widgets.Play(min=0, max=len(options) - 1, interval=700, show_repeat=False)
+            button.observe(lambda change: setattr(self.sliders[kind], "index", change["new"]), "value")
+            controls.insert(0, button)
+        side = widgets.VBox([*controls, self.picture, self.status], layout=widgets.Layout(width="27em"))
+        scene = widgets.Box([self.plot], layout=widgets.Layout(flex="1 1 auto", min_width="26em"))
+        self.widget = widgets.HBox([side, scene])
+        self._see()
+        self._cut()
+        self.sliders[kind].observe(self._choose, "value")
+        for name in ("threshold", "opacity", "binary"):
+            self.sliders[name].observe(self._see, "value")
+            self.sliders[name].observe(self._cut, "value")
+        self.sliders["slice"].observe(self._cut, "value")
+
+    def image(self) -> Image.Image:
+        """The volume on paper, as the sliders are set."""
+        return projections(
+            self.volume,
+            self.sliders["threshold"].value,
+            self.sliders["binary"].value,
+            self.sliders["slice"].value or None,
+            title=f"{self._kind} {self.sliders[self._kind].value}",
+        )
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        height, width, channels = self.volume.shape
+        text = f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
+        return figures.live(self.widget, self.image(), text)
+
+    def _choose(self, change: dict[str, Any]) -> None:
+        try:
+            volume = self._make(change["new"])
+        except (ValueError, KeyError) as error:
+            text = error.args[0] if error.args else error
+            self.status.value = f"<b style='color: #b00020'>{html.escape(str(text))}</b>"
+            return
+        self.status.value = ""
+        self.volume = volume
+        self.sliders["slice"].max = volume.shape[2] - 1
+        self.drawn.volume = _in_scene(volume)
+        self.drawn.name = str(change["new"])
+        self._cut()
+
+    def _see(self, change: dict[str, Any] | None = None) -> None:
+        """Opacity as a function of the value: nothing below the threshold; above it a ramp, or a step if binary."""
+        # opacity is a function of the place in the colour range
+        edge = (max(self.sliders["threshold"].value, 1) - COLOUR_RANGE[0]) / (COLOUR_RANGE[1] - COLOUR_RANGE[0])
+        edge = min(edge, 0.999)
+        binary = self.sliders["binary"].value
+        first = 1.0 if binary else 0.3
+        self.drawn.opacity_function = np.array([0, 0, edge - 1e-3, 0, edge, first, 1, 1], np.float32)
+        self.drawn.color_map = _PLAIN if binary else matplotlib_color_maps.Magma
+        self.drawn.alpha_coef = 10 ** (1 + 2 * self.sliders["opacity"].value)
+
+    def _cut(self, change: dict[str, Any] | None = None) -> None:
+        """Leave out what lies before the slice, and show the slice itself beside the scene."""
+        depth, channels = self.sliders["slice"].value, self.volume.shape[2]
+        self.plot.clipping_planes = [[0.0, 0.0, -1.0, 1 - 2 * depth / channels]] if depth else []
+        values = self.volume[:, :, depth]
+        if self.sliders["binary"].value:
+            values = np.where(values >= max(self.sliders["threshold"].value, 1), 255, 0).astype(np.uint8)
+        times = max(1, SLICE_SIDE // max(values.shape))
+        self.picture.value = figures.png(images.to_pil(coloured(values.repeat(times, 0).repeat(times, 1))))
+
+
+_PLAIN = [0.0, 0.95, 0.75, 0.45, 1.0, 0.95, 0.75, 0.45]  # one colour for all values
+
+
+def _in_scene(volume: np.ndarray) -> np.ndarray:
+    """As K3D takes it, [z, y, x]: rows upwards, the first channel towards the viewer."""
+    return np.ascontiguousarray(volume.transpose(2, 0, 1)[::-1, ::-1], np.float32)

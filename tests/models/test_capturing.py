@@ -1,0 +1,318 @@
+"""Captured activations against torchvision's feature extractor, and networks left as they were, whatever happens."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from small_networks import noise, outside, same_outside, tiny
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from nbhelpers import images, models
+from nbhelpers.models import Network, Seen, capture
+from nbhelpers.techniques.activation_volumes import ActivationVolume, activations
+from nbhelpers.techniques.class_agnostic_features import facets
+from nbhelpers.techniques.filter_gradients import FilterGradients, ablate
+from nbhelpers.techniques.principal_features import palettes
+
+SAMPLES = Path(__file__).parents[2] / "sample_images"
+
+# layers: our name to the feature extractor's node
+CASES = {
+    "squeezenet1_1": {"features.0": "features.0", "features.3.squeeze": "features.3.squeeze", "": "flatten"},
+    # a ResNet block runs its one ReLU twice: the node without a suffix is the first run
+    "resnet18": {"layer1.0.relu": "layer1.0.relu", "layer2.1.bn1": "layer2.1.bn1", "layer3.0": "layer3.0.relu_1"},
+    "mobilenet_v2": {"features.2.conv.1": "features.2.conv.1", "features.3": "features.3.add", "": "classifier.1"},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sees_what_torchvisions_feature_extractor_sees(name):
+    network = models.load(name, weights=None, device="cpu")
+    layers = CASES[name]
+    pictures = noise(2, 3, 48, 48)
+    extracted = create_feature_extractor(network.net, list(layers.values()))(network.normalise(pictures))
+    for stop in (False, True):
+        with capture(network, *layers, stop=stop) as seen:
+            assert (network(pictures) is None) == stop
+        for layer, node in layers.items():
+            # the extractor hands out the tensor that an in-place ReLU changes next; a capture has it as it was
+            rectified = (extracted[node] >= 0).all() and (seen[layer] < 0).any()
+            assert torch.equal(seen[layer].clamp(min=0) if rectified else seen[layer], extracted[node])
+
+
+def test_an_in_place_relu_does_not_change_what_was_seen():
+    net = tiny().eval()
+    pictures = noise(2, 3, 9, 9)
+    with capture(net, "conv1", "relu1", "conv2") as seen:
+        logits = net(pictures)
+    assert torch.equal(seen["conv1"], net.conv1(pictures))
+    assert seen["conv1"].min() < 0
+    assert torch.equal(seen["relu1"], seen["conv1"].clamp(min=0))
+    assert torch.equal(seen["conv2"], net.conv2(seen["relu1"]))
+    assert torch.equal(logits, net(pictures))
+
+
+def test_a_layer_that_runs_again_is_seen_at_its_first_run_of_each_pass():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.shared(self.shared(x - 0.5) - 0.25)
+
+    net, first, second = Twice(), noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
+    for stop in (False, True):
+        with capture(net, "shared", stop=stop) as seen:
+            net(first)
+            assert torch.equal(seen["shared"], (first - 0.5).clamp(min=0))
+            net(second)
+            assert torch.equal(seen["shared"], (second - 0.5).clamp(min=0))
+
+
+def test_gradients_of_a_stopped_pass_are_those_of_a_whole_one():
+    net = tiny().eval()
+    pictures = noise(2, 3, 9, 9).requires_grad_()
+    with capture(net, "conv2", stop=True) as seen:
+        net(pictures)
+    (stopped,) = torch.autograd.grad(seen["conv2"].square().sum(), pictures)
+    plain = net.conv2(net.conv1(pictures).relu())
+    (whole,) = torch.autograd.grad(plain.square().sum(), pictures)
+    assert torch.equal(stopped, whole)
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_gradients_with_respect_to_a_layer_flow_from_the_output():
+    net = tiny().eval()
+    pictures = noise(1, 3, 9, 9).requires_grad_()
+    with capture(net, "conv2", "") as seen:
+        net(pictures)
+    (by_capture,) = torch.autograd.grad(seen[""][0, 3], seen["conv2"])
+    activations = seen["conv2"].detach()
+    # logit = head(mean of relu): the weight over the number of units, where the unit is on
+    expected = net.head.weight[3].view(1, -1, 1, 1) / activations[0, 0].numel() * (activations > 0)
+    assert torch.allclose(by_capture, expected.detach(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "Network"])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "pool", ""])
+def test_stop_ends_the_pass_there(wrapped, layer):
+    net = tiny()
+    network = Network(net, "tiny") if wrapped else net
+    ran = []
+    for name, module in net.named_children():
+        module.register_forward_hook(lambda module, inputs, output, name=name: ran.append(name))
+    pictures = noise(1, 3, 9, 9)
+    with capture(network, layer, stop=True) as seen:
+        for _ in range(2):
+            assert network(pictures) is None or (layer == "" and not wrapped)
+    names = [name for name, _ in net.named_children()]
+    # the capture's own hook, registered later, stops after the module's other hooks
+    assert ran == 2 * names[: names.index(layer) + 1 if layer else None]
+    assert torch.equal(seen[layer], net.eval()[: len(ran) // 2](pictures))
+
+
+def test_stop_waits_for_every_layer():
+    net = tiny()
+    with capture(net, "conv2", "conv1", stop=True) as seen:
+        net(noise(1, 3, 9, 9))
+    assert set(seen) == {"conv1", "conv2"}
+
+
+def test_names_are_those_of_the_bare_module_even_beside_an_attribute_called_net():
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = tiny()
+
+        def forward(self, x):
+            return self.net(x)
+
+    holder = Holder()
+    for network in (holder, Network(holder, "holder")):
+        with capture(network, "net.conv1", stop=True) as seen:
+            network(noise(1, 3, 9, 9))
+        assert seen["net.conv1"].shape == (1, 8, 9, 9)
+
+
+def _mixed_network():
+    """In training mode, one part evaluating, one weight frozen."""
+    net = tiny().train()
+    net.relu2.eval()
+    net.conv1.weight.requires_grad_(False)
+    return net
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "Network"])
+@pytest.mark.parametrize("stop", [False, True])
+def test_everything_is_as_it_was_after_success(wrapped, stop):
+    network = Network(_mixed_network(), "mixed") if wrapped else _mixed_network()
+    before = outside(network)
+    with capture(network, "conv1", "conv2", stop=stop):
+        network(noise(1, 3, 9, 9))
+        inside = network.net if wrapped else network
+        assert not any(parameter.requires_grad for parameter in inside.parameters())
+        assert not any(module.training for module in inside.modules())
+    assert same_outside(before, outside(network))
+    assert network(noise(1, 3, 9, 9)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+@pytest.mark.parametrize("stop", [False, True])
+def test_everything_is_as_it_was_after_an_error_in_the_forward_pass(error, stop):
+    class Breaks(nn.Module):
+        def forward(self, x):
+            raise error("in the middle")
+
+    net = _mixed_network()
+    net.relu2 = Breaks()
+    before = outside(net)
+    with pytest.raises(error, match="in the middle"), capture(net, "conv2", "head", stop=stop):
+        net(noise(1, 3, 9, 9))
+    assert same_outside(before, outside(net))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_everything_is_as_it_was_after_an_error_in_the_block(error):
+    net = _mixed_network()
+    before = outside(net)
+
+    def interrupted():
+        with capture(net, "conv2", stop=True):
+            net(noise(1, 3, 9, 9))
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert same_outside(before, outside(net))
+
+
+def test_everything_is_as_it_was_after_an_unknown_layer():
+    net = _mixed_network()
+    before = outside(net)
+    with pytest.raises(KeyError, match=r"no layer 'conv3'.*conv"), capture(net, "conv1", "conv3"):
+        raise AssertionError("never entered")
+    assert same_outside(before, outside(net))
+
+
+def test_everything_is_as_it_was_when_a_generator_is_closed_in_mid_run():
+    net = _mixed_network()
+    before = outside(net)
+
+    def passes():
+        with capture(net, "conv2", stop=True) as seen:
+            while True:
+                net(noise(1, 3, 9, 9))
+                yield seen["conv2"]
+
+    running = passes()
+    next(running)
+    running.close()
+    assert same_outside(before, outside(net))
+
+
+def test_captures_nest():
+    net = _mixed_network()
+    before = outside(net)
+    with capture(net, "conv1") as outer:
+        with capture(net, "conv2", stop=True) as inner:
+            assert net(noise(1, 3, 9, 9)) is None
+        assert net(noise(1, 3, 9, 9)) is not None
+    assert set(outer) == {"conv1"}
+    assert set(inner) == {"conv2"}
+    assert same_outside(before, outside(net))
+
+
+def test_an_override_of_forward_by_the_user_is_put_back():
+    net = tiny().eval()
+    plain = net.forward
+    net.forward = lambda pictures: plain(pictures) + 1
+    mine = net.forward
+    with capture(net, "conv1", stop=True):
+        net(noise(1, 3, 9, 9))
+    assert net.forward is mine
+
+
+def test_what_is_missing_is_said():
+    net = tiny()
+    with capture(net, "conv1", "conv2") as seen:
+        with pytest.raises(KeyError, match=r"'conv1'.*captured was nothing.*call the network inside"):
+            seen["conv1"]
+        net(noise(1, 3, 9, 9))
+    with pytest.raises(KeyError, match=r"'head'.*captured was 'conv1', 'conv2'"):
+        seen["head"]
+    assert isinstance(seen, Seen)
+    assert "head" not in seen
+
+
+def test_a_layer_the_forward_pass_never_uses_is_said():
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+        def forward(self, x):
+            return self.used(x)
+
+    net = Unused()
+    with capture(net, "used", "unused", stop=True) as seen:
+        assert net(noise(1, 3, 4, 4)) is not None
+    with pytest.raises(KeyError, match=r"'unused'.*check that its forward pass uses"):
+        seen["unused"]
+
+
+def test_seen_under_no_grad_and_with_dropout_is_the_evaluated_network():
+    net = torchvision.models.alexnet(weights=None).train()
+    pictures = noise(1, 3, 64, 64)
+    with torch.no_grad(), capture(net, "") as seen:
+        net(pictures)
+    assert torch.equal(seen[""], net.eval()(pictures).detach())
+
+
+class Meeting(nn.Identity):
+    """Two threads wait here for each other, so that both are inside a forward pass at once."""
+
+    barrier: threading.Barrier | None = None
+
+    def forward(self, pictures):
+        if Meeting.barrier is not None:
+            Meeting.barrier.wait(10)
+        return pictures
+
+
+def _observed(network: Network, photo: Path) -> torch.Tensor:
+    seen = palettes.observe(network, "1.conv2", ["1.conv1"], images.read(photo, 24)[None])
+    return torch.cat([seen.features.flatten(), seen.energies[0].flatten()])
+
+
+def _pooled(network: Network, photo: Path) -> torch.Tensor:
+    return facets.pooled_activations(network, "1.conv2", images.read(photo, 24)[None])
+
+
+def _stacked(network: Network, photo: Path) -> torch.Tensor:
+    return activations(ActivationVolume(layer="1.conv2", size=24), network, str(photo))
+
+
+def _ablated(network: Network, photo: Path) -> torch.Tensor:
+    recipe = FilterGradients(layer="1.conv2", target="b", reference=str(photo), size=24, removed=[0, 2], draws=1)
+    return torch.tensor(list(ablate(recipe, range(6), network).logits.values()))
+
+
+@pytest.mark.parametrize("look", [_observed, _pooled, _stacked, _ablated])
+def test_two_threads_look_at_one_network(look: Callable[[Network, Path], torch.Tensor], monkeypatch):
+    network = Network(nn.Sequential(Meeting(), tiny()), "meeting", classes=list("abcde"), size=24)
+    photos = [SAMPLES / "cat.jpg", SAMPLES / "rocket.jpg"]
+    expected = [look(network, photo) for photo in photos]
+    assert not torch.equal(*expected)
+    before = outside(network)
+    monkeypatch.setattr(Meeting, "barrier", threading.Barrier(2))
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(4):
+            found = list(threads.map(look, [network] * 2, photos))
+            assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert same_outside(before, outside(network))
