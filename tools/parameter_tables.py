@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+from nbformat import NotebookNode
+
 from nbhelpers import notebooks, recipes
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -18,7 +20,7 @@ Each notebook is a lecture, a set of sliders and a batch program at once. Its pa
 """
 
 
-def recipes_of(notebook: notebooks.NotebookNode) -> list[type[recipes.Recipe]]:
+def recipes_of(notebook: NotebookNode) -> list[type[recipes.Recipe]]:
     """The kinds of recipe that a notebook makes from its parameters."""
     source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     found = re.search(r"from_notebook\(\[?([\w., ]+?)\]?, globals\(\)\)", source)

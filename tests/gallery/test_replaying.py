@@ -12,6 +12,7 @@ from PIL import Image
 
 from nbhelpers import images, models
 from nbhelpers.gallery import Replayed, replay
+from nbhelpers.models import loading
 from nbhelpers.techniques import activation_maximization, principal_features
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.techniques.principal_features import PrincipalFeatures
@@ -129,7 +130,7 @@ def test_a_network_whose_weights_are_not_at_hand(made: list[Path], tmp_path: Pat
     def unreachable(*arguments: Any, **options: Any) -> None:
         raise FileNotFoundError("the weights of vgg16 are not on this machine and could not be downloaded")
 
-    monkeypatch.setattr(models, "from_torchvision", unreachable)
+    monkeypatch.setattr(loading, "from_torchvision", unreachable)
     assert "vgg16" in models.torchvision_names()
     path = rewritten(made[0], tmp_path / "vgg.png", parameters={"network": "vgg16", "layer": "features.0"})
     with pytest.raises(FileNotFoundError, match=r"vgg\.png can't be made again: the weights of vgg16 are not on"):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin, features
 
 from nbhelpers import images
-from nbhelpers.images import photos
+from nbhelpers.images import decoding, photos
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_images"
@@ -272,7 +272,7 @@ def test_photos_of_the_same_name_at_two_addresses_are_two_photos():
 def test_nothing_temporary_stays_behind_a_photo_at_an_address(tmp_path):
     images.save(torch.rand(3, 8, 8), tmp_path / "a.png")
     (tmp_path / "temporary").mkdir()
-    script = f"from nbhelpers import decoding; print(decoding.here({(tmp_path / 'a.png').as_uri()!r}))"
+    script = f"from nbhelpers.images import decoding; print(decoding.here({(tmp_path / 'a.png').as_uri()!r}))"
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()).is_relative_to(tmp_path / "temporary")
@@ -665,10 +665,10 @@ def test_natural_statistics_are_what_they_say():
 
 
 def test_large_pictures_only_just_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "LARGEST", 600)
+    monkeypatch.setattr(decoding, "LARGEST", 600)
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     assert images.read(tmp_path / "a.png").shape == (3, 20, 30)
-    monkeypatch.setattr(images, "LARGEST", 599)
+    monkeypatch.setattr(decoding, "LARGEST", 599)
     with pytest.raises(ValueError, match="30 x 20 = 600 pixels, the limit is 599"):
         images.read(tmp_path / "a.png")
 

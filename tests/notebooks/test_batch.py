@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from nbhelpers import notebooks
-from nbhelpers.notebooks import arguments, batch, execution
+from nbhelpers.notebooks import arguments, batch, execution, results_page
 
 PARAMETERS = (
     'layer: str = "block3.conv2"  # dotted name of the layer\nsize: int | None = None\nchannels = [0, 1]  # maps'
@@ -296,7 +296,7 @@ def test_the_page_shows_recipes_and_survives_bad_pictures(tmp_path: Path) -> Non
     pictures = ["n/good.png", "n/bad.png", "n/flipped.png"]
     run = {"seconds": 1.5, "errors": [], "pictures": pictures, "parameters": []}
     nbformat.write(new_notebook(metadata={"nbhelpers": run}), tmp_path / "n.ipynb")
-    page = notebooks.write(tmp_path).read_text()
+    page = results_page.write(tmp_path).read_text()
     assert "12 x 9" in page
     assert "&lt;block1&gt;" in page
     assert "bad.png cannot be shown" in page

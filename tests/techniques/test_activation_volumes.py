@@ -15,7 +15,8 @@ from nbhelpers.models import Network
 from nbhelpers.notebooks import WIDGET_VIEW
 from nbhelpers.techniques import activation_volumes
 from nbhelpers.techniques.activation_volumes import ActivationVolume
-from nbhelpers.volumes import ordering, rendering, viewer
+from nbhelpers.volumes import ordering, rendering
+from nbhelpers.volumes import viewer as volume_viewer
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 QUICK = {"photo": str(SAMPLES / "cat.jpg"), "layer": "block2.relu2", "size": 64}
@@ -150,7 +151,7 @@ def test_a_slice_outside_the_volume_is_explained() -> None:
 
 
 @pytest.fixture
-def viewer() -> viewer.VolumeViewer:
+def viewer() -> volume_viewer.VolumeViewer:
     rng = np.random.default_rng(0)
     boxes = {"small": rng.integers(0, 256, (4, 5, 6), np.uint8), "large": rng.integers(0, 256, (4, 5, 40), np.uint8)}
 
@@ -159,16 +160,16 @@ def viewer() -> viewer.VolumeViewer:
             raise ValueError("there is <nothing> to show")
         return boxes[name]
 
-    return viewer.view(make, ["small", "large", "none"], threshold=100)
+    return volume_viewer.view(make, ["small", "large", "none"], threshold=100)
 
 
-def test_the_scene_holds_the_volume_upright_first_channel_in_front(viewer: viewer.VolumeViewer) -> None:
+def test_the_scene_holds_the_volume_upright_first_channel_in_front(viewer: volume_viewer.VolumeViewer) -> None:
     volume, scene = viewer.volume, viewer.drawn.volume
     for (row, column, channel), value in np.ndenumerate(volume):
         assert scene[5 - channel, 3 - row, column] == value
 
 
-def test_sliders_change_the_scene(viewer: viewer.VolumeViewer) -> None:
+def test_sliders_change_the_scene(viewer: volume_viewer.VolumeViewer) -> None:
     def opacity(value: int) -> float:
         """As K3D reads its table: linear between the points, over the colour range."""
         points = np.reshape(viewer.drawn.opacity_function, (-1, 2))
@@ -189,7 +190,7 @@ def test_sliders_change_the_scene(viewer: viewer.VolumeViewer) -> None:
     assert viewer.drawn.alpha_coef > 2 * before
 
 
-def test_the_slice_cuts_what_lies_before_it(viewer: viewer.VolumeViewer) -> None:
+def test_the_slice_cuts_what_lies_before_it(viewer: volume_viewer.VolumeViewer) -> None:
     assert viewer.plot.clipping_planes == []
     viewer.sliders["slice"].value = 3
     ((*normal, offset),) = viewer.plot.clipping_planes
@@ -202,7 +203,7 @@ def test_the_slice_cuts_what_lies_before_it(viewer: viewer.VolumeViewer) -> None
     assert np.abs(picture[::times, ::times] - expected).max() <= 1
 
 
-def test_another_volume_and_one_that_fails(viewer: viewer.VolumeViewer) -> None:
+def test_another_volume_and_one_that_fails(viewer: volume_viewer.VolumeViewer) -> None:
     viewer.sliders["layer"].value = "large"
     assert viewer.volume.shape == (4, 5, 40)
     assert viewer.drawn.volume.shape == (40, 4, 5)
@@ -214,10 +215,10 @@ def test_another_volume_and_one_that_fails(viewer: viewer.VolumeViewer) -> None:
     assert viewer.status.value == ""
     assert viewer.sliders["slice"].value == viewer.sliders["slice"].max == 5
     with pytest.raises(ValueError, match="layer 'huge' is not among small, large, none"):
-        viewer.view(lambda name: None, ["small", "large", "none"], "huge")
+        volume_viewer.view(lambda name: None, ["small", "large", "none"], "huge")
 
 
-def test_without_widgets_the_same_cell_shows_projections(viewer: viewer.VolumeViewer) -> None:
+def test_without_widgets_the_same_cell_shows_projections(viewer: volume_viewer.VolumeViewer) -> None:
     bundle = viewer._repr_mimebundle_()
     assert WIDGET_VIEW in bundle
     shown = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
@@ -227,7 +228,7 @@ def test_without_widgets_the_same_cell_shows_projections(viewer: viewer.VolumeVi
 
 def test_play_runs_through_the_options() -> None:
     volume = np.zeros((3, 3, 3), np.uint8)
-    played = viewer.view(lambda name: volume, ["a", "b", "c"], kind="photo", animated=True)
+    played = volume_viewer.view(lambda name: volume, ["a", "b", "c"], kind="photo", animated=True)
     button = played.widget.children[0].children[0]
     button.value = 2
     assert played.sliders["photo"].value == "c"

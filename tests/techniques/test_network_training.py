@@ -105,7 +105,7 @@ def test_a_folder_of_ones_own_and_the_bundled_architecture(tmp_path: Path) -> No
 
 
 def test_cards_are_read_not_typed() -> None:
-    written = json.loads((ROOT / "nbhelpers" / "weights" / "minivgg.json").read_text())
+    written = json.loads((ROOT / "nbhelpers" / "models" / "weights" / "minivgg.json").read_text())
     assert network_training.card("minivgg") == written
     with pytest.raises(ValueError, match="vgg16 is not bundled and has no card here: minivgg_robust, minivgg have"):
         network_training.card("vgg16")
