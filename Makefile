@@ -16,7 +16,7 @@ help:            ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: .venv/.installed-demo  ## run every notebook; pictures and results/index.html
-	$(BIN)/python -m nbhelpers.batch notebooks
+	$(BIN)/nbhelpers run notebooks
 
 test: export NBHELPERS_RESULTS := $(CURDIR)/build/results
 test: export OMP_NUM_THREADS := $(THREADS)
@@ -34,7 +34,7 @@ bench: .venv/.installed-bench  ## speed and memory against the plain loop and th
 
 notebooks: .venv/.installed-test  ## run the notebooks and keep their new outputs, cleaned and formatted
 	$(BIN)/ruff format notebooks
-	$(BIN)/python -m nbhelpers.batch notebooks --update
+	$(BIN)/nbhelpers run notebooks --update
 	$(BIN)/python tools/hygiene.py check notebooks/*.ipynb
 
 clean:           ## remove the environment and caches; results stay

@@ -1,52 +1,53 @@
-"""The package's command line: `python -m nbhelpers`. One notebook is run by `python -m nbhelpers.batch`."""
+"""The command line, `nbhelpers` or `python -m nbhelpers`: a room's commands are in its `cli` module."""
+
+from importlib import import_module
 
 import click
 
-from nbhelpers.sweeps.cli import sweep
+COMMANDS = {
+    "run": ("notebooks", "Run notebooks: all of a folder, or one with other parameters."),
+    "sweep": ("sweeps", "Run a notebook with all the parameters that a YAML file asks for."),
+    "gallery": ("gallery", "Write the page that shows a folder of pictures, FOLDER/index.html."),
+    "replay": ("gallery", "Make a picture again from the recipe inside it; do the pixels match?"),
+    "layers": ("models", "List the layers of a network: names, channels, sizes, receptive fields."),
+    "train": ("training", "Train a bundled network from a folder of pictures."),
+}
+"""Each command's room, and what the list of commands says of it."""
 
 
-@click.group(help="Look inside convolutional networks from the command line.")
+class _Rooms(click.Group):
+    """Loads a command when it is asked for: most of them bring torch, seconds that a misspelled one need not wait for.
+
+    Source: click's documentation, "Lazily Loading Subcommands".
+    """
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return getattr(import_module(f"nbhelpers.{COMMANDS[name][0]}.cli"), name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, arguments)
+        except click.UsageError as error:
+            error.message += f" There are: {', '.join(COMMANDS)}."
+            raise
+
+
+@click.group(cls=_Rooms, help="Look inside convolutional networks from the command line.")
+@click.version_option(package_name="nbhelpers")
 def main() -> None:
     pass
 
 
-@main.command(help="List the layers of NETWORK: names, channels, sizes, receptive fields.")
-@click.argument("network")
-def layers(network: str) -> None:
-    from nbhelpers import models
-
-    try:
-        click.echo(models.layers(models.load(network, weights=None)))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-@main.command(help="Make PICTURE again from the recipe inside it, and say whether the pixels match.")
-@click.argument("picture", type=click.Path(dir_okay=False))
-@click.pass_context
-def replay(context: click.Context, picture: str) -> None:
-    from nbhelpers.gallery import replay
-
-    try:
-        replayed = replay(picture)
-    except (ValueError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(replayed.line())
-    context.exit(0 if replayed.same else 1)
-
-
-@main.command(help="Write the page that shows a sweep's results, FOLDER/index.html.")
-@click.argument("folder", type=click.Path(file_okay=False))
-def gallery(folder: str) -> None:
-    from nbhelpers import gallery
-
-    try:
-        click.echo(gallery.write(folder))
-    except (ValueError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from error
-
-
-main.add_command(sweep)
-
 if __name__ == "__main__":
-    main(prog_name="python -m nbhelpers")
+    main(prog_name="nbhelpers")

@@ -93,7 +93,7 @@ def job(channels: int, network: str = "minivgg_robust") -> tuple[float, float, i
     """Core seconds of a run of notebook 01 with so many channels; bytes of a PNG and of the executed notebook."""
     with tempfile.TemporaryDirectory() as folder:
         given = ["-p", "network", network, "-p", "channels", str(list(range(1, channels + 1)))]
-        command = [sys.executable, "-m", "nbhelpers.batch", str(NOTEBOOK), *given, "--results", folder]
+        command = [sys.executable, "-m", "nbhelpers", "run", str(NOTEBOOK), *given, "--results", folder]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,6 +1,6 @@
 """One page for a folder of pictures: filter, sort, compare in a contact sheet, and see how each one was made.
 
-    python -m nbhelpers gallery results/my_sweep
+    nbhelpers gallery results/my_sweep
 
 The page is a view of the folder and nothing else (`nbhelpers.picture_folder` says what it looks at). It is one static
 file: it asks no server for anything and works where the folder is opened from a disk, copied elsewhere, or served.

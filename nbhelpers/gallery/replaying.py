@@ -1,6 +1,6 @@
 """Make a picture again from the recipe inside it, and say whether it is the same.
 
-    python -m nbhelpers replay results/sweep/jobs/1f2e/picture.png
+    nbhelpers replay results/sweep/jobs/1f2e/picture.png
 
 On the machine that made it, with the same versions, the pixels are the same; elsewhere the last bits of a convolution
 differ, and a long climb from noise drifts apart. How far is said in levels, of which there are 256.

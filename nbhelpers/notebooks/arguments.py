@@ -53,7 +53,7 @@ def parse(text: str) -> Any:
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
     """The command line that runs a notebook with these parameters; `parse` reads its values back."""
-    words = ["python", "-m", "nbhelpers.batch", notebook]
+    words = ["nbhelpers", "run", notebook]
     for name, value in parameters.items():
         plain = isinstance(value, str) and parse(value) == value
         words += ["-p", name, value if plain else json.dumps(value, ensure_ascii=False)]

@@ -1,8 +1,4 @@
-"""Run notebooks from the command line: one, all of them, or the same one with other parameters.
-
-    python -m nbhelpers.batch notebooks                                   # all of a folder
-    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
-    python -m nbhelpers.batch notebooks/01_activation_maximization.ipynb --list
+"""Run notebooks: one, all of them, or the same one with other parameters (`nbhelpers run`).
 
 papermill executes them. What is added here: unknown parameters are refused before anything starts; an exception in a
 widget's callback counts as a failure; a run that fails keeps what it made and does not stop the others; each run's
@@ -20,12 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from nbhelpers.notebooks import arguments as outside
-from nbhelpers.notebooks import documents, execution, results_page
+from nbhelpers.notebooks import arguments, documents, execution, results_page
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def run(
         FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given.
     """
     notebook, results = Path(notebook), Path(results).resolve()
-    parameters = outside.check(notebook, parameters or {})
+    parameters = arguments.check(notebook, parameters or {})
     name = name or _run_name(notebook.stem, parameters)
     pictures, partial = results / name, results / f".{name}.{os.getpid()}.ipynb"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -110,7 +104,7 @@ def run_all(
     """
     paths = _distinct(paths, Path(results))
     for path in paths:
-        outside.check(path, parameters or {})
+        arguments.check(path, parameters or {})
     outcomes: list[Outcome] = []
     try:
         with tqdm(paths, unit="notebook", disable=None) as progress:
@@ -160,56 +154,3 @@ def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
     if len(name) > 100:  # file systems stop at 255 bytes, people sooner
         name = name[:90] + "_" + hashlib.sha1(given.encode()).hexdigest()[:8]
     return name
-
-
-def _notebooks_in(paths: Sequence[str]) -> list[Path]:
-    found = [n for p in map(Path, paths) for n in (sorted(p.glob("*.ipynb")) if p.is_dir() else [p])]
-    if not found:
-        raise click.UsageError(f"no notebooks in {', '.join(paths)}")
-    return found
-
-
-@click.command(help="Run notebooks with papermill. A folder stands for all notebooks in it.")
-@click.argument("paths", nargs=-1, required=True, metavar="NOTEBOOK...")
-@click.option("-p", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
-@click.option("--results", default="results", show_default=True, help="Where pictures and executed notebooks go.")
-@click.option("--list", "only_list", is_flag=True, help="List the parameters and run nothing.")
-@click.option("--update", is_flag=True, help="Also put the new outputs, cleaned, into the notebooks themselves.")
-def main(
-    paths: tuple[str, ...], given: tuple[tuple[str, str], ...], results: str, only_list: bool, update: bool
-) -> None:
-    if update and given:
-        raise click.UsageError("--update keeps the outputs of the default parameters: leave out -p")
-    try:
-        found = _notebooks_in(paths)
-        if only_list:
-            for path in found:
-                declared = documents.parameters(documents.read(path), path)
-                click.echo(f"{path}\n" + "".join(_described(p) for p in declared))
-            return
-        outcomes = run_all(found, {name: outside.parse(text) for name, text in given}, results)
-    except (ValueError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("interrupted; what was made so far is kept in " + results, err=True)
-        sys.exit(130)
-    failed = [o for o in outcomes if o.errors]
-    for outcome in failed:
-        click.echo(f"\n{'-' * 75}\n{outcome.name} failed: " + "\n\n".join(outcome.errors), err=True)
-    click.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} notebooks ran; see {Path(results) / 'index.html'}")
-    if update:
-        _update([outcome for outcome in outcomes if not outcome.errors])
-    sys.exit(1 if failed else 0)
-
-
-def _update(outcomes: list[Outcome]) -> None:
-    for outcome in outcomes:
-        documents.write(documents.clean(documents.read(outcome.executed), Path.cwd()), outcome.notebook)
-
-
-def _described(parameter: documents.Parameter) -> str:
-    return f"  {parameter.name + ' = ' + repr(parameter.value):45} {parameter.comment}\n"
-
-
-if __name__ == "__main__":
-    main()

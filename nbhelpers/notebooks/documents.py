@@ -1,6 +1,6 @@
 """Notebooks as data: their parameters, their errors, where their pictures go, and a copy fit to be kept.
 
-A notebook is executed by papermill (`nbhelpers.batch`), by nbval (the tests) and by people; what all of them need to
+A notebook is executed by papermill (`nbhelpers run`), by nbval (the tests) and by people; what all of them need to
 know about it is here. Nothing in this module starts a kernel.
 """
 
@@ -53,7 +53,7 @@ def results_folder() -> Path:
     """The folder a notebook saves its pictures to, made if it is not there.
 
     Returns:
-        The folder named by the environment variable `NBHELPERS_RESULTS`, which `nbhelpers.batch` sets for each run;
+        The folder named by the environment variable `NBHELPERS_RESULTS`, which `nbhelpers run` sets for each run;
         without it `results` beside the folder `notebooks`, where notebooks run from, or else in the current folder.
     """
     named = os.environ.get(RESULTS_VARIABLE)

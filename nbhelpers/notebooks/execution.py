@@ -1,4 +1,4 @@
-"""One notebook through papermill: what running one (`nbhelpers.batch`) and a thousand (`nbhelpers.sweeps`) share."""
+"""One notebook through papermill: what running one (`batch`) and a thousand (`nbhelpers.sweeps`) share."""
 
 import logging
 import os

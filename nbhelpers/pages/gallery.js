@@ -438,7 +438,7 @@ function drawOpen() {
   const command = Object.values(data.command).filter((col) => at(col, i) >= 0).map((col) => plain(col.values[at(col, i)])).join("");
   byId("again").replaceChildren(
     ...(command ? copyable("make it again", command) : []),
-    ...(recipe && data.folder !== null ? copyable("check it against its recipe", `python -m nbhelpers replay ${shellWord(data.folder + source)}`) : []));
+    ...(recipe && data.folder !== null ? copyable("check it against its recipe", `nbhelpers replay ${shellWord(data.folder + source)}`) : []));
   byId("recipe").hidden = !recipe;
   byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("as it stands in the file", recipe) : []));
   const place = shown.indexOf(i);

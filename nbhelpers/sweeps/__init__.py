@@ -1,6 +1,6 @@
 """Sweeps: the same notebook with many parameters, on one machine or on a cluster.
 
-    python -m nbhelpers sweep sweeps/layer.yaml --workers 4
+    nbhelpers sweep sweeps/layer.yaml --workers 4
 
 Before: `plan` reads a YAML file (`values`) into jobs, each named by a hash of what it computes. `store` is the place
 for results, where a job's folder appears when it is whole; `manifest` the record of every job, with a lock that keeps

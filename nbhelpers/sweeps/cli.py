@@ -1,4 +1,4 @@
-"""`python -m nbhelpers sweep FILE.yaml`: what is asked for, how it goes, how it ended."""
+"""`nbhelpers sweep FILE.yaml`: what is asked for, how it goes, how it ended."""
 
 import logging
 import os

@@ -1,10 +1,11 @@
-"""`python -m nbhelpers.training DATA --network minivgg_robust`: train a bundled network from a data folder."""
+"""`nbhelpers train DATA --network minivgg_robust`: train a bundled network from a data folder."""
 
-import argparse
-import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import click
 import torch
 
 from nbhelpers.training import card, data, folding
@@ -16,81 +17,107 @@ RECIPES = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line, read the data, train, and say where the result is."""
-    parser = argparse.ArgumentParser(prog="python -m nbhelpers.training", description=__doc__)
-    parser.add_argument("data", type=Path, help="Tiny-ImageNet folder, or folder of packed shards")
-    parser.add_argument("--network", choices=RECIPES, default="minivgg_robust", help="which recipe")
-    parser.add_argument("--out", type=Path, help="folder of the run (default: runs/NETWORK); continued if it exists")
-    parser.add_argument("--start", type=Path, help="shipped weights (.safetensors) to go on from")
-    parser.add_argument(
-        "--mix", type=float, default=1.0, help="share of the trained weights in what is shipped, the rest --start's"
-    )
-    parser.add_argument("--teachers", type=Path, nargs="+", default=[], help="trained weights to learn from as well")
-    parser.add_argument("--attacked", type=int, default=5000, help="validation pictures to attack for the model card")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    for name, value in asdict(Settings()).items():
+class _Values(click.ParamType):
+    """Several numbers after one name: `48,64`; in blocks of several, `64 128,128 256,256 512`."""
+
+    name = "values"
+
+    def __init__(self, like: tuple[Any, ...]) -> None:
+        self.blocks = isinstance(like[0], tuple)
+        self.number = type(like[0][0]) if self.blocks else type(like[0])
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[Any, ...]:
+        try:
+            blocks = [tuple(self.number(each) for each in block.split(",")) for block in value.split()]
+        except ValueError:
+            blocks = []
+        if not blocks or (len(blocks) > 1 and not self.blocks):
+            shown = "'64 128,128 512', one block of layers each" if self.blocks else "numbers with commas, 48,64"
+            self.fail(f"{value!r} is not {shown}", parameter, context)
+        return tuple(blocks) if self.blocks else blocks[0]
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds an option for each of `Settings`; one that is not given keeps the value of the network's recipe."""
+    for name, value in reversed(asdict(Settings()).items()):
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None)
-        elif name == "widths":
-            parser.add_argument(option, type=_block, nargs="+", help="one block each, as in 64 128,128 256,256 512")
-        elif isinstance(value, tuple):
-            parser.add_argument(option, type=type(value[0]), nargs="+", default=None)
+            added = click.option(f"{option}/--no-{option[2:]}", default=None)
         else:
-            parser.add_argument(option, type=type(value), default=None)
-    chosen = vars(parser.parse_args(arguments))
-    if not 0 <= chosen["mix"] <= 1:
-        parser.error(f"--mix is {chosen['mix']}, but it is a share: give a number from 0 to 1")
-    if chosen["mix"] < 1 and not chosen["start"]:
-        parser.error("--mix needs the weights that the rest of the mean comes from: give --start, too")
-    if chosen["attacked"] < 1:
-        parser.error(f"--attacked is {chosen['attacked']}: the model card needs at least one attacked picture")
-    changes = {name: chosen[name] for name in asdict(Settings()) if chosen.get(name) is not None}
-    changes = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-    settings = replace(RECIPES[chosen["network"]], **changes)
-    folder = chosen["out"] or Path("runs") / chosen["network"]
-    if settings.bfloat16 and chosen["device"] == "cpu" and _lacks_bfloat16():
-        print("This processor only imitates bfloat16: --no-bfloat16 is about three times as fast here.")
+            added = click.option(option, type=_Values(value) if isinstance(value, tuple) else type(value))
+        command = added(command)
+    return command
+
+
+@click.command(
+    help="Train a bundled network. DATA is a Tiny-ImageNet folder, or a folder of packed shards.",
+    epilog="`nbhelpers.training.train.Settings` says what the options without a text decide, and their defaults.",
+)
+@click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
+@click.option("--network", type=click.Choice(list(RECIPES)), default="minivgg_robust", help="Which recipe.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the run, continued if it exists.  [runs/NETWORK]"
+)
+@click.option("--start", type=click.Path(path_type=Path), help="Shipped weights (.safetensors) to go on from.")
+@click.option(
+    "--mix", type=float, default=1.0, help="Share of the trained weights in what is shipped, the rest --start's."
+)
+@click.option(
+    "--teachers",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Trained weights to learn from as well; may be repeated.",
+)
+@click.option("--attacked", type=int, default=5000, help="Validation pictures to attack for the model card.")
+@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@_with_settings
+def train(
+    source: Path,
+    network: str,
+    out: Path | None,
+    start: Path | None,
+    mix: float,
+    teachers: tuple[Path, ...],
+    attacked: int,
+    device: str,
+    **given: Any,
+) -> None:
+    if not 0 <= mix <= 1:
+        raise click.UsageError(f"--mix is {mix}, but it is a share: give a number from 0 to 1")
+    if mix < 1 and not start:
+        raise click.UsageError("--mix needs the weights that the rest of the mean comes from: give --start, too")
+    if attacked < 1:
+        raise click.UsageError(f"--attacked is {attacked}: the model card needs at least one attacked picture")
+    settings = replace(RECIPES[network], **{name: value for name, value in given.items() if value is not None})
+    folder = out or Path("runs") / network
+    if settings.bfloat16 and device == "cpu" and _lacks_bfloat16():
+        click.echo("This processor only imitates bfloat16: --no-bfloat16 is about three times as fast here.")
     try:
-        names = data.classes(chosen["data"])
-        train, validation = data.load(chosen["data"], "train"), data.load(chosen["data"], "val")
+        names = data.classes(source)
+        pictures = {split: data.load(source, split) for split in ("train", "val")}
         folder.mkdir(parents=True, exist_ok=True)
-        for split, pictures in (("train", train), ("val", validation)):
-            print(f"{split}: {len(pictures)} pictures, {len(pictures.skipped)} unreadable")
-            if pictures.skipped:
-                (folder / f"unreadable-{split}.txt").write_text("\n".join(pictures.skipped) + "\n")
-        start = None
-        if chosen["start"]:
-            start = folding.deepen(folding.read(chosen["start"]), settings.widths)
-        teachers = [folding.read(path) for path in chosen["teachers"]]
-        trainer = Trainer(settings, train, validation, folder, len(names), start, chosen["device"], teachers)
-        network = trainer.run()
-        if chosen["mix"] < 1:
-            network = folding.mix(start, network, chosen["mix"])
-        weights = card.export(network, folder, chosen["network"])
+        for split, read in pictures.items():
+            click.echo(f"{split}: {len(read)} pictures, {len(read.skipped)} unreadable")
+            if read.skipped:
+                (folder / f"unreadable-{split}.txt").write_text("\n".join(read.skipped) + "\n")
+        begun = folding.deepen(folding.read(start), settings.widths) if start else None
+        taught_by = [folding.read(path) for path in teachers]
+        trainer = Trainer(settings, pictures["train"], pictures["val"], folder, len(names), begun, device, taught_by)
+        trained = trainer.run()
+        if mix < 1:
+            trained = folding.mix(begun, trained, mix)
+        weights = card.export(trained, folder, network)
         origin = None
         if start:
-            origin = f"Started from the trained weights {chosen['start'].name}"
-            if chosen["mix"] < 1:
-                origin += f", of which {1 - chosen['mix']:.0%} were mixed into the result"
-        taught = [path.name for path in chosen["teachers"]]
-        document = card.describe(
-            weights, names, validation, settings, trainer.records(), origin, chosen["attacked"], taught
-        )
-        print(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
+            mixed = f", of which {1 - mix:.0%} were mixed into the result" if mix < 1 else ""
+            origin = f"Started from the trained weights {start.name}{mixed}"
+        taught = [path.name for path in teachers]
+        document = card.describe(weights, names, pictures["val"], settings, trainer.records(), origin, attacked, taught)
+        click.echo(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
     except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{error}")
+        raise click.ClickException(str(error)) from error
 
 
 def _lacks_bfloat16() -> bool:
     # older versions of torch can't say; other kinds of processor don't name this instruction
     return getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16") is False
-
-
-def _block(text: str) -> tuple[int, ...]:
-    return tuple(int(width) for width in text.split(","))
-
-
-if __name__ == "__main__":
-    main()

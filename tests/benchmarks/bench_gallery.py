@@ -52,7 +52,7 @@ def sweep(folder: Path, count: int) -> None:
             recipe = ActivationMaximization(layer=layer, channels=[channel])
             job = folder / "jobs" / recipe.slug
             images.save(torch.rand(3, 138, 138), job / "picture.png", recipe=recipe.document() | {"index": 0})
-            command = f"python -m nbhelpers.batch {NOTEBOOK} -p layer {layer} -p channels '[{channel}]'"
+            command = f"nbhelpers run {NOTEBOOK} -p layer {layer} -p channels '[{channel}]'"
             parameters = {"layer": layer, "channels": [channel]}
             said = {"id": job.name, "parameters": parameters, "command": command, "seconds": channel / 7}
             (job / "job.json").write_text(json.dumps(said | {"results": {"score": torch.rand(()).item()}}))

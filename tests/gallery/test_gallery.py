@@ -76,7 +76,7 @@ def small_sweep(folder: Path) -> Path:
                 broken = new_notebook(cells=[cell], metadata={"papermill": {"parameters": parameters}})
                 nbformat.write(broken, folder / "failed" / "ab12.ipynb")
                 continue
-            words = f"python -m nbhelpers.batch {NOTEBOOK} -p steps 24 -p layer {layer} -p channels '[{channel}]'"
+            words = f"nbhelpers run {NOTEBOOK} -p steps 24 -p layer {layer} -p channels '[{channel}]'"
             score = 10.0 * row - channel + 0.123456
             job = write_job(folder, f"{row}{channel}", parameters, seconds=2.5, command=words, results={"score": score})
             save(job / f"picture-{channel}.png", 0.1 + 0.2 * row, document(**parameters))
@@ -160,8 +160,8 @@ def test_filter_sort_click_and_back(sweep: Path, page: Any) -> None:
     linked = unquote(page.locator("#notebook").evaluate("link => new URL(link.href).pathname"))
     assert Path(linked) == sweep / "jobs" / "21" / "notebook.ipynb"
     again = dialog.locator("#again pre").all_text_contents()
-    assert again[0] == f"python -m nbhelpers.batch {NOTEBOOK} -p steps 24 -p layer conv1 -p channels '[1]'"
-    assert again[1] == f"python -m nbhelpers replay '{sweep}/jobs/21/picture-1.png'"
+    assert again[0] == f"nbhelpers run {NOTEBOOK} -p steps 24 -p layer conv1 -p channels '[1]'"
+    assert again[1] == f"nbhelpers replay '{sweep}/jobs/21/picture-1.png'"
     dialog.get_by_role("button", name="copy").first.click()
     dialog.get_by_role("button", name="copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == again[0]
@@ -292,10 +292,10 @@ def test_odd_values_are_shown_as_they_are(tmp_path: Path, page: Any) -> None:
 
 
 def test_a_page_made_through_an_address_names_no_copy(tmp_path: Path, page: Any) -> None:
-    save(write_job(tmp_path, "ab", {"seed": 3}, command="python -m nbhelpers.batch") / "a.png", 0.5, document(seed=3))
+    save(write_job(tmp_path, "ab", {"seed": 3}, command="nbhelpers run") / "a.png", 0.5, document(seed=3))
     page.goto(gallery.write(tmp_path.as_uri()))
     page.locator(".card").click()
-    assert page.locator("#again pre").all_text_contents() == ["python -m nbhelpers.batch"]
+    assert page.locator("#again pre").all_text_contents() == ["nbhelpers run"]
     assert page.locator("#recipe").is_visible()
 
 

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from nbhelpers import notebooks
-from nbhelpers.notebooks import arguments, batch, execution, results_page
+from nbhelpers.notebooks import arguments, batch, cli, execution, results_page
 
 PARAMETERS = (
     'layer: str = "block3.conv2"  # dotted name of the layer\nsize: int | None = None\nchannels = [0, 1]  # maps'
@@ -69,7 +69,7 @@ def test_a_folder_is_run_to_its_end_whatever_fails(tmp_path: Path) -> None:
     save(folder / "2_stopped.ipynb", "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
     save(folder / "3_works.ipynb", DRAW, "import os; print(os.path.basename(os.getcwd()))")
 
-    ran = CliRunner().invoke(batch.main, [str(folder), "--results", str(results), "-p", "layer", "conv1"])
+    ran = CliRunner().invoke(cli.run, [str(folder), "--results", str(results), "-p", "layer", "conv1"])
 
     assert ran.exit_code == 1
     lines = [line.split() for line in ran.output.splitlines()]
@@ -115,7 +115,7 @@ def test_an_interrupt_keeps_what_was_made_and_ends_the_kernel(tmp_path: Path) ->
     begin = "import os, pathlib, time; print(os.getpid(), layer)"
     slow = save(tmp_path / "slow.ipynb", begin, "pathlib.Path('begun').touch(); time.sleep(60)")
     results = tmp_path / "results"
-    command = [sys.executable, "-m", "nbhelpers.batch", str(slow), str(slow), "--results", str(results)]
+    command = [sys.executable, "-m", "nbhelpers", "run", str(slow), str(slow), "--results", str(results)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for _ in range(600):
             if (tmp_path / "begun").exists() or process.poll() is not None:
@@ -162,7 +162,7 @@ def test_a_kernel_that_does_not_come_up_is_started_again(tmp_path: Path) -> None
 )
 def test_wrong_arguments_are_refused_before_anything_starts(tmp_path: Path, arguments: list[str], said: str) -> None:
     path = save(tmp_path / "n.ipynb", "print(1)")
-    ran = CliRunner().invoke(batch.main, [str(path), "--results", str(tmp_path / "results"), *arguments])
+    ran = CliRunner().invoke(cli.run, [str(path), "--results", str(tmp_path / "results"), *arguments])
     assert ran.exit_code == 2
     assert said in " ".join(ran.output.split())
     assert not (tmp_path / "results").exists()
@@ -174,13 +174,13 @@ def test_two_notebooks_of_one_name_are_refused_and_one_named_twice_runs_once(tmp
         save(tmp_path / folder / "demo.ipynb", f"print('from {folder}')")
     before = (tmp_path / "b" / "demo.ipynb").read_bytes()
     command = ["--results", str(tmp_path / "results"), "--update"]
-    ran = CliRunner().invoke(batch.main, [str(tmp_path / "a"), str(tmp_path / "b"), *command])
+    ran = CliRunner().invoke(cli.run, [str(tmp_path / "a"), str(tmp_path / "b"), *command])
     assert ran.exit_code == 2
     assert "would both write" in ran.output
     assert "different --results" in " ".join(ran.output.split())
     assert not (tmp_path / "results").exists()
 
-    again = CliRunner().invoke(batch.main, [str(tmp_path / "a"), str(tmp_path / "a" / "demo.ipynb"), *command])
+    again = CliRunner().invoke(cli.run, [str(tmp_path / "a"), str(tmp_path / "a" / "demo.ipynb"), *command])
     assert "1 of 1 notebooks ran" in again.output, again.output
     assert printed(tmp_path / "a" / "demo.ipynb") == "from a\n"
     assert (tmp_path / "b" / "demo.ipynb").read_bytes() == before
@@ -193,7 +193,7 @@ def test_files_that_are_no_notebooks_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no notebook at .*m\.ipynb"):
         batch.run(tmp_path / "m.ipynb")
     (tmp_path / "empty").mkdir()
-    assert "no notebooks in" in CliRunner().invoke(batch.main, [str(tmp_path / "empty")]).output
+    assert "no notebooks in" in CliRunner().invoke(cli.run, [str(tmp_path / "empty")]).output
 
 
 def test_parameters_are_plain_values(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_parameters_that_are_no_python_are_named(tmp_path: Path, option: list[st
     for source, line in (("layer = 1\nsize = [1,", "line 2: "), ("layer = 1\n\nsize = = 3", "line 3: ")):
         cell = new_code_cell(source, metadata={"tags": ["parameters"]})
         nbformat.write(new_notebook(cells=[cell]), tmp_path / "typo.ipynb")
-        ran = CliRunner().invoke(batch.main, [str(tmp_path / "typo.ipynb"), "--results", str(tmp_path / "r"), *option])
+        ran = CliRunner().invoke(cli.run, [str(tmp_path / "typo.ipynb"), "--results", str(tmp_path / "r"), *option])
         assert ran.exit_code == 2
         said = " ".join(ran.output.split())
         assert "typo.ipynb: the parameters cell is not Python: " + line in said

@@ -226,8 +226,8 @@ def test_a_command_line_gives_the_same_parameters_again(given: dict) -> None:
     import shlex
 
     words = shlex.split(arguments.command("n.ipynb", given))
-    assert words[:4] == ["python", "-m", "nbhelpers.batch", "n.ipynb"]
-    read = {words[i + 1]: arguments.parse(words[i + 2]) for i in range(4, len(words), 3)}
+    assert words[:3] == ["nbhelpers", "run", "n.ipynb"]
+    read = {words[i + 1]: arguments.parse(words[i + 2]) for i in range(3, len(words), 3)}
     assert read == given
     assert list(map(type, read.values())) == list(map(type, given.values()))
 
@@ -460,7 +460,7 @@ def test_a_forked_job_is_what_a_fresh_one_is(tmp_path: Path) -> None:
             told = json.loads((folder / "job.json").read_text())
             assert told["results"] == {"score": seed / 2, "sum of channels": str(seed)}
             assert told["pictures"] == ["p/plot.png"]
-            assert told["command"] == f"python -m nbhelpers.batch n.ipynb -p seed {seed} -p channels '[{seed}]'"
+            assert told["command"] == f"nbhelpers run n.ipynb -p seed {seed} -p channels '[{seed}]'"
             assert 20 < told["peak_mb"] < 1000
             assert told["seconds"] == outcome["seconds"]
             assert sorted(path.name for path in folder.iterdir()) == ["job.json", "notebook.ipynb", "p"]

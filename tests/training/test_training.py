@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,8 +17,7 @@ from scipy import ndimage
 
 from nbhelpers import models
 from nbhelpers.models.minivgg import POOLINGS, Blur, MiniVGG
-from nbhelpers.training import card, data, evaluate, folding
-from nbhelpers.training import cli as command
+from nbhelpers.training import card, cli, data, evaluate, folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.train import Settings, Trainer, learning_rate, normalise
 
@@ -307,19 +307,25 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def test_one_command_trains_goes_on_and_mixes(folder, tmp_path, capsys):
-    options = ["--network", "minivgg", "--stem", "8", "--widths", "8", "8,8", "--no-bfloat16"]
+def trained_by(folder: Path, *options: str | Path) -> str:
+    ran = CliRunner().invoke(cli.train, [str(each) for each in (folder, *options)], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+def test_one_command_trains_goes_on_and_mixes(folder, tmp_path):
+    options = ["--network", "minivgg", "--stem", "8", "--widths", "8 8,8", "--no-bfloat16"]
     options += ["--epochs", "2", "--batch", "8", "--peak", "0.05"]
-    command.main([str(folder), *options, "--out", str(tmp_path / "one")])
+    printed = trained_by(folder, *options, "--out", tmp_path / "one")
     first = tmp_path / "one" / "minivgg.safetensors"
-    assert "train: 32 pictures, 0 unreadable" in capsys.readouterr().out
+    assert "train: 32 pictures, 0 unreadable" in printed
     document = json.loads(first.with_suffix(".json").read_text())
     assert document["sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
 
     options += ["--start", str(first), "--teachers", str(first), "--teaching", "0.5"]
-    command.main([str(folder), *options, "--out", str(tmp_path / "two")])
+    trained_by(folder, *options, "--out", tmp_path / "two")
     trained = folding.read(tmp_path / "two" / "minivgg.safetensors")
-    command.main([str(folder), *options, "--out", str(tmp_path / "two"), "--mix", "0.25"])  # the run is complete
+    trained_by(folder, *options, "--out", tmp_path / "two", "--mix", "0.25")  # the run is complete
     mixed = folding.read(tmp_path / "two" / "minivgg.safetensors")
     for name, value in folding.read(first).named_parameters():
         expected = 0.75 * value + 0.25 * trained.get_parameter(name)
@@ -334,12 +340,14 @@ def test_one_command_trains_goes_on_and_mixes(folder, tmp_path, capsys):
         (["--mix", "1.5"], "a number from 0 to 1"),
         (["--mix", "0.5"], "give --start"),
         (["--attacked", "0"], "at least one"),
+        (["--widths", "64 wide"], "is not '64 128,128 512', one block of layers each"),
+        (["--sides", "48 64"], "is not numbers with commas, 48,64"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_training(folder, options, said, capsys):
-    with pytest.raises(SystemExit):
-        command.main([str(folder), *options])
-    assert said in capsys.readouterr().err
+def test_what_cannot_be_is_refused_before_the_training(folder, options, said):
+    ran = CliRunner().invoke(cli.train, [str(folder), *options])
+    assert ran.exit_code == 2
+    assert said in " ".join(ran.output.split())
 
 
 @pytest.mark.parametrize("name", ["minivgg", "minivgg_robust"])
