@@ -2,12 +2,12 @@
 
 A layer answers every place of a photo with one number per channel. Each method here weighs the channels and adds them
 up to one map; they differ in where the weights come from. `A` are the activations of the layer, `G` the gradients of
-the class logit with respect to them, both `(B, C, h, w)`, as `nbhelpers.gradients.layer_gradients` gives them.
+the class logit with respect to them, both `(B, C, h, w)`, as `gradients.layer_gradients` gives them.
 
     maps, logits = class_maps(network, "block4", photos, "espresso", method="grad_cam")
 
-Maps have the layer's own size and no unit: only comparisons within a map mean something. `nbhelpers.overlays` lays them
-over the photos.
+Maps have the layer's own size and no unit: only comparisons within a map mean something. `images.overlays` lays them over
+the photos.
 """
 
 from __future__ import annotations

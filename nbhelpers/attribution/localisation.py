@@ -22,7 +22,7 @@ from nbhelpers.images import overlays
 from nbhelpers.images.smoothing import gaussian_blur
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom edge in pixels, as in `nbhelpers.boxes`: as wide as right less left."""
+"""Left, top, right and bottom edge in pixels, as in `nbhelpers.attribution.boxes`: as wide as right less left."""
 
 FOREGROUND, BACKGROUND = 0.9, 0.3  # quantiles; the paper takes 0.95 and 0.3, for larger photos
 SMOOTHING = 1 / 24  # standard deviation of the blur before the threshold, in sides of the photo
@@ -107,7 +107,7 @@ def overlaps(found: Sequence[Box | None], true: Sequence[Tensor]) -> Tensor:
 
     Args:
         found: one box per photo, or None.
-        true: `(k, 4)` per photo, as `nbhelpers.boxes` reads them.
+        true: `(k, 4)` per photo, as `nbhelpers.attribution.boxes` reads them.
 
     Returns:
         `(B,)` in [0, 1]; 0 where no box was found.

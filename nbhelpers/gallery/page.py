@@ -2,7 +2,7 @@
 
     nbhelpers gallery results/my_sweep
 
-The page is a view of the folder and nothing else (`nbhelpers.picture_folder` says what it looks at). It is one static
+The page is a view of the folder and nothing else (`picture_folder` says what it looks at). It is one static
 file: it asks no server for anything and works where the folder is opened from a disk, copied elsewhere, or served.
 The small pictures it shows lie beside it, and a browser reads only those that come into view.
 """

@@ -4,7 +4,7 @@ Climb from a plain picture so that one class's logit grows, less a penalty on th
 Vedaldi, Zisserman, "Deep Inside Convolutional Networks", 2014, section 2). The logit, not the softmax: a probability
 also rises by making every other class less likely, and such a picture shows what the others are not. What shakes and
 waves add to the paper's recipe, `ladder` shows rung by rung; whether a picture shows anything, another network says
-(`nbhelpers.recognition`).
+(`nbhelpers.ascent.recognition`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Channels in the order in which they are stacked to a volume: applied to maps, saved, read again.
 
 An order found on one photo can be applied to another photo's maps, so that two volumes can be compared channel by
-channel. How orders are found is in `nbhelpers.ordering`.
+channel. How orders are found is in `nbhelpers.volumes.ordering`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Fine-tuning, kept safe: a new head on frozen features, then upper layers with it; every finished epoch is on disk.
 
-Each stage cuts the network in front of what it trains (`nbhelpers.network_parts`) and computes what comes before once
-(`nbhelpers.training.features`). Normalisation keeps its statistics and dropout stays off, so that an epoch depends on
+Each stage cuts the network in front of what it trains (`nbhelpers.models.parts`) and computes what comes before once
+(`features`). Normalisation keeps its statistics and dropout stays off, so that an epoch depends on
 the seed and its number alone: a run that was killed goes on as if nothing had happened. The epoch with the lowest
 validation loss is kept.
 """

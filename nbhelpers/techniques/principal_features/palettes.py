@@ -5,7 +5,7 @@
     palette.paint(seen, [1, 2, 3])                  # one RGB map per photo
 
 What is painted depends on the photo and on the palette alone, so a palette learnt on thousands of photos gives the
-same colour the same meaning in every batch. `nbhelpers.palette_learning` learns one from a folder.
+same colour the same meaning in every batch. `palette_learning` learns one from a folder.
 
 Source: Bakken, Kvam, Stepanov, Berge, "Principal Feature Visualisation in Convolutional Neural Networks", ECCV 2020.
 """
