@@ -23,6 +23,7 @@ test: export OMP_NUM_THREADS := $(THREADS)
 test: export MKL_NUM_THREADS := $(THREADS)
 test: .venv/.installed-test  ## everything: lint, format, unit tests, all notebooks against their kept outputs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks tests
 
@@ -38,7 +39,7 @@ notebooks: .venv/.installed-test  ## run the notebooks and keep their new output
 	$(BIN)/python tools/hygiene.py check notebooks/*.ipynb
 
 clean:           ## remove the environment and caches; results stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment without pip (a Python without ensurepip) gets it from the pip outside.

@@ -6,8 +6,8 @@ the class logit with respect to them, both `(B, C, h, w)`, as `gradients.layer_g
 
     maps, logits = class_maps(network, "block4", photos, "espresso", method="grad_cam")
 
-Maps have the layer's own size and no unit: only comparisons within a map mean something. `images.overlays` lays them over
-the photos.
+Maps have the layer's own size and no unit: only comparisons within a map mean something. `images.overlays` lays
+them over the photos.
 """
 
 from __future__ import annotations

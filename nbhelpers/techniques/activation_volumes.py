@@ -2,8 +2,8 @@
 
 A layer's maps are pictures of one photo, each seen through another filter. Side by side they fill a wall; stacked
 they are a volume, height x width x channel, that can be turned, cut and thresholded like a tomography, as the CNN-VIS
-study (Dresden) did. A volume is worth looking at when its third dimension means something: `volumes.ordering` puts maps that
-resemble each other side by side, and says by a number how well.
+study (Dresden) did. A volume is worth looking at when its third dimension means something: `volumes.ordering` puts maps
+that resemble each other side by side, and says by a number how well.
 """
 
 from __future__ import annotations

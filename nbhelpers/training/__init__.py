@@ -5,6 +5,7 @@ __all__ = [
     "card",
     "data",
     "evaluate",
+    "fingerprints",
     "folders",
     "folding",
     "train",
