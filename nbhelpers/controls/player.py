@@ -12,15 +12,13 @@ pyplot, which may not be used from two threads.
 
 from __future__ import annotations
 
-import ast
 import html
 import io
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import display
@@ -29,16 +27,14 @@ from torch import nn
 
 from nbhelpers import images, models
 from nbhelpers.ascent import Step
-from nbhelpers.ascent.objectives import OUTPUT
+from nbhelpers.controls import sliders
 from nbhelpers.images import figures
-from nbhelpers.models import class_count
-from nbhelpers.recipes import Recipe, bounds, choices
+from nbhelpers.recipes import Recipe
 
 LEGIBLE = 384  # pixels; smaller images are enlarged to this, so that a growing picture stays in its frame
 REFRESH = 0.15  # seconds between two pictures on the way
 # a readout takes the room that a layer's name needs
 STYLE = "<style>.nbhelpers-sliders .widget-readout { width: auto; min-width: 4.5em; max-width: 16em; }</style>"
-CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 Draw = Callable[[Recipe, Step], Image.Image]
 
 
@@ -116,21 +112,21 @@ class Player:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-        self.sliders = {name: _slider(recipe, name, self.network, options.get(name)) for name in show}
+        self.sliders = {name: sliders.slider(recipe, name, self.network, options.get(name)) for name in show}
         self.image = widgets.Image(format="png", layout=widgets.Layout(width="max-content", max_width="100%"))
         self.image.add_class("nbhelpers-picture")
         self.bar = _progress_bar()
         self.status = widgets.HTML()
         self.status.add_class("nbhelpers-status")
         self.stop_button = widgets.Button(description="Stop", icon="stop", tooltip="stop and keep the picture so far")
-        sliders = widgets.GridBox(
+        shown = widgets.GridBox(
             list(self.sliders.values()),
             layout=widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(26em, 1fr))"),
         )
-        sliders.add_class("nbhelpers-sliders")
+        shown.add_class("nbhelpers-sliders")
         self.widget = widgets.VBox(
             [
-                sliders,
+                shown,
                 widgets.HTML(STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox([self.bar, self.stop_button, self.status]),
                 self.image,
@@ -159,7 +155,7 @@ class Player:
     def _changed(self, name: str, value: Any) -> None:
         try:
             self._follow(name, value)
-            recipe = self.recipe.changed(**{name: _from_slider(self.recipe, name, value)})
+            recipe = self.recipe.changed(**{name: sliders.from_slider(self.recipe, name, value)})
         except Exception as error:  # weights that cannot be had, say; a callback has no other audience
             self.status.value = _complaint(error)
             return
@@ -176,15 +172,15 @@ class Player:
         if name == "network" and value != self._network_name:
             self.network, self._network_name = models.load(value), value
             if "layer" in self.sliders:
-                names = _layer_names(self.network)
+                names = sliders.layer_names(self.network)
                 self.recipe = self.recipe.changed(network=value, layer=names[len(names) // 2])
-                _set_options(self.sliders["layer"], names, self.recipe.layer)
+                sliders.set_options(self.sliders["layer"], names, self.recipe.layer)
                 self._follow("layer", self.recipe.layer)
-        elif name == "layer" and (channel := next((each for each in CHANNELS if each in self.sliders), None)):
+        elif name == "layer" and (channel := next((each for each in sliders.CHANNELS if each in self.sliders), None)):
             slider = self.sliders[channel]
-            last = _last_channel(self.network, value)
+            last = sliders.last_channel(self.network, value)
             kept = min(slider.value, last)
-            self.recipe = self.recipe.changed(**{channel: _from_slider(self.recipe, channel, kept)})
+            self.recipe = self.recipe.changed(**{channel: sliders.from_slider(self.recipe, channel, kept)})
             with slider.hold_trait_notifications():
                 slider.max = last
 
@@ -235,100 +231,6 @@ def _paced(steps, bar, status, show: Callable[[Step], None], stop: threading.Eve
         bar.max, bar.value, bar.bar_style = step.total, step.index, "success" if done else "warning"
         state = "done" if done else f"stopped at step {step.index} of {step.total}"
         status.value = f"{state} · score {_scores(step)} · {time.monotonic() - begun:.1f} s"
-
-
-def _slider(recipe: Recipe, name: str, network: models.Network, options: Sequence[Any] | None) -> widgets.Widget:
-    """The widget that suits a field: its type, range, and description decide."""
-    field = type(recipe).model_fields[name]
-    value = getattr(recipe, name)
-    common = {
-        "description": name.replace("_", " "),
-        "tooltip": field.description,
-        "style": {"description_width": "9em"},
-        "layout": widgets.Layout(width="auto"),
-    }
-    if name == "layer" and options is None:
-        options = _layer_names(network)
-        if value not in options:
-            options = [value, *options]
-    if name in CHANNELS and "layer" in type(recipe).model_fields and options is None:
-        last = _last_channel(network, recipe.layer)
-        first = (value[0] if value else 0) if isinstance(value, list) else value
-        return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
-    options = options or choices(type(recipe), name)
-    if options:
-        return widgets.SelectionSlider(options=options, value=value, **common)
-    low, high = bounds(type(recipe), name)
-    if isinstance(value, bool):
-        return widgets.Checkbox(value, **common)
-    if isinstance(value, int) and NoneType not in _types(type(recipe), name):  # a slider can't be set to None
-        return widgets.IntSlider(value, low or 0, high or max(4 * value, 100), **common)
-    if isinstance(value, float):
-        high = high if high is not None else max(4 * value, 1.0)
-        low = low or 0.0
-        small = 0 < value < (high - low) / 50  # in a wide range it is set by its order of magnitude
-        step = 10 ** math.floor(math.log10(high - low)) / 20
-        if _excluded(type(recipe), name, "gt", low):
-            low = min(low + step, value)
-        if _excluded(type(recipe), name, "lt", high):
-            high = max(high - step, value)
-        if small:
-            least, most = math.floor(math.log10(value)) - 2, math.log10(high)
-            return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
-        return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
-    return widgets.Text(str(value), continuous_update=False, **common)
-
-
-def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
-    """Whether a field refuses this end of its range ("gt", "lt"), which a slider could reach otherwise."""
-    return any(getattr(constraint, limit, None) == end for constraint in kind.model_fields[name].metadata)
-
-
-def _types(kind: type[Recipe], name: str) -> list[type]:
-    """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`."""
-    annotation = kind.model_fields[name].annotation
-    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
-    return [get_origin(member) or member for member in members]
-
-
-def _last_channel(network: models.Network, layer: str) -> int:
-    """The greatest channel number of a layer, or the greatest class number where the layer is the logits."""
-    if layer != OUTPUT:
-        return models.check_layer(network, layer).channels - 1
-    return (len(network.classes) if network.classes else class_count(network.net, network.size)) - 1
-
-
-def _from_slider(recipe: Recipe, name: str, value: Any) -> Any:
-    if name == "channels" and isinstance(value, int):
-        return [value]
-    return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
-
-
-def _from_text(text: str, types: list[type]) -> Any:
-    """What was typed: `a, b` is a list, with brackets and quotes or without; nothing is None where that is allowed."""
-    if NoneType in types and text.strip() in ("", "None"):
-        return None
-    if list not in types:
-        return text
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        value = [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _set_options(slider: widgets.SelectionSlider, names: Sequence[str], value: str) -> None:
-    slider.options = names  # which selects the first
-    slider.value = value
-
-
-def _layer_names(network: models.Network) -> list[str]:
-    """Layers worth a stop of the slider: convolutions, and the blocks built of them."""
-    table = [layer for layer in models.layers(network) if layer.height > 1]
-    return [layer.name for layer in table if layer.kind not in _PLAIN] or [layer.name for layer in table]
-
-
-_PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
 
 
 def _scores(step: Step) -> str:

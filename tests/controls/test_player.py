@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from small_networks import noise, tiny
 
-from nbhelpers import models, recipes
+from nbhelpers import controls, models, recipes
 from nbhelpers.ascent import Step
 from nbhelpers.ascent.canvas import Pixels
-from nbhelpers.controls import player as controls
+from nbhelpers.controls import player as playing
+from nbhelpers.controls import sliders
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
@@ -323,9 +324,9 @@ def test_every_slider_of_every_technique_gives_what_its_recipe_takes(network):
     recipes.kind_named("Inversion")  # which imports all of them
     for kind in [kind for kind in Recipe.kinds.values() if kind.__module__.startswith("nbhelpers.techniques")]:
         recipe = kind()
-        for name in set(kind.model_fields) - {"layer", *controls.CHANNELS}:  # which depend on the network
-            slider = controls._slider(recipe, name, network, None)
-            assert controls._from_slider(recipe, name, slider.value) == getattr(recipe, name)
+        for name in set(kind.model_fields) - {"layer", *sliders.CHANNELS}:  # which depend on the network
+            slider = sliders.slider(recipe, name, network, None)
+            assert sliders.from_slider(recipe, name, slider.value) == getattr(recipe, name)
             if isinstance(slider, widgets.IntSlider | widgets.FloatSlider):
                 recipe.changed(**{name: slider.min})
                 recipe.changed(**{name: slider.max})
@@ -423,7 +424,7 @@ def cell(monkeypatch):
         shown.append(widget)
         return Handle()
 
-    monkeypatch.setattr(controls, "display", display)
+    monkeypatch.setattr(playing, "display", display)
     return shown
 
 

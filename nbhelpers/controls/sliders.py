@@ -1,0 +1,114 @@
+"""Which widget suits a recipe's field: its type, range and description decide, and for layers and channels the network.
+
+A widget's value is not always the field's: one channel stands for a list of one, typed text for numbers; `from_slider`
+translates.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+import ipywidgets as widgets
+
+from nbhelpers import models
+from nbhelpers.ascent.objectives import OUTPUT
+from nbhelpers.models import class_count
+from nbhelpers.recipes import Recipe, bounds, choices
+
+CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
+_PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
+
+
+def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence[Any] | None) -> widgets.Widget:
+    """The widget that suits a field: its type, range, and description decide."""
+    field = type(recipe).model_fields[name]
+    value = getattr(recipe, name)
+    common = {
+        "description": name.replace("_", " "),
+        "tooltip": field.description,
+        "style": {"description_width": "9em"},
+        "layout": widgets.Layout(width="auto"),
+    }
+    if name == "layer" and options is None:
+        options = layer_names(network)
+        if value not in options:
+            options = [value, *options]
+    if name in CHANNELS and "layer" in type(recipe).model_fields and options is None:
+        last = last_channel(network, recipe.layer)
+        first = (value[0] if value else 0) if isinstance(value, list) else value
+        return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
+    options = options or choices(type(recipe), name)
+    if options:
+        return widgets.SelectionSlider(options=options, value=value, **common)
+    low, high = bounds(type(recipe), name)
+    if isinstance(value, bool):
+        return widgets.Checkbox(value, **common)
+    if isinstance(value, int) and NoneType not in _types(type(recipe), name):  # a slider can't be set to None
+        return widgets.IntSlider(value, low or 0, high or max(4 * value, 100), **common)
+    if isinstance(value, float):
+        high = high if high is not None else max(4 * value, 1.0)
+        low = low or 0.0
+        small = 0 < value < (high - low) / 50  # in a wide range it is set by its order of magnitude
+        step = 10 ** math.floor(math.log10(high - low)) / 20
+        if _excluded(type(recipe), name, "gt", low):
+            low = min(low + step, value)
+        if _excluded(type(recipe), name, "lt", high):
+            high = max(high - step, value)
+        if small:
+            least, most = math.floor(math.log10(value)) - 2, math.log10(high)
+            return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
+        return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
+    return widgets.Text(str(value), continuous_update=False, **common)
+
+
+def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
+    """Whether a field refuses this end of its range ("gt", "lt"), which a slider could reach otherwise."""
+    return any(getattr(constraint, limit, None) == end for constraint in kind.model_fields[name].metadata)
+
+
+def _types(kind: type[Recipe], name: str) -> list[type]:
+    """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`."""
+    annotation = kind.model_fields[name].annotation
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+    return [get_origin(member) or member for member in members]
+
+
+def last_channel(network: models.Network, layer: str) -> int:
+    """The greatest channel number of a layer, or the greatest class number where the layer is the logits."""
+    if layer != OUTPUT:
+        return models.check_layer(network, layer).channels - 1
+    return (len(network.classes) if network.classes else class_count(network.net, network.size)) - 1
+
+
+def from_slider(recipe: Recipe, name: str, value: Any) -> Any:
+    if name == "channels" and isinstance(value, int):
+        return [value]
+    return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
+
+
+def _from_text(text: str, types: list[type]) -> Any:
+    """What was typed: `a, b` is a list, with brackets and quotes or without; nothing is None where that is allowed."""
+    if NoneType in types and text.strip() in ("", "None"):
+        return None
+    if list not in types:
+        return text
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        value = [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def set_options(slider: widgets.SelectionSlider, names: Sequence[str], value: str) -> None:
+    slider.options = names  # which selects the first
+    slider.value = value
+
+
+def layer_names(network: models.Network) -> list[str]:
+    """Layers worth a stop of the slider: convolutions, and the blocks built of them."""
+    table = [layer for layer in models.layers(network) if layer.height > 1]
+    return [layer.name for layer in table if layer.kind not in _PLAIN] or [layer.name for layer in table]
