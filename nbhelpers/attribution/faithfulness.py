@@ -79,7 +79,7 @@ def curves(
     _check(photos, maps, targets, steps, mode)
     fast = twin(network, _precision(network))
     photos = photos.to(network.mean)
-    ranks = ranked(overlays.resized(maps, tuple(photos.shape[2:]))).to(photos.device)
+    ranks = pixel_ranks(overlays.resized(maps, tuple(photos.shape[2:]))).to(photos.device)
     stand_ins = stand_in(photos, baseline)
     before, after = (photos, stand_ins) if mode == "deletion" else (stand_ins, photos)
     pixels = ranks[0].numel()
@@ -99,7 +99,7 @@ def curves(
     return Curves(torch.tensor(counts) / pixels, scores)
 
 
-def ranked(maps: Tensor) -> Tensor:
+def pixel_ranks(maps: Tensor) -> Tensor:
     """Place of every pixel in the order of its map, 0 for the greatest value.
 
     Equal values, such as the zeros that a ReLU leaves, come in an order that is random and always the same: from top

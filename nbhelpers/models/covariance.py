@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 256  # channels; of a symmetric product only the blocks on and above the diagonal are computed
+NEAR = 1e-6  # entries that differ by less than this share count as equally large where a sign is chosen
 
 
 class Moments:
@@ -82,8 +83,7 @@ def leading(matrix: Tensor, count: int, tolerance: float = 1e-7) -> tuple[Tensor
         tolerance: largest residual `|A v - lambda v|`, relative to the largest eigenvalue.
 
     Returns:
-        Eigenvalues `(count,)` from large to small and eigenvectors `(count, C)`, one a row. The sign is fixed: of
-        each vector, the entry of largest magnitude is positive.
+        Eigenvalues `(count,)` from large to small and eigenvectors `(count, C)`, one a row, each `signed`.
 
     Raises:
         ValueError: a count out of range, or values that are not finite.
@@ -101,9 +101,17 @@ def leading(matrix: Tensor, count: int, tolerance: float = 1e-7) -> tuple[Tensor
 
 
 def signed(vectors: Tensor) -> Tensor:
-    """Each row `(count, C)` with the sign that makes its entry of largest magnitude positive."""
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return vectors * torch.where(largest < 0, -1.0, 1.0)
+    """Vectors or their negatives: those whose first entry of nearly the largest magnitude is positive.
+
+    Nearly, so that two entries of one size do not swap the sign with the last bits that a machine computes.
+
+    Args:
+        vectors: `(..., C)`, one in each row.
+    """
+    sizes = vectors.abs()
+    near = sizes >= sizes.amax(-1, keepdim=True) * (1 - NEAR)
+    first = vectors.gather(-1, near.int().argmax(-1, keepdim=True))
+    return vectors * torch.where(first < 0, -1.0, 1.0)
 
 
 def _block_lanczos(matrix: Tensor, count: int, tolerance: float) -> tuple[Tensor, Tensor] | None:

@@ -11,20 +11,22 @@ it did not have:
   Gifford, Jaakkola 2001);
 - `seriation`: maps sorted along the Fiedler vector of their similarities (Atkins, Boman, Hendrickson 1998).
 
-Signs and ties follow a rule, so the same maps give the same order everywhere: see `signed` and `ranked`. Maps that
-are constant resemble nothing; the last two put them at the end.
+Signs and ties follow a rule, so the same maps give the same order everywhere: see `covariance.signed` and `ranked`.
+Maps that are constant resemble nothing; the last two put them at the end.
 """
 
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.cluster.vq import kmeans2
 from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
+from nbhelpers.models import covariance
 from nbhelpers.volumes.channel_order import Order
 from nbhelpers.volumes.files import finite
 from nbhelpers.volumes.leaf_order import optimal_leaf_order
@@ -166,7 +168,7 @@ def seriation(maps: Tensor | np.ndarray) -> Order:
     similarity = 1 + correlations(array[lively])
     laplacian = np.diag(similarity.sum(1)) - similarity
     vector = eigh(laplacian, subset_by_index=[1, 1])[1][:, 0]
-    order = ranked(signed(vector))
+    order = ranked(_signed(vector))
     return Order("seriation", _turned([lively[index] for index in order]) + constant)
 
 
@@ -209,13 +211,6 @@ def neighbour_correlation(maps: Tensor | np.ndarray, order: Sequence[int]) -> fl
     return float((flat[:-1] * flat[1:]).sum(1)[both].mean())
 
 
-def signed(vector: np.ndarray) -> np.ndarray:
-    """The vector or its negative: the one whose first entry of (nearly) the greatest size is positive."""
-    size = np.abs(vector)
-    first = int(np.argmax(size >= size.max() * (1 - 1e-6)))
-    return -vector if vector[first] < 0 else vector
-
-
 def ranked(scores: np.ndarray) -> list[int]:
     """Indices from the least score to the greatest; those that differ by rounding only come by number."""
     order = np.argsort(scores, kind="stable")
@@ -229,14 +224,16 @@ def _scores(rows: np.ndarray) -> np.ndarray:
     """Projection of each row on the first principal axis, through whichever Gram matrix is smaller."""
     # the compact trick: an eigenvector of R R^T, times R, is one of R^T R
     compact = len(rows) < rows.shape[1]
-    axis = rows.T @ _leading(rows @ rows.T) if compact else _leading(rows.T @ rows)
+    matrix = rows @ rows.T if compact else rows.T @ rows
+    # far below what counts as a tie
+    vector = covariance.leading(torch.from_numpy(matrix), 1, tolerance=TOLERANCE / 1000)[1][0].numpy()
+    axis = rows.T @ vector if compact else vector
     norm = np.linalg.norm(axis)
-    return rows @ signed(axis / norm) if norm > 0 else np.zeros(len(rows))
+    return rows @ _signed(axis / norm) if norm > 0 else np.zeros(len(rows))
 
 
-def _leading(matrix: np.ndarray) -> np.ndarray:
-    last = len(matrix) - 1
-    return eigh(matrix, subset_by_index=[last, last])[1][:, 0]
+def _signed(vector: np.ndarray) -> np.ndarray:
+    return covariance.signed(torch.from_numpy(vector)).numpy()
 
 
 def _orderable(maps: Tensor | np.ndarray) -> np.ndarray:

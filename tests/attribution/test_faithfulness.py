@@ -89,13 +89,13 @@ def test_the_network_is_left_as_it_was():
 
 
 def test_equal_values_come_in_an_order_without_a_direction():
-    ranks = faithfulness.ranked(torch.zeros(2, 40, 40))
+    ranks = faithfulness.pixel_ranks(torch.zeros(2, 40, 40))
     assert torch.equal(ranks[0], ranks[1])
     assert sorted(ranks[0].flatten().tolist()) == list(range(1600))
     first_half = ranks[0] < 800
     assert 0.4 < first_half[:20].float().mean() < 0.6
     maps = noise(2, 9, 7)
-    assert torch.equal(faithfulness.ranked(maps).flatten(1).argsort(1), maps.flatten(1).argsort(1, descending=True))
+    assert torch.equal(faithfulness.pixel_ranks(maps).flatten(1).argsort(1), maps.flatten(1).argsort(1, descending=True))
 
 
 def test_what_stands_in_for_a_pixel():
