@@ -1,6 +1,7 @@
 """The rooms of the package: everything lies in one, arrows go down only, and a room is entered by its face."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,19 @@ def test_the_tests_mirror_the_rooms() -> None:
     folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").glob("*/test_*.py")}
     assert folders <= ROOMS | {"tools", "gpu"}
     assert {"models", "images", "ascent", "attribution", "volumes", "techniques", "controls", "notebooks"} <= folders
+
+
+def test_the_page_of_the_architecture_names_every_module_and_notebook() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = re.search(r"## The floors\n\n((?:    .*\n)+)", page)[1].splitlines()
+    assert [re.sub(r"\.py\b", "", re.split(r"\s{3,}", line.strip())[0]) for line in drawn] == [
+        re.sub(r" \| ", "  |  ", floor) for floor in FLOORS
+    ]
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]:
+        name = path.parent.name if path.stem in ("__init__", "technique") else path.stem
+        assert re.search(rf"\b{name}\b", page), f"{path.relative_to(ROOT)} is not on the page"
+    for link in re.findall(r"\]\(([^#)]+)\)", page):
+        assert (ROOT / "docs" / link).exists(), link
 
 
 @pytest.mark.parametrize(
