@@ -41,6 +41,7 @@ IMPORT_NAMES = {
     "scikit-learn": "sklearn",
     "opencv-python-headless": "cv2",
     "scikit-image": "skimage",
+    "lazy-loader": "lazy_loader",
     "pyyaml": "yaml",
 }
 

@@ -7,6 +7,7 @@
 `objectives` (what to maximise) and `canvas` (what is optimised: pixels, Fourier coefficients, phases).
 """
 
+from nbhelpers.ascent import canvas, objectives
 from nbhelpers.ascent.loop import NonFiniteScore, Step, ascend, generators, measure, twin
 from nbhelpers.ascent.recognition import Recognition, recognised
 from nbhelpers.ascent.rounds import climb, last_side, picture_seeds, steps_in

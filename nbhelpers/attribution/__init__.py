@@ -1,6 +1,6 @@
 """What a logit owes to pixels or to a layer, and what such maps must pass.
 
-Every module here is for everybody, and loads only what it needs:
+Every module here is for everybody, and loaded when it is asked for:
 
     from nbhelpers.attribution import cams
 
@@ -12,14 +12,19 @@ Every module here is for everybody, and loads only what it needs:
 - `contest`: several methods, and guesses, judged side by side.
 """
 
-__all__ = [
-    "boxes",
-    "cams",
-    "contest",
-    "faithfulness",
-    "faithfulness_pictures",
-    "gradients",
-    "localisation",
-    "pixel_maps",
-    "randomisation",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "gradients",
+        "pixel_maps",
+        "cams",
+        "localisation",
+        "boxes",
+        "faithfulness",
+        "randomisation",
+        "faithfulness_pictures",
+        "contest",
+    ],
+)

@@ -7,6 +7,7 @@ Besides the names below, three modules are for everybody: `figures` (matplotlib 
 (maps in colour over photos), `smoothing` (blurs and denoising).
 """
 
+from nbhelpers.images import figures, overlays, smoothing
 from nbhelpers.images.decoding import decode, missing, opened, thumbnail
 from nbhelpers.images.photos import (
     Photos,

@@ -8,6 +8,7 @@ below, four modules are for everybody: `stages` (the layers before each reductio
 cut in two, or with another head), `covariance` (components of more activations than fit into memory), `minivgg`.
 """
 
+from nbhelpers.models import covariance, minivgg, parts, stages
 from nbhelpers.models.capturing import Seen, capture
 from nbhelpers.models.layer_table import Layer, LayerTable, class_count, nearest, refusal
 from nbhelpers.models.loading import (

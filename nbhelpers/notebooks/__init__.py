@@ -4,47 +4,31 @@ A notebook itself needs `results_folder` and `record`. Three modules are for eve
 come from outside), `execution` (one notebook through papermill) and `batch` (several, with a page of the results).
 """
 
-from nbhelpers.notebooks.documents import (
-    RECORDED,
-    RESULTS_VARIABLE,
-    WIDGET_STATE,
-    WIDGET_VIEW,
-    Parameter,
-    clean,
-    errors,
-    machine_paths,
-    parameters,
-    read,
-    record,
-    results_folder,
-    show_statically,
-    tagged,
-    texts,
-    title,
-    write,
-    write_text,
-)
+import lazy_loader
 
-__all__ = [
-    "RECORDED",
-    "RESULTS_VARIABLE",
-    "WIDGET_STATE",
-    "WIDGET_VIEW",
-    "Parameter",
-    "arguments",
-    "batch",
-    "clean",
-    "errors",
-    "execution",
-    "machine_paths",
-    "parameters",
-    "read",
-    "record",
-    "results_folder",
-    "show_statically",
-    "tagged",
-    "texts",
-    "title",
-    "write",
-    "write_text",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["arguments", "batch", "execution"],
+    submod_attrs={
+        "documents": [
+            "RECORDED",
+            "RESULTS_VARIABLE",
+            "WIDGET_STATE",
+            "WIDGET_VIEW",
+            "Parameter",
+            "clean",
+            "errors",
+            "machine_paths",
+            "parameters",
+            "read",
+            "record",
+            "results_folder",
+            "show_statically",
+            "tagged",
+            "texts",
+            "title",
+            "write",
+            "write_text",
+        ]
+    },
+)

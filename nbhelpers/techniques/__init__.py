@@ -3,17 +3,22 @@
 A technique declares its parameters as a recipe and carries it out on the rooms below. None imports another.
 """
 
-__all__ = [
-    "activation_maximization",
-    "activation_volumes",
-    "class_agnostic_features",
-    "class_pictures",
-    "filter_gradients",
-    "fine_tuning",
-    "grad_cam",
-    "interpretation_test",
-    "inversion",
-    "network_training",
-    "principal_features",
-    "saliency",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "activation_maximization",
+        "activation_volumes",
+        "class_agnostic_features",
+        "class_pictures",
+        "filter_gradients",
+        "fine_tuning",
+        "grad_cam",
+        "interpretation_test",
+        "inversion",
+        "network_training",
+        "principal_features",
+        "saliency",
+    ],
+)

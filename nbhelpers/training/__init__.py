@@ -1,12 +1,8 @@
 """The bundled networks: their data, their training, their cards. Every module here is for everybody."""
 
-__all__ = [
-    "attack",
-    "card",
-    "data",
-    "evaluate",
-    "fingerprints",
-    "folders",
-    "folding",
-    "train",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["attack", "card", "data", "evaluate", "fingerprints", "folders", "folding", "train"],
+)

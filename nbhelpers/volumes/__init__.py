@@ -4,7 +4,10 @@
 (which channel beside which), `rendering` (pictures of a volume), `viewer` (the one that turns, in a notebook).
 """
 
-from nbhelpers.volumes.channel_order import Order
-from nbhelpers.volumes.files import finite, load, save, to_bytes
+import lazy_loader
 
-__all__ = ["Order", "finite", "load", "ordering", "rendering", "save", "to_bytes", "viewer"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["ordering", "rendering", "viewer"],
+    submod_attrs={"channel_order": ["Order"], "files": ["finite", "load", "save", "to_bytes"]},
+)

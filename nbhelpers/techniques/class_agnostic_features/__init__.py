@@ -1,5 +1,6 @@
 """Class-agnostic features: what a layer responds to in a set of photos, per facet (Stergiou 2021)."""
 
+from nbhelpers.techniques.class_agnostic_features import facet_ascent, facets
 from nbhelpers.techniques.class_agnostic_features.technique import (
     ClassAgnosticFeatures,
     animate,

@@ -1,5 +1,6 @@
 """Filter gradients: which filters a class depends on."""
 
+from nbhelpers.techniques.filter_gradients import filter_pictures, filter_weights
 from nbhelpers.techniques.filter_gradients.technique import (
     GROUPS,
     FilterGradients,

@@ -1,5 +1,6 @@
 """Fine-tuning: a network learns classes of one's own from a folder of photos."""
 
+from nbhelpers.techniques.fine_tuning import features, tuner, tuning_pictures
 from nbhelpers.techniques.fine_tuning.technique import (
     FineTuning,
     Progress,

@@ -1,5 +1,6 @@
 """Inversion: the picture with the same features, and so what a layer still knows (Mahendran, Vedaldi 2015)."""
 
+from nbhelpers.techniques.inversion import representations
 from nbhelpers.techniques.inversion.technique import (
     Inversion,
     draw,

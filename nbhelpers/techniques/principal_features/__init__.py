@@ -1,5 +1,6 @@
 """Principal features: what contrasts in a batch of photos, in three colours (Bakken et al. 2020)."""
 
+from nbhelpers.techniques.principal_features import palette_learning, palettes
 from nbhelpers.techniques.principal_features.technique import (
     NETWORKS,
     PrincipalFeatures,
