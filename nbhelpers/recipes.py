@@ -15,9 +15,8 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -98,14 +97,16 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
 
 
 def kind_named(name: str) -> type[Recipe]:
-    """The kind of recipe with this name, from any technique.
+    """The kind of recipe with this name, from any technique, also one of another package.
+
+    Techniques are announced as entry points of the group `nbhelpers.recipes`, each a module that declares its kinds;
+    so this file need not know who builds on it.
 
     Raises:
         ValueError: no technique declares it.
     """
-    techniques = import_module("nbhelpers.techniques")
-    for module in iter_modules(techniques.__path__):
-        import_module(f"nbhelpers.techniques.{module.name}")
+    for technique in entry_points(group="nbhelpers.recipes"):
+        technique.load()
     if name not in Recipe.kinds:
         raise ValueError(f"unknown recipe {name!r}: this version knows {', '.join(sorted(Recipe.kinds))}")
     return Recipe.kinds[name]

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from nbhelpers import techniques
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -99,6 +102,12 @@ def test_what_is_private_is_found_out() -> None:
     assert reached_past_a_face(ast.parse(private), PACKAGE / "models") == ["nbhelpers.images.decoding"]
     public = "from nbhelpers.models import stages, load\nfrom nbhelpers.attribution.cams import METHODS"
     assert reached_past_a_face(ast.parse(public), PACKAGE / "techniques") == []
+
+
+def test_every_technique_is_announced() -> None:
+    announced = {each.name: each.value for each in entry_points(group="nbhelpers.recipes")}
+    assert announced == {name: f"nbhelpers.techniques.{name}" for name in techniques.__all__}
+    assert set(techniques.__all__) == {path.stem for path in (PACKAGE / "techniques").iterdir() if path.stem[0] != "_"}
 
 
 def test_the_tests_mirror_the_rooms() -> None:
