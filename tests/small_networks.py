@@ -23,6 +23,45 @@ def tiny(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
+class Small(nn.Module):
+    """Two convolutions with a residual connection, and a head."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, pictures):
+        features = self.norm(self.first(pictures)).relu()
+        features = features + self.second(features).relu()
+        return self.head(self.drop(features.mean((2, 3))))
+
+
+class Bare(nn.Module):
+    """A projection that is used without being called, as within an attention, and one that is not used at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection, self.unused = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, features):
+        return nn.functional.linear(features, self.projection.weight, self.projection.bias)
+
+
+class Holder(nn.Module):
+    """A convolution, a `Bare` block, a normalisation and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.block, self.norm, self.head = nn.Conv2d(3, 4, 1), Bare(), nn.LayerNorm(4), nn.Linear(4, 5)
+
+    def forward(self, pictures):
+        return self.head(self.norm(self.block(self.first(pictures).mean((2, 3)))))
+
+
 def noise(*shape: int, seed: int = 0) -> Tensor:
     """Seeded uniform noise in [0, 1]."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))

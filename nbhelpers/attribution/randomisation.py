@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nbhelpers import models
 from nbhelpers.images import overlays
-from nbhelpers.models import Network, copied, drawn_from, reinitialise
+from nbhelpers.models import Network, copied, drawn_from, parts, reinitialise
 
 LEAST_SIDE = 7  # of the window in which SSIM compares, pixels
 
@@ -39,12 +39,12 @@ def cascade(network: str | nn.Module, stages: int | None = None, seed: int = 0) 
         on. The last one has nothing learned left.
 
     Raises:
-        ValueError: fewer stages than one, or a network without parameters.
+        ValueError: fewer stages than one, a network without parameters, or one that refuses pictures of its own size.
     """
     network = models.as_network(network)
     if stages is not None and stages < 1:
         raise ValueError(f"{stages} stages: at least one is needed")
-    names = parameter_layers(network)[::-1]
+    names = parts.weighted_layers(network, network.size)[::-1]
     if not names:
         raise ValueError(f"{network.name} has no parameters: there is nothing to forget")
     forgetful = copied(network).eval()
@@ -60,36 +60,6 @@ def cascade(network: str | nn.Module, stages: int | None = None, seed: int = 0) 
         modules[name].to(device)
         if number in stops:
             yield name, forgetful
-
-
-@torch.no_grad()
-def parameter_layers(network: Network) -> list[str]:
-    """Names of the modules that have parameters of their own, in the order in which they first run.
-
-    A module that never runs by itself (the output projection within an attention) comes with the one around it; one
-    that does not run at all comes last.
-    """
-    trial = copied(network).eval()
-    runs: dict[str, int] = {}
-
-    def note(name: str):
-        def hook(module: nn.Module, inputs: tuple) -> None:
-            runs.setdefault(name, len(runs))
-
-        return hook
-
-    for name, module in trial.net.named_modules():
-        module.register_forward_pre_hook(note(name))
-    trial(torch.zeros(1, 3, network.size, network.size).to(next(trial.parameters(), trial.mean)))
-    holders = [name for name, module in network.net.named_modules() if any(True for _ in module.parameters(False))]
-
-    def place(name: str) -> tuple[int, int]:
-        around = name
-        while around not in runs and "." in around:
-            around = around.rpartition(".")[0]
-        return runs.get(around, len(runs)), holders.index(name)
-
-    return sorted(holders, key=place)
 
 
 def rank_correlations(first: Tensor, second: Tensor) -> Tensor:

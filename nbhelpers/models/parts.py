@@ -8,8 +8,7 @@ left whole, which costs time and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from nbhelpers.models.layer_table import refusal
 from nbhelpers.models.loading import find_module
-from nbhelpers.models.network import Network, copied
+from nbhelpers.models.network import Network, copied, sharing_copy
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
@@ -40,11 +39,26 @@ class Parts:
 def weighted_layers(network: Network, size: int) -> list[str]:
     """Layers with weights of their own, in the order in which they first run.
 
+    One that never runs by itself (the output projection within an attention) comes with the layer around it; those
+    that do not run at all come last. Where the network itself holds weights (a class token), "" is among them.
+
+    Args:
+        network: left as it is.
+        size: side of the pictures in pixels.
+
     Raises:
         ValueError: the network does not take pictures of this size.
     """
-    runs = list(_runs(network, size))[:-1]  # what the network holds itself, such as a class token, is no layer
-    return [name for name, module, _ in runs if any(True for _ in module.parameters(recurse=False))]
+    runs = {name: place for place, name in enumerate(_runs(network, size))}
+    holders = [name for name, module in network.net.named_modules() if any(True for _ in module.parameters(False))]
+
+    def place(name: str) -> tuple[int, int]:
+        around = name
+        while around not in runs and "." in around:
+            around = around.rpartition(".")[0]
+        return runs.get(around, len(runs)), holders.index(name)
+
+    return sorted(holders, key=place)
 
 
 def head_layer(network: Network, size: int) -> str:
@@ -53,11 +67,12 @@ def head_layer(network: Network, size: int) -> str:
     Raises:
         ValueError: there is none; the network gives no `(B, classes)`, or makes them by other means.
     """
-    *_, (_, _, logits) = runs = list(_runs(network, size))
-    kinds = (nn.Linear, nn.Conv2d)
+    runs = _runs(network, size)
+    logits = runs[""]
     if isinstance(logits, Tensor) and logits.ndim == 2:
-        for name, module, output in reversed(runs):
-            if isinstance(module, kinds) and output.shape[1] == logits.shape[1]:
+        for name in reversed(runs):
+            kind = isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d)
+            if kind and runs[name].shape[1] == logits.shape[1]:
                 return name
     got = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
     raise ValueError(
@@ -92,9 +107,9 @@ def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[
         new = nn.Conv2d(old.in_channels, len(classes), old.kernel_size, old.stride, old.padding, old.dilation)
     for parameter in new.parameters():
         nn.init.zeros_(parameter)
-    names = [name for name, _, _ in _runs(network, size)]
+    names = list(_runs(network, size))
     for name in names[names.index(head) + 1 :]:
-        if name and isinstance(double.net.get_submodule(name), RECTIFIERS):
+        if isinstance(double.net.get_submodule(name), RECTIFIERS):
             _replace(double.net, name, nn.Identity())
     _replace(double.net, head, new.to(old.weight.device))
     double.classes, double.name = list(classes), f"{network.name} (tuned)"
@@ -114,7 +129,9 @@ def freed_from(network: Network, layer: str, size: int) -> list[str]:
         KeyError: no such layer; the nearest are offered.
         ValueError: the layer holds no weights that run.
     """
-    order = weighted_layers(network, size)
+    # what the network holds itself, such as a class token, is no layer
+    order = [name for name in weighted_layers(network, size) if name]
+    order = order[: order.index(head_layer(network, size)) + 1]
     if not layer:
         for kind, first in ((nn.Conv2d, len(order) // 10), (nn.Linear, 0)):
             for index in range(len(order) - 2, first - 1, -1):
@@ -149,7 +166,7 @@ def cut(net: nn.Module, freed: Sequence[str], pictures: Tensor) -> Parts:
         except Exception:  # whatever the network's own code does that has no graph
             return Parts(nn.Identity(), net, "")
         nodes = list(traced.graph.nodes)
-        targets = [index for index, node in enumerate(nodes) if node.op == "call_module" and node.target in freed]
+        targets = [index for index, node in enumerate(nodes) if _fetches(node, freed)]
         for place in range(min(targets, default=0), 0, -1):
             crossing = _crossing(nodes, place)
             if len(crossing) != 1:
@@ -163,6 +180,13 @@ def cut(net: nn.Module, freed: Sequence[str], pictures: Tensor) -> Parts:
             except (RuntimeError, TypeError, AttributeError):
                 continue
     return Parts(nn.Identity(), net, "")
+
+
+def _fetches(node: fx.Node, freed: Sequence[str]) -> bool:
+    """Whether a node uses weights of these layers: as a layer, within the one that it calls, or bare."""
+    if node.op == "call_module":
+        return any(name == node.target or name.startswith(f"{node.target}.") for name in freed)
+    return node.op == "get_attr" and node.target.rpartition(".")[0] in freed
 
 
 def _crossing(nodes: list[fx.Node], place: int) -> list[fx.Node]:
@@ -189,48 +213,34 @@ def _upper(traced: fx.GraphModule, nodes: list[fx.Node], place: int, first: fx.N
     return fx.GraphModule(traced, graph)
 
 
-def _runs(network: Network, size: int) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """Every module that calls no other, by its first run, with its output; last the network itself, as ""."""
-    names = {module: name for name, module in network.net.named_modules()}
-    seen: dict[str, tuple[nn.Module, Tensor | None]] = {}
+def _runs(network: Network, size: int) -> dict[str, object]:
+    """What every module that runs gives first, by name, in the order in which they begin; the network itself is ""."""
+    double = sharing_copy(network)
+    seen: dict[str, object] = {}
 
-    def begin(module: nn.Module, inputs: tuple) -> None:  # one with weights of its own may call others
-        seen.setdefault(names[module], (module, None))
+    def begin(name: str):
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            seen.setdefault(name)
 
-    def end(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        if seen[names[module]][1] is None:
-            seen[names[module]] = (module, output)
+        return hook
 
-    leaves = [module for module in names if module is not network.net and _is_leaf(module)]
-    with _quietly(network), torch.no_grad():
-        handles = [module.register_forward_pre_hook(begin) for module in leaves]
-        handles += [module.register_forward_hook(end) for module in leaves]
-        try:
-            logits = network(torch.full((1, 3, size, size), 0.5))
-        except (RuntimeError, AssertionError) as error:
-            raise refusal(network.name, size, error) from error
-        finally:
-            for handle in handles:
-                handle.remove()
-    yield from ((name, module, output) for name, (module, output) in seen.items())
-    yield "", network.net, logits
+    def end(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
+            if seen[name] is None:
+                seen[name] = output
 
+        return hook
 
-def _is_leaf(module: nn.Module) -> bool:
-    own = any(True for _ in module.parameters(recurse=False))
-    return own or not any(True for _ in module.children())
-
-
-@contextmanager
-def _quietly(network: Network) -> Iterator[None]:
-    """In evaluation mode, and afterwards as it was."""
-    was = [(module, module.training) for module in network.modules()]
-    network.eval()
+    for name, module in double.net.named_modules():
+        module.register_forward_pre_hook(begin(name))
+        module.register_forward_hook(end(name))
+    pictures = torch.full((1, 3, size, size), 0.5).to(next(double.parameters(), double.mean))
     try:
-        yield
-    finally:
-        for module, training in was:
-            module.training = training
+        with torch.no_grad():
+            double(pictures)
+    except (RuntimeError, AssertionError) as error:
+        raise refusal(network.name, size, error) from error
+    return seen
 
 
 def _replace(net: nn.Module, name: str, module: nn.Module) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from small_networks import Holder, Small
 from torch import nn
 
 from nbhelpers import models
@@ -26,30 +27,6 @@ from nbhelpers.training.folders import Labelled
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 QUICK = {"size": 32, "views": 1, "head_epochs": 3, "upper_epochs": 2, "batch": 8}
-
-
-class Small(nn.Module):
-    """Two convolutions with a residual connection, and a head."""
-
-    def __init__(self, classes: int = 5) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 8, 3, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.second = nn.Conv2d(8, 8, 3, padding=1)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, pictures):
-        features = self.norm(self.first(pictures)).relu()
-        features = features + self.second(features).relu()
-        return self.head(self.drop(features.mean((2, 3))))
-
-
-class Stubborn(Small):
-    """A network whose code depends on what it sees: no graph of it can be written down."""
-
-    def forward(self, pictures):
-        return super().forward(pictures if pictures.mean() > -100 else -pictures)
 
 
 @pytest.fixture
@@ -81,101 +58,12 @@ def trained(network: Network) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
 
 
-# --- a network in two parts
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "head"),
-    [
-        ("minivgg_robust", 64, "head"),
-        ("mobilenet_v2", 64, "classifier.1"),
-        ("squeezenet1_0", 64, "classifier.1"),
-        ("resnet18", 64, "fc"),
-        ("densenet121", 64, "classifier"),
-        ("convnext_tiny", 64, "classifier.2"),
-    ],
-)
-def test_base_and_upper_layers_together_are_the_network(name: str, size: int, head: str) -> None:
-    network = models.load(name, weights="DEFAULT" if name in models.bundled() else None, device="cpu")
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    tuned, found = parts.with_new_head(network, ["a", "b", "c"], size)
-    assert found == head
-    pictures = torch.rand(3, 3, size, size)
-    with torch.no_grad():
-        assert not tuned(pictures).any()  # a head of zeros
-        nn.init.normal_(tuned.net.get_submodule(head).weight)
-        freed = parts.freed_from(tuned, "", size)
-        assert freed[-1] == head
-        assert len(freed) > 1
-        for layers in ([head], freed):
-            pieces = parts.cut(tuned.net, layers, tuned.normalise(pictures[:2]))
-            assert pieces.after
-            features = pieces.base(tuned.normalise(pictures))
-            assert torch.allclose(pieces.upper(features), tuned(pictures), rtol=1e-4, atol=1e-5)
-            # what is trained lies in the upper part, all of it
-            inside = {id(each) for each in pieces.upper.parameters()}
-            assert all(id(each) in inside for layer in layers for each in tuned.net.get_submodule(layer).parameters())
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-
-
-def test_the_cut_never_lies_inside_a_residual_block(small: Network) -> None:
-    tuned, _ = parts.with_new_head(small, ["a", "b"], 16)
-    pictures = torch.rand(2, 3, 16, 16)
-    inside = parts.cut(tuned.net, ["second", "head"], pictures)
-    assert inside.base(pictures).shape == (2, 8, 16, 16)
-    assert torch.allclose(inside.base(pictures), tuned.net.norm(tuned.net.first(pictures)).relu(), atol=1e-6)
-
-
-def test_a_network_without_a_graph_is_left_whole() -> None:
-    tuned, _ = parts.with_new_head(Network(Stubborn(), "stubborn", size=16), ["a", "b"], 16)
-    pictures = torch.rand(2, 3, 16, 16)
-    pieces = parts.cut(tuned.net, ["head"], pictures)
-    assert pieces.after == ""
-    assert torch.equal(pieces.base(pictures), pictures)
-    assert torch.equal(pieces.upper(pictures), tuned.net(pictures))
-
-
-def test_squeezenets_last_rectifier_goes() -> None:
-    network = models.load("squeezenet1_0", weights=None, device="cpu")
-    tuned, head = parts.with_new_head(network, ["a", "b"], 64)
-    with torch.no_grad():
-        tuned.net.get_submodule(head).bias.fill_(-1.0)
-        assert torch.allclose(tuned(torch.rand(1, 3, 64, 64)), torch.full((1, 2), -1.0))
-        assert network(torch.rand(1, 3, 64, 64)).min() >= 0
-
-
-def test_upper_layers_by_name(small: Network) -> None:
-    assert parts.weighted_layers(small, 16) == ["first", "norm", "second", "head"]
-    assert parts.freed_from(small, "", 16) == ["second", "head"]
-    assert parts.freed_from(small, "norm", 16) == ["norm", "second", "head"]
-    network = models.load("minivgg_robust")
-    assert parts.freed_from(network, "block3", 64) == ["block3.conv1", "block3.conv2", "block4.conv1", "head"]
-    with pytest.raises(KeyError, match=r"no layer 'block5'.*Nearest: block"):
-        parts.freed_from(network, "block5", 64)
-    with pytest.raises(ValueError, match=r"'block4.relu1' of minivgg_robust holds no weights to train.*block4.conv1"):
-        parts.freed_from(network, "block4.relu1", 64)
-
-
-def test_in_a_transformer_the_last_block_is_freed() -> None:
-    torch.manual_seed(0)
-    from torchvision.models import VisionTransformer
-
-    network = Network(VisionTransformer(32, 16, 2, 2, 16, 32, num_classes=7), "transformer", size=32)
-    tuned, head = parts.with_new_head(network, ["a", "b"], 32)
-    assert head == "heads.head"
-    freed = parts.freed_from(tuned, "", 32)
-    assert freed[0].startswith("encoder.layers.encoder_layer_1.mlp")
-    pieces = parts.cut(tuned.net, freed, torch.rand(2, 3, 32, 32))
-    assert pieces.after != "x"  # behind the pictures
-    with pytest.raises(ValueError, match="transformer does not take pictures of 48 x 48 pixels"):
-        parts.with_new_head(network, ["a", "b"], 48)
-
-
 # --- training
 
 
-@pytest.mark.parametrize("layer", ["second", "first"])
-def test_the_same_weights_as_the_plain_loop(small: Network, coloured: Path, layer: str) -> None:
+@pytest.mark.parametrize(("net", "layer"), [(Small, "second"), (Small, "first"), (Holder, "block")])
+def test_the_same_weights_as_the_plain_loop(net: type[nn.Module], layer: str, coloured: Path) -> None:
+    small = Network(net(), "small", size=16)
     recipe = FineTuning(data_dir=str(coloured), layer=layer, **{**QUICK, "size": 16}, patience=100)
     data = fine_tuning.photos(recipe)
     before = copy.deepcopy(small.state_dict())

@@ -211,7 +211,8 @@ class Tuner:
                         f"the loss became {loss.item()} in epoch {self._epoch + 1} of {self.stages[self._stage].name}. "
                         "Lower the learning rate; what was finished before is kept"
                     )
-                gradients = torch.autograd.grad(loss, parameters)
+                # a part of a layer that no pass uses has no gradient, and stays as it is
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
                 optimiser.step()
