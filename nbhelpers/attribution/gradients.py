@@ -202,11 +202,8 @@ def chosen_class(network: Network, target: str | int) -> int | None:
     Raises:
         ValueError: the network has no such class.
     """
-    target = target.strip() if isinstance(target, str) else target
-    if target == "":
-        return None
-    # a number in a text field comes as its digits
-    return models.class_indices(network, [int(target) if str(target).isdigit() else target])[0]
+    nothing = isinstance(target, str) and not target.strip()
+    return None if nothing else models.class_indices(network, [target])[0]
 
 
 def _parts(pixels: Tensor) -> list[slice]:

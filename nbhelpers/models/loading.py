@@ -192,7 +192,8 @@ def class_indices(network: str | nn.Module, names: Sequence[str | int]) -> list[
 
     Args:
         network: a name, a `Network` or your own module.
-        names: numbers from 0, or names in any case: the whole name, or one of its comma-separated synonyms.
+        names: numbers from 0, or names in any case: the whole name, or one of its comma-separated synonyms. Digits
+            that are no name are a number, as a text field gives it.
 
     Returns:
         One index per name, in order.
@@ -207,16 +208,18 @@ def class_indices(network: str | nn.Module, names: Sequence[str | int]) -> list[
 
 
 def _named(network: Network, name: str) -> int:
-    if network.classes is None:
-        raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
-    wanted = name.strip().lower()
-    exact = [index for index, known in enumerate(network.classes) if known.lower() == wanted]
+    wanted, classes = name.strip().lower(), network.classes or []
+    exact = [index for index, known in enumerate(classes) if known.lower() == wanted]
     synonyms = [
         index
-        for index, known in enumerate(network.classes)
+        for index, known in enumerate(classes)
         if wanted in (synonym.strip() for synonym in known.lower().split(","))
     ]
     found = exact or synonyms
+    if not found and wanted.isdecimal():
+        return _numbered(network, int(wanted))
+    if network.classes is None:
+        raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
     if len(found) > 1:
         meant = ", ".join(f"{index} ({network.classes[index]})" for index in found)
         raise ValueError(f"{name!r} means several classes of {network.name}: {meant}. Give the number")

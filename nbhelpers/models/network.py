@@ -57,6 +57,10 @@ class Network(nn.Module):
         """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
         return self.net(self.normalise(pictures))
 
+    def class_name(self, number: int) -> str:
+        """What a class is called: its name, or `class 7` where the names are not known."""
+        return f"class {number}" if self.classes is None else self.classes[number]
+
     def extra_repr(self) -> str:
         known = "classes not named" if self.classes is None else f"{len(self.classes)} classes"
         return f"{self.name!r}, {self.size} pixels, {known}"

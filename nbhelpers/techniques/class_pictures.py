@@ -216,7 +216,7 @@ def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list
     """The recipe's classes by name, or as "class 7" where the network has no names."""
     network = models.as_network(network if network is not None else recipe.network)
     indices = models.class_indices(network, recipe.classes)
-    return [network.classes[index] if network.classes else f"class {index}" for index in indices]
+    return [network.class_name(index) for index in indices]
 
 
 def verdicts(recipe: ClassPictures, step: Step, network: nn.Module | None = None) -> list[str]:

@@ -402,9 +402,23 @@ def test_one_synonym_of_several_classes():
         models.class_indices(network, ["duck"])
 
 
+def test_digits_are_a_number_unless_they_are_a_name():
+    network = named("seven", "7", "1, one")
+    assert models.class_indices(network, ["7", " 2 ", "0", "1"]) == [1, 2, 0, 2]
+    with pytest.raises(ValueError, match="animals has 3 classes, 0 to 2: there is no class 3"):
+        models.class_indices(network, ["3"])
+    with pytest.raises(ValueError, match="animals knows no class '²'"):
+        models.class_indices(network, ["²"])
+
+
+def test_a_class_without_a_name_is_called_by_its_number():
+    assert named("tabby", "cat").class_name(1) == "cat"
+    assert models.load("minivgg", weights=None).class_name(7) == "class 7"
+
+
 def test_classes_without_names_are_counted():
     network = models.load("minivgg", weights=None)
-    assert models.class_indices(network, [99]) == [99]
+    assert models.class_indices(network, [99, "98"]) == [99, 98]
     with pytest.raises(ValueError, match="has 100 classes, 0 to 99: there is no class 100"):
         models.class_indices(network, [100])
     with pytest.raises(ValueError, match=r"class names of .* are not known: give 'tabby' as a number"):

@@ -7,7 +7,6 @@ from nbhelpers.techniques.filter_gradients.technique import (
     ablate,
     compare,
     crops,
-    target_class,
 )
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "crops",
     "filter_pictures",
     "filter_weights",
-    "target_class",
 ]

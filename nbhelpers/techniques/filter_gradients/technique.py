@@ -119,17 +119,6 @@ class Comparison:
         }
 
 
-def target_class(recipe: FilterGradients, network: Network) -> int:
-    """Index of the recipe's class, given by name, by number, or by a number's digits (as a text field gives it).
-
-    Raises:
-        ValueError: the network has no such class.
-    """
-    target = recipe.target
-    digits = isinstance(target, str) and target.strip().isdigit()
-    return models.class_indices(network, [int(target) if digits else target])[0]
-
-
 def averaged(recipe: FilterGradients, network: nn.Module | None = None) -> Iterator[Importance]:
     """Importance of every filter for the class, averaged over the reference photos; yields after every batch.
 
@@ -140,7 +129,7 @@ def averaged(recipe: FilterGradients, network: nn.Module | None = None) -> Itera
     """
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
-    target = target_class(recipe, network)
+    (target,) = models.class_indices(network, [recipe.target])
     photos = crops(recipe.reference, recipe.views, recipe.size)
     gradient = lengths = logit = 0.0
     done = 0
@@ -161,7 +150,7 @@ def compare(recipe: FilterGradients, network: nn.Module | None = None) -> Compar
     """
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
-    target = target_class(recipe, network)
+    (target,) = models.class_indices(network, [recipe.target])
     parts = [crops(getattr(recipe, group), recipe.views, recipe.size) for group in GROUPS]
     if len(parts[0]) < 2:
         raise ValueError(
@@ -225,7 +214,7 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
         ValueError: more filters to remove than there are.
     """
     network = frozen(network if network is not None else recipe.network)
-    target = target_class(recipe, network)
+    (target,) = models.class_indices(network, [recipe.target])
     if max(recipe.removed) > len(ranking) or min(recipe.removed) < 0:
         raise ValueError(f"removed is {recipe.removed}, but layer {recipe.layer!r} has {len(ranking)} filters")
     pictures = crops(recipe.reference, recipe.views, recipe.size).pictures.flip(3)
