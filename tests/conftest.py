@@ -1,6 +1,7 @@
 """Fixtures every test can use."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared with real weights and photographs")
     return SHARED
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[Callable[[Path], None]]:
+    """Call it with a folder to go on as a user who may read and write in it what its permissions say, as root may not.
+
+    Root may write anywhere; for the rest of the test somebody else does what the test says.
+    """
+    root = os.geteuid() == 0
+
+    def become(folder: Path) -> None:
+        if root:
+            for each in (folder, folder.parent, folder.parent.parent):
+                each.chmod(each.stat().st_mode | 0o055)
+            os.seteuid(65534)
+
+    yield become
+    if root:
+        os.seteuid(0)

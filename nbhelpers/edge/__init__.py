@@ -1,0 +1,13 @@
+"""What comes from outside, looked at before it is used: paths that may lead anywhere, and words for what is wrong.
+
+    photo = edge.existing_file("photo.jpg")              # a pipe, a folder, a link in a circle are refused in words
+    raise ValueError(f"not read: {edge.few(names)}")     # five names and how many more, not a thousand
+
+The lowest room: every other may use it, and it brings nothing but the standard library, so that a misspelled name is
+refused before torch is there.
+"""
+
+from nbhelpers.edge.paths import existing_file, existing_folder, folder_to_write, kind, missing
+from nbhelpers.edge.words import few, short
+
+__all__ = ["existing_file", "existing_folder", "few", "folder_to_write", "kind", "missing", "short"]

@@ -1,0 +1,27 @@
+"""Words for what may be of any length: a message that nobody can read to its end helps nobody."""
+
+from collections.abc import Iterable
+
+LONGEST = 200
+"""Characters of a name or value that a message shows whole: most paths."""
+
+
+def few(names: Iterable[object], most: int = 5) -> str:
+    """The first names, and how many more there are: `a, b, c, d, e and 995 more`.
+
+    Args:
+        names: what to list, in order; what is no text is written as `str` does.
+        most: how many are named.
+    """
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(short(name) for name in names[:most]) + more
+
+
+def short(name: object, most: int = LONGEST) -> str:
+    """A name or value as text that fits a message: what is longer keeps its beginning and its end."""
+    text = str(name)
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
