@@ -14,7 +14,7 @@ import ast
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,6 +33,7 @@ __all__ = [
     "parameters_cell",
     "parameters_table",
     "remake",
+    "save_pictures",
     "several_from_notebook",
 ]
 
@@ -119,6 +120,28 @@ def from_picture(path: str | Path) -> Recipe:
         FileNotFoundError, ValueError: no such file, no recipe in it, or one this version does not know.
     """
     return from_document(images.read_recipe(path))
+
+
+def save_pictures(
+    recipe: Recipe, pictures: Iterable[Tensor], names: Iterable[str | None], folder: str | Path
+) -> list[Path]:
+    """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
+
+    Args:
+        recipe: what made them.
+        pictures: all that it made, `(3, H, W)` each, in order.
+        names: what each file is called after the recipe's slug, without an ending; None leaves a picture out.
+        folder: where they go; made if need be.
+
+    Returns:
+        The paths, one per picture that was written.
+    """
+    paths = []
+    for index, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        if name is not None:
+            paths.append(Path(folder) / f"{recipe.slug}-{name}.png")
+            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index})
+    return paths
 
 
 def remake(path: str | Path, network: nn.Module | None = None) -> Tensor:

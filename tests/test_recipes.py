@@ -220,6 +220,17 @@ def test_the_files_own_version_and_place_are_in_it(tmp_path):
     assert torch.equal(recipes.remake(tmp_path / "one.png"), recipe.run().picture[1])
 
 
+def test_pictures_are_saved_with_their_place_and_one_may_be_left_out(tmp_path):
+    recipe = Stripes(seed=2)
+    made = recipe.run().picture
+    paths = recipes.save_pictures(recipe, made, [None, *(f"stripe {index}" for index in range(1, len(made)))], tmp_path)
+    assert [path.name for path in paths] == [f"{recipe.slug}-stripe {index}.png" for index in range(1, len(made))]
+    assert torch.equal(recipes.remake(paths[0]), made[1])
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    with pytest.raises(ValueError, match="argument"):
+        recipes.save_pictures(recipe, made, ["one name"], tmp_path)
+
+
 def test_what_cannot_be_made_again_is_said(tmp_path):
     picture, path = noise(3, 8, 8), tmp_path / "picture.png"
     with pytest.raises(FileNotFoundError):

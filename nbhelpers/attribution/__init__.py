@@ -9,6 +9,7 @@ Every module here is for everybody, and loaded when it is asked for:
 - `cams`: class activation maps, six ways;
 - `localisation`: from a map to a box; `boxes`: boxes that people drew, and the pointing game;
 - `faithfulness`: deletion and insertion; `randomisation`: a network that forgets; `faithfulness_pictures`: both drawn;
+- `explanations`: photos with their maps, batch by batch, for every technique that draws maps;
 - `contest`: several methods, and guesses, judged side by side.
 """
 
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "faithfulness",
         "randomisation",
         "faithfulness_pictures",
+        "explanations",
         "contest",
     ],
 )

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from nbhelpers import ascent, images, models
+from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, steps_in
 from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, Recipe
@@ -139,14 +139,9 @@ def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list
     Returns:
         The paths, one per picture, named after layer, channel and recipe. A channel that never fires has no picture.
     """
-    paths = []
-    for index, (channel, picture) in enumerate(zip(recipe.channels, step.picture, strict=True)):
-        if not step.alive[index]:
-            continue
-        path = Path(folder) / f"{recipe.slug}-{recipe.layer or 'logits'}-{channel}-{index}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": index})
-        paths.append(path)
-    return paths
+    layer, channels = recipe.layer or "logits", zip(recipe.channels, step.alive.tolist(), strict=True)
+    names = [f"{layer}-{channel}-{index}" if alive else None for index, (channel, alive) in enumerate(channels)]
+    return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
 def _objective(recipe: ActivationMaximization) -> objectives.Objective:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import ascent, images, models
+from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import (
     Recognition,
     Step,
@@ -244,12 +244,9 @@ def save(recipe: ClassPictures, step: Step, folder: str | Path, network: nn.Modu
     Returns:
         The paths, one per picture, named after recipe and class.
     """
-    paths = []
-    for index, (name, picture) in enumerate(zip(class_names(recipe, network), step.picture, strict=True)):
-        path = Path(folder) / f"{recipe.slug}-{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}-{index}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": index})
-        paths.append(path)
-    return paths
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in class_names(recipe, network)]
+    names = [f"{name}-{index}" for index, name in enumerate(plain)]
+    return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
 def _objective(recipe: ClassPictures, indices: list[int], before_relu: str | None) -> objectives.Objective:

@@ -10,7 +10,6 @@ where they point and by what happens when the pixels they point at are taken awa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models
-from nbhelpers.attribution import boxes, cams, contest
+from nbhelpers.attribution import boxes, cams, contest, explanations
 from nbhelpers.attribution.contest import Verdict
-from nbhelpers.attribution.gradients import NotFinite, chosen_class, targets
-from nbhelpers.images import Photos, overlays
-from nbhelpers.models import Network, refusal
+from nbhelpers.attribution.explanations import Explanation
+from nbhelpers.attribution.gradients import chosen_class, targets
+from nbhelpers.images import overlays
+from nbhelpers.models import Network
 from nbhelpers.models.stages import select
 from nbhelpers.recipes import Field, Recipe
 
@@ -55,54 +55,12 @@ class GradCAM(Recipe):
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of the untrained network that is the control")
 
-    def iterate(self, network: nn.Module | None = None) -> Iterator[Mapped]:
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
         """Map the photos, yielding after every batch; see `mapped`."""
         yield from mapped(self, network)
 
 
-@dataclass
-class Mapped:
-    """The photos mapped so far.
-
-    Attributes:
-        index: photos so far. total: photos there are.
-        photos: those that could be mapped, with names; files that could not be read are in `photos.skipped`.
-        layer: name of the layer.
-        classes: number of the class that each map is about.
-        labels: its name, or `class 7` where the network does not know names.
-        logits: of that class, `(B,)`.
-        probabilities: of that class, `(B,)`.
-        maps: `(B, h, w)`, as large as the layer (as the photos for guided Grad-CAM), without a unit.
-        picture: the overlays, `(B, 3, H, W)` in [0, 1].
-        failed: photos without a map, by name, with the reason.
-    """
-
-    index: int
-    total: int
-    photos: Photos
-    layer: str
-    classes: list[int]
-    labels: list[str]
-    logits: Tensor
-    probabilities: Tensor
-    maps: Tensor
-    picture: Tensor
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def scores(self) -> Tensor:
-        """The logits, which is what the sliders show."""
-        return self.logits
-
-    @property
-    def empty(self) -> list[str]:
-        """Photos whose map is the same everywhere: the layer holds no evidence."""
-        flat = self.maps.flatten(1)
-        same = (flat.amax(1) == flat.amin(1)).tolist()
-        return [name for name, nothing in zip(self.photos.names, same, strict=True) if nothing]
-
-
-def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Mapped]:
+def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
     Args:
@@ -122,13 +80,14 @@ def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Mapped
     layer = chosen_layer(recipe, network)
     target = chosen_class(network, recipe.target)
     photos = images.read_many(recipe.photos, recipe.photo_size)
-    found: list[tuple[int, int, Tensor, Tensor]] = []
-    failed: dict[str, str] = {}
-    for start in range(0, len(photos), recipe.batch_size):
-        batch = list(range(start, min(start + recipe.batch_size, len(photos))))
-        found += _of_batch(recipe, network, layer, photos, batch, target, failed)
-        if found:
-            yield _mapped(recipe, network, layer, photos, found, failed, batch[-1] + 1)
+    manner = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
+    options = {"opacity": recipe.opacity, "colour_map": recipe.colour_map, "batch_size": recipe.batch_size}
+
+    def attributed(pictures: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        maps, logits = cams.class_maps(network, layer, pictures, target, recipe.method, **manner)
+        return logits, maps.float()
+
+    yield from explanations.explain(network, photos, target, attributed, **options)
 
 
 def chosen_layer(recipe: GradCAM, network: Network) -> str:
@@ -142,7 +101,7 @@ def chosen_layer(recipe: GradCAM, network: Network) -> str:
     return models.check_layer(network, recipe.layer, recipe.photo_size).name
 
 
-def sheet(step: Mapped, columns: int = 6) -> Image.Image:
+def sheet(step: Explanation, columns: int = 6) -> Image.Image:
     """Every photo with its overlay below it, and below that the class and its probability."""
     photos, overlaid, columns = *map(_legible, (step.photos.pictures, step.picture)), min(columns, len(step.photos))
     texts = [f"{label} {share:.0%}" for label, share in zip(step.labels, step.probabilities.tolist(), strict=True)]
@@ -178,24 +137,18 @@ def methods_sheet(
     painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
     labels = []
     for share, number in zip(logits.softmax(1).cpu(), targets(network, logits, target), strict=True):
-        name = network.classes[number] if network.classes else f"class {number}"
-        labels += [f"{name} {share[number]:.0%}", *map(_title, methods)]
+        labels += [f"{network.class_name(number)} {share[number]:.0%}", *map(_title, methods)]
     rows = torch.stack([_legible(each) for each in (pictures, *painted)], 1).flatten(0, 1)
     return images.tile(rows, columns=1 + len(methods), labels=labels)
 
 
-def save(recipe: GradCAM, step: Mapped, folder: str | Path) -> list[Path]:
+def save(recipe: GradCAM, step: Explanation, folder: str | Path) -> list[Path]:
     """Write each overlay as a PNG with its recipe inside, from which `recipes.remake` makes it again.
 
     Returns:
         The paths, one per photo that could be mapped.
     """
-    paths = []
-    for index, (name, picture) in enumerate(zip(step.photos.names, step.picture, strict=True)):
-        path = Path(folder) / f"{recipe.slug}-{index:03}-{Path(name).stem}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": index})
-        paths.append(path)
-    return paths
+    return explanations.save(recipe, step, folder)
 
 
 def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence[str] = cams.METHODS) -> Verdict:
@@ -231,58 +184,3 @@ def _legible(pictures: Tensor) -> Tensor:
 
 def _title(method: str) -> str:
     return method.replace("_plus_plus", "++").replace("_", " ")
-
-
-def _of_batch(
-    recipe: GradCAM,
-    network: Network,
-    layer: str,
-    photos: Photos,
-    batch: list[int],
-    target: int | None,
-    failed: dict[str, str],
-) -> list[tuple[int, int, Tensor, Tensor]]:
-    """Place, class, logits and map of each photo; one by one if the batch fails, so that a bad photo costs itself."""
-    options = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
-    try:
-        maps, logits = cams.class_maps(network, layer, photos.pictures[batch], target, recipe.method, **options)
-    except NotFinite as error:
-        if len(batch) > 1:
-            alone = [_of_batch(recipe, network, layer, photos, [place], target, failed) for place in batch]
-            return [each for one in alone for each in one]
-        failed[photos.names[batch[0]]] = str(error)
-        if len(failed) == len(photos):
-            raise
-        return []
-    except (RuntimeError, AssertionError) as error:
-        raise refusal(network.name, recipe.photo_size, error) from error
-    classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
-    return list(zip(batch, classes, logits.float().cpu(), maps.float().cpu(), strict=True))
-
-
-def _mapped(
-    recipe: GradCAM,
-    network: Network,
-    layer: str,
-    photos: Photos,
-    found: list[tuple[int, int, Tensor, Tensor]],
-    failed: dict[str, str],
-    index: int,
-) -> Mapped:
-    places, classes = [each[0] for each in found], [each[1] for each in found]
-    logits, maps = torch.stack([each[2] for each in found]), torch.stack([each[3] for each in found])
-    pictures, which = photos.pictures[places], torch.tensor(classes)[:, None]
-    names = network.classes
-    return Mapped(
-        index=index,
-        total=len(photos),
-        photos=Photos(pictures, [photos.names[place] for place in places], photos.skipped),
-        layer=layer,
-        classes=classes,
-        labels=[f"class {number}" if names is None else names[number] for number in classes],
-        logits=logits.gather(1, which)[:, 0],
-        probabilities=logits.softmax(1).gather(1, which)[:, 0],
-        maps=maps,
-        picture=overlays.overlay(pictures, maps, recipe.opacity, recipe.colour_map),
-        failed=dict(failed),
-    )

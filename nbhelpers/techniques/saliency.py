@@ -9,19 +9,18 @@ SmoothGrad, integrated gradients and guided backpropagation are later ways to a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models
-from nbhelpers.attribution import pixel_maps
-from nbhelpers.attribution.gradients import Classes, NotFinite, chosen_class
+from nbhelpers.attribution import explanations, pixel_maps
+from nbhelpers.attribution.explanations import Explanation
+from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
-from nbhelpers.models import Network, refusal
+from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 
 LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
@@ -65,39 +64,6 @@ class Saliency(Recipe):
         yield from explain(self, network)
 
 
-@dataclass
-class Explanation:
-    """The photos explained so far.
-
-    Attributes:
-        index: photos so far. total: photos there are.
-        photos: those that could be explained, with names; files that could not be read are in `photos.skipped`.
-        classes: number of the class that each map is about.
-        labels: its name, or `class 7` where the network does not know names.
-        logits: of that class, `(B,)`.
-        probabilities: of that class, `(B,)`.
-        maps: `(B, H, W)`, in the logit's unit per unit of pixel value (gradients) or in the logit's unit.
-        picture: the overlays, `(B, 3, H, W)` in [0, 1].
-        failed: photos without a map, by name, with the reason.
-    """
-
-    index: int
-    total: int
-    photos: Photos
-    classes: list[int]
-    labels: list[str]
-    logits: Tensor
-    probabilities: Tensor
-    maps: Tensor
-    picture: Tensor
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def scores(self) -> Tensor:
-        """The logits, which is what the sliders show."""
-        return self.logits
-
-
 def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
@@ -115,15 +81,15 @@ def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Expl
     """
     network = models.as_network(network if network is not None else recipe.network)
     target = chosen_class(network, recipe.target)
-    overlays.check_colour_map(_colours(recipe))
     photos = read_photos(recipe)
-    found: list[_Found] = []
-    failed: dict[str, str] = {}
-    for start in range(0, len(photos), recipe.batch_size):
-        batch = range(start, min(start + recipe.batch_size, len(photos)))
-        found += _of_batch(recipe, network, photos, batch, target, failed)
-        if found:
-            yield _explanation(recipe, network, photos, found, failed, batch.stop)
+    colours = recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
+    options = {"opacity": recipe.opacity, "colour_map": colours, "batch_size": recipe.batch_size}
+
+    def attributed(pictures: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        logits, values = attribute(recipe, network, pictures, target, number)
+        return logits, maps_of(recipe, values)
+
+    yield from explanations.explain(network, photos, target, attributed, **options)
 
 
 def read_photos(recipe: Saliency) -> Photos:
@@ -179,12 +145,7 @@ def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
 
 def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:
     """Every photo (at most `limit`) with its overlay below it, and below that the class and its probability."""
-    photos, overlaid = (
-        images.resize(each[:limit], LEGIBLE) for each in (explanation.photos.pictures, explanation.picture)
-    )
-    seam = torch.ones(*photos.shape[:2], 2, photos.shape[3])
-    labels = captions(explanation)[:limit]
-    return images.tile(torch.cat([photos, seam, overlaid], 2), min(columns, len(photos)), labels=labels)
+    return explanations.sheet(explanation, captions(explanation), LEGIBLE, columns, limit)
 
 
 def captions(explanation: Explanation) -> list[str]:
@@ -199,67 +160,4 @@ def save(recipe: Saliency, explanation: Explanation, folder: str | Path) -> list
     Returns:
         The paths, one per photo that could be explained.
     """
-    paths = []
-    for index, (name, picture) in enumerate(zip(explanation.photos.names, explanation.picture, strict=True)):
-        path = Path(folder) / f"{recipe.slug}-{index:03}-{Path(name).stem}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": index})
-        paths.append(path)
-    return paths
-
-
-@dataclass
-class _Found:
-    """What is known of one photo."""
-
-    place: int
-    label: int
-    logits: Tensor
-    map: Tensor
-
-
-def _of_batch(
-    recipe: Saliency, network: Network, photos: Photos, batch: range, target: int | None, failed: dict[str, str]
-) -> list[_Found]:
-    """Every photo of a batch; one by one if the batch as a whole fails, so that a bad photo costs only itself."""
-    pictures = photos.pictures[batch.start : batch.stop]
-    try:
-        logits, values = attribute(recipe, network, pictures, target, batch.start)
-    except NotFinite as error:
-        if len(batch) > 1:
-            alone = [range(place, place + 1) for place in batch]
-            return [each for one in alone for each in _of_batch(recipe, network, photos, one, target, failed)]
-        failed[photos.names[batch.start]] = str(error)
-        if len(failed) == len(photos):
-            raise
-        return []
-    except (RuntimeError, AssertionError) as error:
-        raise refusal(network.name, recipe.photo_size, error) from error
-    logits, maps = logits.float().cpu(), maps_of(recipe, values).cpu()
-    classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
-    return [_Found(*each) for each in zip(batch, classes, logits, maps, strict=True)]
-
-
-def _explanation(
-    recipe: Saliency, network: Network, photos: Photos, found: list[_Found], failed: dict[str, str], index: int
-) -> Explanation:
-    places, classes = [each.place for each in found], [each.label for each in found]
-    pictures, maps = photos.pictures[places], torch.stack([each.map for each in found])
-    logits = torch.stack([each.logits for each in found])
-    names = network.classes
-    which = torch.tensor(classes)[:, None]
-    return Explanation(
-        index=index,
-        total=len(photos),
-        photos=Photos(pictures, [photos.names[place] for place in places], photos.skipped),
-        classes=classes,
-        labels=[f"class {number}" if names is None else names[number] for number in classes],
-        logits=logits.gather(1, which)[:, 0],
-        probabilities=logits.softmax(1).gather(1, which)[:, 0],
-        maps=maps,
-        picture=overlays.overlay(pictures, maps, recipe.opacity, _colours(recipe)),
-        failed=dict(failed),
-    )
-
-
-def _colours(recipe: Saliency) -> str:
-    return recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
+    return explanations.save(recipe, explanation, folder)

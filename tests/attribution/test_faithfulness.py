@@ -95,7 +95,9 @@ def test_equal_values_come_in_an_order_without_a_direction():
     first_half = ranks[0] < 800
     assert 0.4 < first_half[:20].float().mean() < 0.6
     maps = noise(2, 9, 7)
-    assert torch.equal(faithfulness.pixel_ranks(maps).flatten(1).argsort(1), maps.flatten(1).argsort(1, descending=True))
+    assert torch.equal(
+        faithfulness.pixel_ranks(maps).flatten(1).argsort(1), maps.flatten(1).argsort(1, descending=True)
+    )
 
 
 def test_what_stands_in_for_a_pixel():

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import images, models, recipes
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.class_agnostic_features.facet_ascent import FacetStep, Run, Settings, load_state, save_state
@@ -194,12 +194,8 @@ def save(recipe: ClassAgnosticFeatures, step: FacetStep, folder: str | Path) -> 
     Returns:
         The paths, one per facet.
     """
-    paths = []
-    for facet, picture in enumerate(step.picture):
-        path = Path(folder) / f"{recipe.slug}-{recipe.layer}-facet{facet}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": facet})
-        paths.append(path)
-    return paths
+    names = [f"{recipe.layer}-facet{facet}" for facet in range(len(step.picture))]
+    return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
 def settings(recipe: ClassAgnosticFeatures) -> Settings:

@@ -24,7 +24,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 from torchvision.models import VGG
 
-from nbhelpers import images, models
+from nbhelpers import images, models, recipes
 from nbhelpers.ascent import Step, ascend, generators, measure
 from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.ascent.objectives import OUTPUT
@@ -284,13 +284,9 @@ def save(recipe: Inversion, step: Reconstruction, folder: str | Path) -> list[Pa
     Returns:
         The paths, one per photo.
     """
-    paths = []
-    for index, (name, picture) in enumerate(zip(step.photos.names, step.picture, strict=True)):
-        stem = name.replace("/", "-").rsplit(".", 1)[0]
-        path = Path(folder) / f"{recipe.slug}-{recipe.layer or 'logits'}-{stem}-{index}.png"
-        images.save(picture, path, recipe=recipe.document() | {"index": index})
-        paths.append(path)
-    return paths
+    stems = [name.replace("/", "-").rsplit(".", 1)[0] for name in step.photos.names]
+    names = [f"{recipe.layer or 'logits'}-{stem}-{index}" for index, stem in enumerate(stems)]
+    return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
 def nearest(pictures: Tensor, photos: Tensor) -> list[list[int]]:
