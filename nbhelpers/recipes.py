@@ -11,7 +11,6 @@ which the same picture can be made again (`from_picture`).
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from nbhelpers import __version__, images
+from nbhelpers import __version__, edge, images
 
 __all__ = [
     "Field",
@@ -252,7 +251,7 @@ def _unknown(names: list[str], *kinds: type[Recipe]) -> str:
     known = list(_together(kinds))
     parts = []
     for name in names:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        near = edge.close(name, known)
         parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     plural = "s" if len(names) > 1 else ""
     title = " and ".join(kind.__name__ for kind in kinds)

@@ -8,6 +8,6 @@ refused before torch is there.
 """
 
 from nbhelpers.edge.paths import existing_file, existing_folder, folder_to_write, kind, missing
-from nbhelpers.edge.words import few, short
+from nbhelpers.edge.words import close, few, short
 
-__all__ = ["existing_file", "existing_folder", "few", "folder_to_write", "kind", "missing", "short"]
+__all__ = ["close", "existing_file", "existing_folder", "few", "folder_to_write", "kind", "missing", "short"]

@@ -4,14 +4,13 @@ To read a pipe is to wait for somebody who may never write, and the system's own
 byte") are not a reader's. So every path is looked at here first, and refused with the reason and the way out.
 """
 
-import difflib
 import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
 
-from nbhelpers.edge.words import few, short
+from nbhelpers.edge.words import close, few, short
 
 _KINDS = {
     stat.S_IFREG: "file",
@@ -106,10 +105,9 @@ def missing(path: Path) -> str:
         names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
     except OSError:  # a folder that one may pass through, but not look into
         return f"no such file: {short(path)}"
-    lowered = {name.lower(): name for name in names}
-    nearest = [lowered[name] for name in difflib.get_close_matches(path.name.lower(), lowered, n=3, cutoff=0.5)]
-    if nearest:
-        return f"no such file: {short(path)}; did you mean {' or '.join(nearest)}?"
+    meant = close(path.name, names, most=3)
+    if meant:
+        return f"no such file: {short(path)}; did you mean {' or '.join(meant)}?"
     return f"no such file: {short(path)}; the folder {short(path.parent)} holds {few(names) or 'nothing'}"
 
 

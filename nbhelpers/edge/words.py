@@ -1,5 +1,9 @@
-"""Words for what may be of any length: a message that nobody can read to its end helps nobody."""
+"""Words for what may be of any length, and names for what may be misspelled.
 
+A message that nobody can read to its end helps nobody; one that offers the name that was meant is half the cure.
+"""
+
+import difflib
 from collections.abc import Iterable
 
 LONGEST = 200
@@ -16,6 +20,18 @@ def few(names: Iterable[object], most: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(short(name) for name in names[:most]) + more
+
+
+def close(name: object, known: Iterable[str], most: int = 1) -> list[str]:
+    """The known names that look like one that is not known, whatever their case, the likeliest first.
+
+    Args:
+        name: what was given.
+        known: what there is.
+        most: so many names and no more; fewer, or none, where they look like another.
+    """
+    by_lower = {other.lower(): other for other in known}
+    return [by_lower[other] for other in difflib.get_close_matches(str(name).lower(), by_lower, n=most, cutoff=0.5)]
 
 
 def short(name: object, most: int = LONGEST) -> str:

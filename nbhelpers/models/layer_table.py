@@ -6,7 +6,6 @@ way in.
 """
 
 import contextlib
-import difflib
 import html
 import math
 import types
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nbhelpers import edge
 from nbhelpers.models.network import copied
 from nbhelpers.models.receptive_field import Field, Watch
 
@@ -211,8 +211,7 @@ def refusal(title: str, size: int, error: Exception) -> ValueError:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A sentence that offers the names closest to one that is not known."""
-    by_lower = {other.lower(): other for other in known}
-    close = [by_lower[other] for other in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.5)]
+    close = edge.close(name, known, most=4)
     if close:
         return f"Nearest: {', '.join(close)}"
     return f"There are: {', '.join(known[:6])}{', ...' if len(known) > 6 else ''}"

@@ -1,13 +1,13 @@
 """A notebook's parameters as they come from outside: checked, read from a command line, and written as one."""
 
 import ast
-import difflib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nbhelpers import edge
 from nbhelpers.notebooks import documents
 
 
@@ -36,7 +36,7 @@ def check_names(names: Iterable[str], known: Sequence[str], complaint: str, offe
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            near = edge.close(name, known)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{complaint} {name!r}; {hint}{offer}: {', '.join(known) or 'none at all'}")
 

@@ -15,7 +15,6 @@ timeout: 600                             # seconds a job
 memory: 4 GB                             # a job
 """
 
-import difflib
 import hashlib
 import json
 import re
@@ -28,7 +27,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from nbhelpers import __version__, notebooks
+from nbhelpers import __version__, edge, notebooks
 from nbhelpers.notebooks.arguments import check_names
 from nbhelpers.sweeps.values import Loader, in_bytes, spelled_out
 
@@ -180,7 +179,7 @@ def _found(notebook: Path) -> Path:
 
 def _nearest(path: Path, pattern: str) -> str:
     beside = [other.name for other in path.parent.glob(pattern)] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.5)
+    near = edge.close(path.name, beside)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -14,6 +14,15 @@ def test_a_few_names_and_how_many_more() -> None:
     assert edge.few(range(12_345)).endswith("and 12,340 more")
 
 
+def test_the_names_that_were_probably_meant() -> None:
+    known = ["channels", "channel_order", "Layer", "size"]
+    assert edge.close("chanels", known) == ["channels"]
+    assert edge.close("chanels", known, most=4) == ["channels", "channel_order"]
+    assert edge.close("LAYR", known) == ["Layer"]
+    assert edge.close("q", known) == edge.close("size", []) == []
+    assert edge.close(3, known) == []
+
+
 @given(st.text(max_size=500), st.integers(10, 300))
 def test_a_short_text_is_the_text_or_its_two_ends(text: str, most: int) -> None:
     shown = edge.short(text, most)
