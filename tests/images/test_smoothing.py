@@ -1,12 +1,18 @@
 """Blur and denoising, against scipy and scikit-image."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_tv_bregman
 
+from nbhelpers import images
 from nbhelpers.images import smoothing
+
+PHOTOS = str(Path(__file__).parents[2] / "sample_images")
 
 
 def noise(count: int, side: int = 40) -> torch.Tensor:
