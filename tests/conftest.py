@@ -1,6 +1,7 @@
 """Fixtures every test can use."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,3 +45,33 @@ def ordinary_user() -> Iterator[Callable[[Path], None]]:
     yield become
     if root:
         os.seteuid(0)
+
+
+@pytest.fixture
+def odd_paths(tmp_path: Path) -> Iterator[dict[str, Path]]:
+    """Something of every kind that looks like a picture and is no file; whoever waits at the pipe fails."""
+
+    def waited(number: int, frame: object) -> None:
+        raise AssertionError("waited for a pipe")
+
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "photo.png").write_bytes(b"a file")
+    (tmp_path / "here.png").symlink_to(tmp_path / "there.png")
+    (tmp_path / "there.png").symlink_to(tmp_path / "here.png")
+    (tmp_path / "dangling.png").symlink_to("gone.png")
+    before = signal.signal(signal.SIGALRM, waited)
+    signal.alarm(60)
+    yield {
+        "pipe": tmp_path / "pipe.png",
+        "device": Path("/dev/zero"),
+        "circle": tmp_path / "here.png",
+        "dangling": tmp_path / "dangling.png",
+        "through": tmp_path / "photo.png" / "cat.png",
+        "long name": tmp_path / ("x" * 300 + ".png"),
+        "long path": tmp_path / "/".join(["folder"] * 900),
+        "NUL": tmp_path / "a\0b.png",
+        "half a character": tmp_path / "\ud800.png",
+        "nobody's": Path("~nobody-of-this-name/a.png"),
+    }
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.images import Photos
 from nbhelpers.models import Network, nearest
 from nbhelpers.training import data
@@ -204,8 +204,7 @@ def _distance(places: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _entries(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        raise FileNotFoundError(images.missing(file))
+    file = edge.existing_file(file)
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

@@ -3,12 +3,12 @@
     photos = images.read_many("../sample_images", 96)
     images.save(picture, "picture.png", recipe=recipe)
 
-Besides the names below, three modules are for everybody: `figures` (matplotlib figures without pyplot), `overlays`
-(maps in colour over photos), `smoothing` (blurs and denoising).
+Besides the names below, four modules are for everybody: `figures` (matplotlib figures without pyplot), `overlays`
+(maps in colour over photos), `smoothing` (blurs and denoising), `recipe_text` (what a document inside a PNG may be).
 """
 
-from nbhelpers.images import figures, overlays, smoothing
-from nbhelpers.images.decoding import decode, missing, opened, thumbnail
+from nbhelpers.images import figures, overlays, recipe_text, smoothing
+from nbhelpers.images.decoding import decode, opened, thumbnail
 from nbhelpers.images.photos import (
     Photos,
     animate,
@@ -32,13 +32,13 @@ __all__ = [
     "files_in",
     "font",
     "from_pil",
-    "missing",
     "opened",
     "overlays",
     "read",
     "read_folder",
     "read_many",
     "read_recipe",
+    "recipe_text",
     "replacing",
     "resize",
     "save",

@@ -6,7 +6,6 @@ with an error that names the file and the way out. `images.read` is the door for
 """
 
 import atexit
-import difflib
 import hashlib
 import os
 import re
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from nbhelpers import edge
 
 LARGEST = 100_000_000
 """Pixels of the largest picture that is read; more is an error, not a machine out of memory."""
@@ -58,7 +59,7 @@ def here(path: str | os.PathLike) -> Path:
     """
     address = os.fspath(path)
     if "://" not in address:
-        return Path(path).expanduser()
+        return Path(path)
     import fsspec
 
     # a folder for each address: files keep their names, and many addresses end in the same one
@@ -85,7 +86,8 @@ def decode(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file; the nearest names in its folder are offered.
-        ValueError: it is a folder, no picture, truncated or damaged, or larger than `LARGEST` pixels.
+        ValueError: it is a folder or something else that is no file, no picture, truncated or damaged, or larger than
+            `LARGEST` pixels.
     """
     with opened(path) as image:
         stored = image.tile[0][3] if image.tile else None
@@ -141,10 +143,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         FileNotFoundError, ValueError: as `decode` says.
     """
-    if path.is_dir():
+    if edge.kind(path) == "folder":
         raise ValueError(f"{path} is a folder, expected one picture; images.read_folder reads all in a folder")
-    if not path.exists():
-        raise FileNotFoundError(missing(path))
+    path = edge.existing_file(path)
     Image.init()
     try:
         with warnings.catch_warnings():
@@ -156,7 +157,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise ValueError(f"{path} may not be read: give yourself the permission (chmod u+r), or copy it") from error
     except Exception as error:  # decoders raise almost anything on damaged data
-        raise ValueError(_not_a_picture(path)) from error
+        raise ValueError(_too_much_text(path, error) or _not_a_picture(path)) from error
     with image:
         if image.width * image.height > LARGEST:
             pixels = f"{image.width:,} x {image.height:,} = {image.width * image.height:,} pixels"
@@ -169,10 +170,9 @@ def load(image: Image.Image, path: Path) -> None:
     try:
         image.load()
     except Exception as error:  # decoders raise almost anything on damaged data
-        raise ValueError(
-            f"{path} is a {image.format} of {image.width} x {image.height} pixels, but truncated or damaged "
-            f"({error}); copy or download it again"
-        ) from error
+        damaged = f"{path} is a {image.format} of {image.width} x {image.height} pixels, but truncated or damaged "
+        damaged += f"({error}); copy or download it again"
+        raise ValueError(_too_much_text(path, error) or damaged) from error
 
 
 def thumbnail(path: Path, side: int) -> tuple[Image.Image, int, int]:
@@ -189,19 +189,6 @@ def thumbnail(path: Path, side: int) -> tuple[Image.Image, int, int]:
     return small, width, height
 
 
-def missing(path: Path) -> str:
-    """What to say about a path that does not exist."""
-    if not path.parent.is_dir():
-        return f"no such file: {path}; there is no folder {path.parent} either (looked from {Path.cwd()})"
-    names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
-    lowered = {name.lower(): name for name in names}
-    nearest = [lowered[name] for name in difflib.get_close_matches(path.name.lower(), lowered, n=3, cutoff=0.5)]
-    if nearest:
-        return f"no such file: {path}; did you mean {' or '.join(nearest)}?"
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"no such file: {path}; the folder {path.parent} holds {listed or 'nothing'}"
-
-
 @cache
 def _copies() -> Path:
     """Where copies of what lies at addresses are kept; gone when Python ends."""
@@ -212,6 +199,12 @@ def _copies() -> Path:
 
 def _too_large(path: Path, pixels: str) -> str:
     return f"{path} has {pixels}, the limit is {LARGEST:,}; save a smaller copy of it, a few thousand pixels a side"
+
+
+def _too_much_text(path: Path, error: Exception) -> str:
+    """Pillow stops at a megabyte of packed text, 64 in all, and names its own constants; empty for other errors."""
+    too_much = f"{path} carries more text than any picture needs, megabytes of it; save it again without"
+    return too_much if "MAX_TEXT" in str(error) else ""
 
 
 def _not_a_picture(path: Path) -> str:

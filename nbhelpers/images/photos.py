@@ -5,26 +5,23 @@ RGB, or refused with the reason. A PNG written here keeps, in a text chunk, the 
 picture can be made again from the file alone. Files appear whole or not at all.
 """
 
-import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from nbhelpers.images import decoding
+from nbhelpers import edge
+from nbhelpers.images import decoding, recipe_text
 from nbhelpers.images.sheets import tile as tile
 from nbhelpers.images.sheets import to_pil as to_pil
-
-CHUNK = "nbhelpers"
-"""Keyword of the PNG text chunk (iTXt) that holds the recipe as JSON."""
 
 WRITERS = {
     ".png": {"format": "PNG"},
@@ -34,12 +31,6 @@ WRITERS = {
 }
 DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  # lie beside photos, to tell about them
 ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
-
-
-class Dumps(Protocol):
-    """Anything that gives itself as plain JSON data, as pydantic models do."""
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -123,11 +114,9 @@ def files_in(folder: str | os.PathLike) -> dict[str, Path]:
         FileNotFoundError: there is no such folder.
         ValueError: it is no folder, or holds no such file.
     """
-    folder = Path(folder).expanduser()
-    if not folder.exists():
-        raise FileNotFoundError(decoding.missing(folder))
-    if not folder.is_dir():
+    if edge.kind(folder) == "file":
         raise ValueError(f"{folder} is a file, expected a folder; images.read reads one picture")
+    folder = edge.existing_folder(folder)
     inside = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     files = {name.as_posix(): inside[name] for name in sorted(inside) if not _left_out(name)}
     if not files:
@@ -151,7 +140,9 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int
     """
     if isinstance(source, str | os.PathLike):
         path = decoding.here(source)
-        return read_folder(path, size, limit) if path.is_dir() else Photos(read(path, size)[None], [path.name])
+        if edge.kind(path) == "folder":
+            return read_folder(path, size, limit)
+        return Photos(read(path, size)[None], [path.name])
     files = {str(path): decoding.here(path) for path in source}
     if not files:
         raise ValueError("the list of photos is empty; name at least one file")
@@ -184,7 +175,9 @@ def from_pil(image: Image.Image) -> Tensor:
     return torch.from_numpy(decoding.rgb(image).copy()).permute(2, 0, 1).contiguous()
 
 
-def save(picture: Tensor | Image.Image, path: str | os.PathLike, recipe: dict[str, Any] | Dumps | None = None) -> None:
+def save(
+    picture: Tensor | Image.Image, path: str | os.PathLike, recipe: dict[str, Any] | recipe_text.Dumps | None = None
+) -> None:
     """Write a picture file, whole or not at all; its folder is made if need be.
 
     Args:
@@ -202,7 +195,7 @@ def save(picture: Tensor | Image.Image, path: str | os.PathLike, recipe: dict[st
         if options["format"] != "PNG":
             raise ValueError(f"{path.name}: only a PNG holds the recipe; name it {path.stem}.png, or save without one")
         options["pnginfo"] = PngImagePlugin.PngInfo()
-        options["pnginfo"].add_itxt(CHUNK, _as_json(recipe))
+        options["pnginfo"].add_itxt(recipe_text.CHUNK, recipe_text.write(recipe))
     image = to_pil(picture) if isinstance(picture, Tensor) else picture
     with replacing(path) as temporary:
         image.save(temporary, **options)
@@ -221,23 +214,20 @@ def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: no PNG, no recipe in it, or a damaged one.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     with decoding.opened(path) as image:
         if image.format != "PNG":
             raise ValueError(f"{path} is a {image.format}, and only PNG files carry a recipe; look for the original")
         decoding.load(image, path)  # other programs may move the chunk behind the pixels
-        text = image.text.get(CHUNK)
+        text = image.text.get(recipe_text.CHUNK)
     if text is None:
         raise ValueError(
             f"{path} carries no recipe: it was not made here, or was edited or sent through a program that drops text"
         )
     try:
-        recipe = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return recipe_text.read(text)
+    except ValueError as error:
         raise ValueError(f"the recipe in {path} is damaged ({error}); look for the original file") from error
-    if not isinstance(recipe, dict):
-        raise ValueError(f"the recipe in {path} is damaged (a {type(recipe).__name__}, expected names and values)")
-    return recipe
 
 
 @contextmanager
@@ -315,14 +305,3 @@ def _writer(path: Path, writers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path.name}: expected a name that ends in {', '.join(writers)}")
     return writers[path.suffix.lower()]
-
-
-def _as_json(recipe: dict[str, Any] | Dumps) -> str:
-    data = recipe if isinstance(recipe, dict) else recipe.model_dump(mode="json")
-    try:
-        text = json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"the recipe is not plain JSON data ({error}); use text, finite numbers and lists") from error
-    if json.loads(text) != data:
-        raise ValueError("the recipe would not come back from JSON as it is; use lists for tuples, text for keys")
-    return text

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin, features
 
 from nbhelpers import images
-from nbhelpers.images import decoding, photos
+from nbhelpers.images import decoding, recipe_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_images"
@@ -310,6 +310,25 @@ def test_folders_empty_files_and_other_kinds(tmp_path):
         images.read(tmp_path / "page.eps")
 
 
+def test_what_is_no_file_is_refused_at_every_door(odd_paths, tmp_path):
+    doors = [images.read, lambda path: images.read_many(path, 8), images.read_recipe, images.files_in, images.decode]
+    for path in odd_paths.values():
+        for door in doors:
+            with pytest.raises((ValueError, FileNotFoundError), match=r"no such file|is a [pdl]") as caught:
+                door(path)
+            assert len(str(caught.value)) < 700
+            str(caught.value).encode()  # can be printed
+    with pytest.raises(ValueError, match="none of the files is a readable picture; 10 files were tried"):
+        images.read_many(list(odd_paths.values()), 8)
+    Image.new("RGB", (9, 9)).save(tmp_path / "good.png")
+    assert images.read_many(tmp_path, 8).names == ["good.png"]
+    read = images.read_many([odd_paths["pipe"], odd_paths["NUL"], tmp_path / "good.png"], 8)
+    assert len(read) == 1
+    assert "is a pipe, expected a file" in read.skipped[str(odd_paths["pipe"])]
+    with pytest.raises((ValueError, FileNotFoundError)):
+        images.read(odd_paths["pipe"].as_uri())
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tiff", "bmp"])
 @pytest.mark.parametrize("kept", [0.005, 0.6])
 def test_truncated_files_say_so(tmp_path, suffix, kept):
@@ -507,7 +526,7 @@ def test_files_without_a_recipe(tmp_path):
         images.read_recipe(tmp_path / "plane.png")
     for number, text in enumerate(("{", "[1]", "[" * 100_000)):
         info = PngImagePlugin.PngInfo()
-        info.add_itxt(photos.CHUNK, text)
+        info.add_itxt(recipe_text.CHUNK, text)
         Image.new("RGB", (4, 4)).save(tmp_path / f"{number}.png", pnginfo=info)
         with pytest.raises(ValueError, match=r"the recipe in .* is damaged"):
             images.read_recipe(tmp_path / f"{number}.png")
