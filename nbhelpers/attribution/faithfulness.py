@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from nbhelpers import models
-from nbhelpers.ascent import generators, twin
+from nbhelpers.ascent import generators
+from nbhelpers.attribution.gradients import frozen
 from nbhelpers.images import overlays
 from nbhelpers.images.smoothing import gaussian_blur
 
@@ -77,7 +78,7 @@ def curves(
     network = models.as_network(network)
     targets = models.class_indices(network, classes)
     _check(photos, maps, targets, steps, mode)
-    fast = twin(network, _precision(network))
+    fast = frozen(network)
     photos = photos.to(network.mean)
     ranks = pixel_ranks(overlays.resized(maps, tuple(photos.shape[2:]))).to(photos.device)
     stand_ins = stand_in(photos, baseline)
@@ -152,11 +153,6 @@ def centre_maps(photos: Tensor) -> Tensor:
     """Maps that know only how people take photos: a blob in the centre, `(B, H, W)` in [0, 1]."""
     down, across = (torch.linspace(-1, 1, side).square() for side in photos.shape[2:])
     return torch.exp(-2 * (down[:, None] + across)).expand(len(photos), -1, -1)
-
-
-def _precision(network: nn.Module) -> torch.dtype:
-    parameter = next(network.parameters(), None)
-    return torch.float32 if parameter is None else parameter.dtype
 
 
 def _check(photos: Tensor, maps: Tensor, targets: list[int], steps: int, mode: str) -> None:

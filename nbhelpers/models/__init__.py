@@ -9,7 +9,7 @@ cut in two, or with another head), `covariance` (components of more activations 
 """
 
 from nbhelpers.models import covariance, minivgg, parts, stages
-from nbhelpers.models.capturing import Seen, capture
+from nbhelpers.models.capturing import Seen, activation_batches, capture
 from nbhelpers.models.layer_table import Layer, LayerTable, class_count, nearest, refusal
 from nbhelpers.models.loading import (
     DEFAULT,
@@ -32,6 +32,7 @@ __all__ = [
     "LayerTable",
     "Network",
     "Seen",
+    "activation_batches",
     "as_network",
     "at_hand",
     "bundled",

@@ -10,9 +10,11 @@ Gradients come from `torch.autograd.grad(score, seen["features.24"])`: no backwa
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
-from nbhelpers.models.loading import Network, find_module
+from nbhelpers.models.loading import find_module
+from nbhelpers.models.network import Network, sharing_copy
 
 
 class Seen(dict):
@@ -104,3 +106,24 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
             module.training = training
         for parameter, requires_gradient in had_gradient:
             parameter.requires_grad_(requires_gradient)
+
+
+@torch.no_grad()
+def activation_batches(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Iterator[Tensor]:
+    """What a layer gives for many pictures, a batch at a time, in evaluation mode and without gradients.
+
+    Args:
+        network: a `Network` or any module; left as it is, a copy that shares its weights is run.
+        layer: dotted name.
+        pictures: `(N, 3, H, W)` in [0, 1].
+        batch_size: pictures at a time; bounds the memory, not the result.
+
+    Yields:
+        The layer's output for each batch in order, on the network's device.
+    """
+    like = next((parameter for parameter in network.parameters() if parameter.is_floating_point()), pictures)
+    network = sharing_copy(network)
+    with capture(network, layer, stop=True) as seen:
+        for batch in pictures.split(batch_size):
+            network(batch.to(like.device, like.dtype))
+            yield seen[layer]

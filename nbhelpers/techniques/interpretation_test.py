@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from nbhelpers import images, models
 from nbhelpers.images import figures
-from nbhelpers.models import capture
 from nbhelpers.recipes import Field, Recipe
 
 
@@ -115,7 +114,6 @@ def weigh(recipe: InterpretationTest, network: nn.Module | None = None) -> Evide
     )
 
 
-@torch.no_grad()
 def mean_activations(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Tensor:
     """Mean over each feature map of what passes its ReLU, `(N, C)` float32.
 
@@ -126,13 +124,8 @@ def mean_activations(network: nn.Module, layer: str, pictures: Tensor, batch_siz
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: photos at a time; bounds the memory, not the result.
     """
-    parameter = next(network.parameters(), pictures)
-    means = []
-    with capture(network, layer, stop=True) as seen:
-        for batch in pictures.split(batch_size):
-            network(batch.to(parameter.device))
-            means.append(seen[layer].float().clamp(min=0).mean((2, 3)).cpu())
-    return torch.cat(means)
+    batches = models.activation_batches(network, layer, pictures, batch_size)
+    return torch.cat([each.float().clamp(min=0).mean((2, 3)).cpu() for each in batches])
 
 
 def rank(activations: Tensor, channel: int) -> list[int]:

@@ -17,6 +17,7 @@ from nbhelpers.models import Network, Seen, capture
 from nbhelpers.techniques.activation_volumes import ActivationVolume, activations
 from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.filter_gradients import FilterGradients, ablate
+from nbhelpers.techniques.interpretation_test import mean_activations
 from nbhelpers.techniques.principal_features import palettes
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
@@ -115,6 +116,19 @@ def test_stop_ends_the_pass_there(wrapped, layer):
     # the capture's own hook, registered later, stops after the module's other hooks
     assert ran == 2 * names[: names.index(layer) + 1 if layer else None]
     assert torch.equal(seen[layer], net.eval()[: len(ran) // 2](pictures))
+
+
+def test_activations_come_batch_by_batch_and_the_network_is_left_alone() -> None:
+    network, pictures = Network(tiny().train().double(), "tiny", size=9), noise(5, 3, 9, 9)
+    before = outside(network)
+    batches = list(models.activation_batches(network, "conv2", pictures, batch_size=2))
+    assert [len(each) for each in batches] == [2, 2, 1]
+    expected = network.net.conv2(network.net.conv1(pictures.double()).relu())
+    assert torch.allclose(torch.cat(batches), expected, atol=1e-12)
+    assert not batches[0].requires_grad
+    assert same_outside(before, outside(network))
+    with pytest.raises(KeyError, match="no layer 'conv3'"):
+        next(models.activation_batches(network, "conv3", pictures))
 
 
 def test_stop_waits_for_every_layer():
@@ -294,6 +308,10 @@ def _pooled(network: Network, photo: Path) -> torch.Tensor:
     return facets.pooled_activations(network, "1.conv2", images.read(photo, 24)[None])
 
 
+def _averaged(network: Network, photo: Path) -> torch.Tensor:
+    return mean_activations(network, "1.conv2", images.read(photo, 24)[None])
+
+
 def _stacked(network: Network, photo: Path) -> torch.Tensor:
     return activations(ActivationVolume(layer="1.conv2", size=24), network, str(photo))
 
@@ -303,7 +321,7 @@ def _ablated(network: Network, photo: Path) -> torch.Tensor:
     return torch.tensor(list(ablate(recipe, range(6), network).logits.values()))
 
 
-@pytest.mark.parametrize("look", [_observed, _pooled, _stacked, _ablated])
+@pytest.mark.parametrize("look", [_observed, _pooled, _averaged, _stacked, _ablated])
 def test_two_threads_look_at_one_network(look: Callable[[Network, Path], torch.Tensor], monkeypatch):
     network = Network(nn.Sequential(Meeting(), tiny()), "meeting", classes=list("abcde"), size=24)
     photos = [SAMPLES / "cat.jpg", SAMPLES / "rocket.jpg"]

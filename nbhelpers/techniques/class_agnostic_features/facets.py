@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor, nn
 
-from nbhelpers import images
+from nbhelpers import images, models
 from nbhelpers.images import figures
-from nbhelpers.models import capture, sharing_copy
 
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
@@ -106,7 +105,6 @@ def read_crops(folder: str, size: int, crops: int) -> images.Photos:
     return images.Photos(pictures, names, whole.skipped)
 
 
-@torch.no_grad()
 def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Tensor:
     """Mean of every feature map over its positions, `(N, C)` float32.
 
@@ -116,14 +114,8 @@ def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_s
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: pictures at a time; bounds the memory.
     """
-    device = next((parameter.device for parameter in network.parameters()), pictures.device)
-    network = sharing_copy(network)
-    pooled = []
-    with capture(network, layer, stop=True) as seen:
-        for batch in pictures.split(batch_size):
-            network(batch.to(device))
-            pooled.append(seen[layer].float().mean((2, 3)).cpu())
-    return torch.cat(pooled)
+    batches = models.activation_batches(network, layer, pictures, batch_size)
+    return torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
 
 
 def find(photos: images.Photos, activations: Tensor, clusters: int, components: int = 50, seed: int = 0) -> Facets:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nbhelpers import images, models
 from nbhelpers.attribution.gradients import frozen
 from nbhelpers.images import Photos
-from nbhelpers.models import Network, capture
+from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.techniques.filter_gradients import filter_weights
 from nbhelpers.techniques.filter_gradients.filter_pictures import grid
@@ -284,12 +284,8 @@ def _fare(
     return logits[:, target].mean().item(), (logits.argmax(1) == target).float().mean().item()
 
 
-@torch.no_grad()
 def _by_activity(network: Network, recipe: FilterGradients, pictures: Tensor) -> list[int]:
-    """Filters by the mean of what passes the ReLU after them, the greatest first; of a network that is ours alone."""
-    total = 0.0
-    with capture(network, recipe.layer, stop=True) as seen:
-        for batch in pictures.split(recipe.batch_size):
-            network(batch)
-            total = total + seen[recipe.layer].clamp(min=0).mean((2, 3)).sum(0)
+    """Filters by the mean of what passes the ReLU after them, the greatest first."""
+    batches = models.activation_batches(network, recipe.layer, pictures, recipe.batch_size)
+    total = sum(each.clamp(min=0).mean((2, 3)).sum(0) for each in batches)
     return total.argsort(descending=True, stable=True).tolist()
