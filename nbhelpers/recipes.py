@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+MOST_PROBLEMS = 5
+"""Of all that is wrong with a recipe's parameters, so much is told."""
+
+
 class Recipe(BaseModel):
     """Base of every technique's parameters: checked on creation and on change, saved with every picture."""
 
@@ -48,7 +52,7 @@ class Recipe(BaseModel):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         Recipe.kinds[cls.__name__] = cls
 
-    def __init__(self, **parameters: Any) -> None:
+    def __init__(self, /, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in type(self).model_fields]
         if unknown:
             raise ValueError(_unknown(unknown, type(self)))
@@ -91,8 +95,9 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
     """The recipe of a JSON document as `Recipe.document` makes it.
 
     Raises:
-        ValueError: the document names no known kind of recipe, or its parameters do not fit.
+        ValueError: it is none, it names no known kind of recipe, or its parameters do not fit.
     """
+    images.recipe_text.check(document)
     return kind_named(document.get("recipe"))(**document.get("parameters", {}))
 
 
@@ -108,7 +113,9 @@ def kind_named(name: str) -> type[Recipe]:
     for technique in entry_points(group="nbhelpers.recipes"):
         technique.load()
     if name not in Recipe.kinds:
-        raise ValueError(f"unknown recipe {name!r}: this version knows {', '.join(sorted(Recipe.kinds))}")
+        raise ValueError(
+            f"unknown recipe {edge.short(repr(name))}: this version knows {edge.few(sorted(Recipe.kinds))}"
+        )
     return Recipe.kinds[name]
 
 
@@ -118,7 +125,7 @@ def from_picture(path: str | Path) -> Recipe:
     Raises:
         FileNotFoundError, ValueError: no such file, no recipe in it, or one this version does not know.
     """
-    return from_document(images.read_recipe(path))
+    return _inside(path)[0]
 
 
 def save_pictures(
@@ -151,12 +158,27 @@ def remake(path: str | Path, network: nn.Module | None = None) -> Tensor:
         network: the module it was made with, if that was one of the user's own.
 
     Raises:
-        FileNotFoundError, ValueError: as `from_picture`, or the file shows several pictures at once.
+        FileNotFoundError, ValueError: as `from_picture`; the file shows several pictures at once, or the recipe makes
+            fewer than its number says.
     """
-    document = images.read_recipe(path)
+    recipe, document = _inside(path)
     if "index" not in document:
         raise ValueError(f"{path} is a sheet of several pictures: run its recipe with recipes.from_picture(path).run()")
-    return from_document(document).run(network).picture[document["index"]]
+    return one_of(recipe.run(network), document["index"])
+
+
+def one_of(step: Any, index: int) -> Tensor:
+    """One picture, `(3, H, W)`, of those that a recipe's last step holds.
+
+    Raises:
+        ValueError: there are not so many, or the recipe makes none.
+    """
+    pictures = getattr(step, "picture", ())
+    if index >= len(pictures):
+        raise ValueError(
+            f"its number in the batch is {index}, out of bounds: the recipe makes {len(pictures)} pictures"
+        )
+    return pictures[index]
 
 
 def from_notebook(kind: type[Recipe], namespace: Mapping[str, Any]) -> Recipe:
@@ -234,6 +256,15 @@ def choices(kind: type[Recipe], name: str) -> list[Any]:
     return list(getattr(annotation, "__args__", ())) if "Literal" in str(annotation) else []
 
 
+def _inside(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe in a PNG, and the document around it."""
+    document = images.read_recipe(path)
+    try:
+        return from_document(document), document
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _together(kinds: Sequence[type[Recipe]]) -> dict[str, FieldInfo]:
     """The fields of several recipes by name; one that they share comes once, as the first declares it."""
     fields: dict[str, FieldInfo] = {}
@@ -252,21 +283,22 @@ def _unknown(names: list[str], *kinds: type[Recipe]) -> str:
     parts = []
     for name in names:
         near = edge.close(name, known)
-        parts.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        parts.append(edge.short(repr(name)) + (f" (did you mean {near[0]!r}?)" if near else ""))
     plural = "s" if len(names) > 1 else ""
     title = " and ".join(kind.__name__ for kind in kinds)
     have, they = ("have", "They have") if len(kinds) > 1 else ("has", "It has")
-    return f"{title} {have} no parameter{plural} {', '.join(parts)}. {they}: {', '.join(known)}."
+    return f"{title} {have} no parameter{plural} {edge.few(parts)}. {they}: {edge.few(known)}."
 
 
 def _explained(error: ValidationError, kind: type[Recipe]) -> str:
-    lines = []
-    for problem in error.errors():
+    lines, problems = [], error.errors(include_url=False)
+    for problem in problems[:MOST_PROBLEMS]:
         name = str(problem["loc"][0]) if problem["loc"] else ""
         field = kind.model_fields.get(name)
         meaning = f" ({field.description})" if field else ""
-        lines.append(f"{name} = {problem['input']!r}: {problem['msg']}{meaning}")
-    return f"{kind.__name__} can't be made from these parameters. " + "; ".join(lines)
+        lines.append(f"{name} = {edge.short(repr(problem['input']))}: {problem['msg']}{meaning}")
+    more = f" and {len(problems) - len(lines):,} more" if len(problems) > len(lines) else ""
+    return f"{kind.__name__} can't be made from these parameters. " + "; ".join(lines) + more
 
 
 def _type_name(annotation: Any) -> str:

@@ -3,8 +3,10 @@
 import ast
 import hashlib
 import json
+import time
 from typing import Literal
 
+import hostile
 import nbformat
 import numpy as np
 import papermill
@@ -251,3 +253,27 @@ def test_what_cannot_be_made_again_is_said(tmp_path):
     images.save(picture, path, recipe={"something": "else"})
     with pytest.raises(ValueError, match="unknown recipe None"):
         recipes.from_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), (hostile.NO_DATA | hostile.NO_RECIPE).values(), ids=hostile.NO_DATA | hostile.NO_RECIPE
+)
+def test_what_no_technique_wrote_is_refused_at_once(tmp_path, text, said):
+    path = hostile.picture(tmp_path / "a.png", text)
+    recipes.kind_named("Saliency")  # every technique is there
+    for door in (recipes.from_picture, recipes.remake):
+        began = time.perf_counter()
+        with pytest.raises(ValueError, match=said) as caught:
+            door(path)
+        assert time.perf_counter() - began < 2
+        assert str(path) in str(caught.value)
+        assert len(str(caught.value)) < 1500
+
+
+def test_a_picture_that_its_recipe_does_not_make(tmp_path):
+    for index in (2, 10**50):
+        images.save(noise(3, 8, 8), tmp_path / "a.png", recipe=Stripes().document() | {"index": index})
+        with pytest.raises(ValueError, match=rf"{index}, out of bounds: the recipe makes 2 pictures"):
+            recipes.remake(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="the recipe makes 0 pictures"):
+        recipes.one_of("no step of pictures", 0)
