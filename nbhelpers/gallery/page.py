@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import fsspec
 
-from nbhelpers import notebooks, pages
+from nbhelpers import edge, pages
 from nbhelpers.gallery import picture_folder
 from nbhelpers.gallery.columns import Column, columns, varies
 from nbhelpers.gallery.picture_folder import ONE_OF, THUMBNAILS, Job, Picture, PictureFolder, mapping
@@ -63,7 +63,7 @@ def _write_here(path: Path, name: str, typed: str | None) -> Path:
         more = "".join(f"\n- {file}: {reason}" for file, reason in list(found.unreadable.items())[:5])
         raise ValueError(f"{name} holds no PNG to show; name the folder of a sweep, or of pictures made here{more}")
     page = _page(path)
-    notebooks.write_text(pages.render("gallery.html", sign=_SIGN, **_shown(found, typed)), page)
+    edge.write_text(pages.render("gallery.html", sign=_SIGN, **_shown(found, typed)), page)
     return page
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbhelpers import images, notebooks
+from nbhelpers import edge, images, notebooks
 from nbhelpers.gallery.columns import natural
 
 THUMBNAILS = "thumbnails"
@@ -122,7 +122,7 @@ def read(path: Path) -> PictureFolder:
         FileNotFoundError: there is no such folder. ValueError: it is a file.
     """
     if not path.exists():
-        raise FileNotFoundError(images.missing(path))
+        raise FileNotFoundError(edge.missing(path))
     if not path.is_dir():
         raise ValueError(f"{path} is a file, expected a folder of pictures")
     folder = PictureFolder(path, mapping(_json(path / "sweep.json")))
@@ -186,7 +186,7 @@ def _picture(folder: Path, path: Path, home: Path, job: dict[str, Any]) -> Pictu
             width, height = image.size
     else:
         picture, width, height = images.thumbnail(path, SIDE)
-        with images.replacing(folder / THUMBNAILS / small) as temporary:
+        with edge.replacing(folder / THUMBNAILS / small) as temporary:
             picture.save(temporary, "WEBP", quality=82)
     try:
         document = images.read_recipe(path)

@@ -18,7 +18,6 @@ from nbhelpers.images.photos import (
     read_folder,
     read_many,
     read_recipe,
-    replacing,
     resize,
     save,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "read_many",
     "read_recipe",
     "recipe_text",
-    "replacing",
     "resize",
     "save",
     "smoothing",

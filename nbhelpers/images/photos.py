@@ -6,9 +6,7 @@ picture can be made again from the file alone. Files appear whole or not at all.
 """
 
 import os
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,7 +195,7 @@ def save(
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt(recipe_text.CHUNK, recipe_text.write(recipe))
     image = to_pil(picture) if isinstance(picture, Tensor) else picture
-    with replacing(path) as temporary:
+    with edge.replacing(path) as temporary:
         image.save(temporary, **options)
 
 
@@ -230,27 +228,6 @@ def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"the recipe in {path} is damaged ({error}); look for the original file") from error
 
 
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file under a temporary name beside it, moved into place when all went well.
-
-    Args:
-        path: the file to write; its folder is made if need be.
-
-    Yields:
-        The temporary path. After an exception or an interrupt it is gone, and what `path` held before is untouched.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays, for writers that go by it.
-    temporary = path.with_name(f".{path.stem[:80]}.{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def animate(frames: Sequence[Tensor], path: str | os.PathLike, seconds_per_frame: float = 0.1) -> None:
     """Write pictures as an endless animation, whole or not at all.
 
@@ -270,7 +247,7 @@ def animate(frames: Sequence[Tensor], path: str | os.PathLike, seconds_per_frame
     if not seconds_per_frame >= 0.02:
         raise ValueError(f"a frame must be shown for at least 0.02 s, got {seconds_per_frame}")
     milliseconds = round(seconds_per_frame * 1000)
-    with replacing(path) as temporary:
+    with edge.replacing(path) as temporary:
         images[0].save(temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **options)
 
 

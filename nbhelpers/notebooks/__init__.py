@@ -28,7 +28,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "texts",
             "title",
             "write",
-            "write_text",
         ]
     },
 )

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import tempfile
 import tokenize
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+
+from nbhelpers import edge
 
 RESULTS_VARIABLE = "NBHELPERS_RESULTS"
 RECORDED = "results.json"
@@ -67,7 +68,7 @@ def record(**results: Any) -> None:
     """Notes results, plain numbers and texts by name, in `results.json` beside the pictures; a sweep collects them."""
     path = results_folder() / RECORDED
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_text(json.dumps({**before, **results}), path)
+    edge.write_text(json.dumps({**before, **results}), path)
 
 
 def read(path: str | Path) -> NotebookNode:
@@ -90,24 +91,7 @@ def read(path: str | Path) -> NotebookNode:
 
 def write(notebook: NotebookNode, path: str | Path) -> None:
     """Writes a notebook under a temporary name and moves it into place, so that no half-written one is ever seen."""
-    write_text(nbformat.writes(notebook).rstrip("\n") + "\n", path)
-
-
-def write_text(text: str, path: str | Path) -> None:
-    """Writes a text file under a temporary name and moves it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as part:
-        part.write(text)
-    try:
-        # temporary files are private to their owner; what is kept has the permissions of any other new file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(part.name, 0o666 & ~umask)
-        os.replace(part.name, path)
-    except BaseException:
-        os.unlink(part.name)
-        raise
+    edge.write_text(nbformat.writes(notebook).rstrip("\n") + "\n", path)
 
 
 def title(notebook: NotebookNode) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from nbhelpers import pages
+from nbhelpers import edge, pages
 from nbhelpers.notebooks import documents
 
 _THUMBNAIL = 900
@@ -38,13 +38,13 @@ def write(results: str | Path) -> Path:
         seconds=sum(run["seconds"] for run in runs),
         failed=sum(bool(run["errors"]) for run in runs),
     )
-    documents.write_text(page, results / "index.html")
+    edge.write_text(page, results / "index.html")
     return results / "index.html"
 
 
 def write_notebook_page(notebook: NotebookNode, path: Path) -> None:
     """Writes an executed notebook as a web page, for readers without Jupyter."""
-    documents.write_text(HTMLExporter().from_notebook_node(notebook)[0], path)
+    edge.write_text(HTMLExporter().from_notebook_node(notebook)[0], path)
 
 
 def _run(path: Path, notebook: NotebookNode) -> dict[str, Any]:

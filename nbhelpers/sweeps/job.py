@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nbhelpers import notebooks
+from nbhelpers import edge, notebooks
 from nbhelpers.notebooks import execution
 from nbhelpers.sweeps.kernels import JobKernel, PreparedKernel
 
@@ -48,7 +48,7 @@ def main(folder: Path, forked: bool = False) -> None:
         outcome["results"] = _results(workspace, notebook)
         notebooks.write(execution.without_the_run(notebook), executed)
     outcome["errors"] = errors
-    notebooks.write_text(json.dumps(outcome), folder / "outcome.json")
+    edge.write_text(json.dumps(outcome), folder / "outcome.json")
 
 
 def _results(workspace: Path, notebook: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nbhelpers import notebooks
+from nbhelpers import edge
 
 
 class Store(Protocol):
@@ -128,7 +128,7 @@ class Folder:
         os.replace(executed, self.folder / "failed" / f"{job}.ipynb")
 
     def write(self, name: str, text: str) -> None:
-        notebooks.write_text(text, self.folder / name)
+        edge.write_text(text, self.folder / name)
 
     def close(self) -> None:
         shutil.rmtree(self._partial, ignore_errors=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from nbhelpers.images import replacing
+from nbhelpers.edge import replacing
 from nbhelpers.volumes.files import finite
 
 

@@ -21,7 +21,7 @@ import nrrd
 import numpy as np
 from torch import Tensor
 
-from nbhelpers.images import replacing
+from nbhelpers.edge import replacing
 
 SCALINGS = ("common", "each")
 SUFFIXES = (".vox", ".nrrd", ".npy")

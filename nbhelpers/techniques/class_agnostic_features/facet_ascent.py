@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nbhelpers import images, models
+from nbhelpers import edge, models
 from nbhelpers.ascent import NonFiniteScore, Step, twin
 from nbhelpers.ascent.canvas import Pixels
 from nbhelpers.images import smoothing
@@ -235,7 +235,7 @@ class Run:
 def save_state(state: State, parameters: dict[str, Any], path: str | Path) -> None:
     """Write a state and the parameters of the recipe it belongs to, whole or not at all."""
     values = {name: getattr(state, name) for name in State.__dataclass_fields__}
-    with images.replacing(Path(path).expanduser()) as temporary:
+    with edge.replacing(Path(path).expanduser()) as temporary:
         torch.save({"recipe": parameters, "state": values}, temporary)
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nbhelpers import images
+from nbhelpers import edge
 from nbhelpers.training.data import Pictures
 
 CHUNK = 256  # pictures a file
@@ -67,7 +67,7 @@ class Features:
             if found is None:
                 chunk = torch.cat([self._compute(part) for part in self._parts(number)])
                 if self.folder is not None:
-                    with images.replacing(self._path(number)) as temporary:
+                    with edge.replacing(self._path(number)) as temporary:
                         save_file({"features": chunk.contiguous()}, temporary)
             self._kept.append(chunk if found is None else found)
             self._done += 1

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nbhelpers import images
+from nbhelpers import edge
 from nbhelpers.models import Network
 from nbhelpers.models.parts import cut
 from nbhelpers.techniques.fine_tuning.features import CHUNK, Features
@@ -320,7 +320,7 @@ def shuffled(count: int, seed: int, stage: int, epoch: int) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], note: dict[str, str]) -> None:
-    with images.replacing(path) as temporary:
+    with edge.replacing(path) as temporary:
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata=note)
 
 

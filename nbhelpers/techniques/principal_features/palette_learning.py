@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.models.covariance import exact_device
 from nbhelpers.models.stages import select
 from nbhelpers.recipes import Recipe
@@ -208,7 +208,7 @@ class _Run:
             "variance": None if palette is None else palette.total,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with images.replacing(Path(self.fit.state).expanduser()) as temporary:
+        with edge.replacing(Path(self.fit.state).expanduser()) as temporary:
             safetensors.torch.save_file(tensors, temporary, {"nbhelpers": json.dumps(facts)})
         self.saved = time.monotonic()
 
