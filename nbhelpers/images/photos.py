@@ -1,4 +1,4 @@
-"""Read, write and tile pictures; every PNG carries its recipe.
+"""Read and write pictures; every PNG carries its recipe.
 
 Pictures are tensors `(3, H, W)`, batches `(B, 3, H, W)`, float32 in [0, 1]. Whatever a file holds is read as upright
 RGB, or refused with the reason. A PNG written here keeps, in a text chunk, the recipe it was made from, so that the
@@ -18,8 +18,7 @@ from torch.nn.functional import interpolate
 
 from nbhelpers import edge
 from nbhelpers.images import decoding, recipe_text
-from nbhelpers.images.sheets import tile as tile
-from nbhelpers.images.sheets import to_pil as to_pil
+from nbhelpers.images.sheets import to_pil
 
 WRITERS = {
     ".png": {"format": "PNG"},

@@ -12,9 +12,7 @@ from nbhelpers.models import covariance, minivgg, parts, stages
 from nbhelpers.models.capturing import Seen, activation_batches, capture
 from nbhelpers.models.layer_table import Layer, LayerTable, class_count, nearest, refusal
 from nbhelpers.models.loading import (
-    DEFAULT,
     as_network,
-    bundled,
     check_channels,
     check_layer,
     class_indices,
@@ -24,7 +22,7 @@ from nbhelpers.models.loading import (
     randomised,
 )
 from nbhelpers.models.network import Network, copied, drawn_from, reinitialise, sharing_copy
-from nbhelpers.models.sources import at_hand, torchvision_names
+from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
 
 __all__ = [
     "DEFAULT",

@@ -14,22 +14,6 @@ from nbhelpers.models.layer_table import Layer, LayerTable, class_count, least_s
 from nbhelpers.models.network import Network, randomised_copy
 from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
 
-__all__ = [
-    "DEFAULT",
-    "Layer",
-    "LayerTable",
-    "Network",
-    "as_network",
-    "bundled",
-    "check_channels",
-    "check_layer",
-    "class_indices",
-    "find_module",
-    "layers",
-    "load",
-    "randomised",
-]
-
 
 def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto") -> Network:
     """A network by name, in evaluation mode.
