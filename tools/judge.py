@@ -10,11 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from nbhelpers.ascent import recognised
-from nbhelpers.images import resize, save, tile
+from nbhelpers.gallery import Sheet
 from nbhelpers.models import Network, load
 from nbhelpers.techniques.class_pictures import ClassPictures, for_bundled_networks
 from nbhelpers.training import card, data
@@ -22,12 +21,14 @@ from nbhelpers.training import card, data
 PHOTOGRAPHS = 5  # of each class
 
 
-def class_pictures(network: Network, recipe: ClassPictures, batch: int = 10) -> Tensor:
+def sheet_of(network: Network) -> Sheet:
+    """How the pictures of all classes are made, ten at a time, and laid out."""
+    return Sheet("classes", side=128, columns=10, labels=network.classes, batch=10)
+
+
+def class_pictures(network: Network, recipe: ClassPictures) -> Tensor:
     """One picture per class of the network, `(classes, 3, side, side)` in [0, 1]; `recipe` says how."""
-    pictures = []
-    for classes in torch.arange(len(network.classes)).split(batch):
-        pictures.append(recipe.changed(classes=classes.tolist()).run(network).picture)
-    return torch.cat(pictures)
+    return sheet_of(network).pictures(recipe.changed(classes=network.classes), network)
 
 
 def main() -> None:
@@ -61,9 +62,7 @@ def main() -> None:
     if chosen.card:
         document = json.loads(chosen.card.read_text(encoding="utf-8"))
         card.write(document | {"judged": judged}, chosen.card)
-    chosen.sheet.parent.mkdir(parents=True, exist_ok=True)
-    sheet = tile(resize(pictures, 128), columns=10, labels=network.classes)
-    save(sheet, chosen.sheet, recipe=recipe.changed(classes=network.classes).document())
+    sheet_of(network).save(recipe.changed(classes=network.classes), pictures, chosen.sheet)
 
 
 def _percent(share: float) -> float:

@@ -2,5 +2,6 @@
 
 from nbhelpers.gallery.page import write
 from nbhelpers.gallery.replaying import Replayed, replay
+from nbhelpers.gallery.sheets import Sheet
 
-__all__ = ["Replayed", "replay", "write"]
+__all__ = ["Replayed", "Sheet", "replay", "write"]

@@ -6,21 +6,21 @@ from nbhelpers.gallery import page, replaying
 
 
 @click.command(help="Write the page that shows a folder of pictures, a sweep's or any other: FOLDER/index.html.")
-@click.argument("folder", type=click.Path(file_okay=False))
+@click.argument("folder")
 def gallery(folder: str) -> None:
     try:
         click.echo(page.write(folder))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
 
 
 @click.command(help="Make PICTURE again from the recipe inside it, and say whether the pixels match.")
-@click.argument("picture", type=click.Path(dir_okay=False))
+@click.argument("picture")
 @click.pass_context
 def replay(context: click.Context, picture: str) -> None:
     try:
         replayed = replaying.replay(picture)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(replayed.line())
     context.exit(0 if replayed.same else 1)

@@ -7,20 +7,24 @@ differ, and a long climb from noise drifts apart. How far is said in levels, of 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 from PIL import Image
 from torch import nn
 
-from nbhelpers import __version__, images, models, recipes
+from nbhelpers import __version__, edge, images, models, notebooks, recipes
+from nbhelpers.gallery.sheets import Sheet
 from nbhelpers.recipes import Recipe
+
+FIGURES = ("sheet", "draw")
+"""Functions of a technique that may have drawn a picture: its `drawn_by`."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ class Replayed:
 def replay(path: str | Path, network: nn.Module | None = None, folder: str | Path | None = None) -> Replayed:
     """Make the picture in a PNG again and compare the pixels.
 
+    Whether it can be made again is decided before anything is computed.
+
     Args:
-        path: a PNG that a technique wrote: one picture of a recipe, or the figure of all of it that the technique
-            itself draws (its `sheet` or `draw`).
+        path: a PNG that says what it is: one picture of a recipe, a sheet of all of them (`gallery.Sheet`), or the
+            figure that the technique itself draws (its `sheet` or `draw`).
         network: the module it was made with, if that was one of the user's own.
         folder: where the recipe's relative paths begin; by default the folder `notebooks` in the current one, where
             notebooks run, or else the current one.
@@ -77,42 +83,75 @@ def replay(path: str | Path, network: nn.Module | None = None, folder: str | Pat
         ValueError: no PNG, no recipe in it, a recipe or network this version does not know, or a figure that only
             its notebook draws. The message says which.
     """
-    path = Path(path).expanduser()
-    document = images.read_recipe(path)
-    whole = path.absolute()
+    path = Path(path)
+    document, before = images.read_recipe(path), np.rint(images.decode(path) * 255)
     with _explained(path, document), _working_in(folder):
         recipe = recipes.from_document(document)
+        way = _way(document, recipe, width=before.shape[1], height=before.shape[0])
         _check_network(recipe, network)
-        image = _made(document, whole, recipe, network)
-    before = np.rint(images.decode(path) * 255)
+        image = way(network)
     now = np.asarray(image.convert("RGB"), dtype=np.float32)
     if before.shape != now.shape:
-        if "index" not in document:
-            raise ValueError(f"{path} {_ONLY_A_NOTEBOOK}")
         shapes = " and ".join(f"{shape[1]} x {shape[0]}" for shape in (before.shape, now.shape))
         raise ValueError(f"{path} and the picture of its recipe have different sizes, {shapes}: it was edited")
     apart = np.abs(before - now)
     return Replayed(path, recipe, image, float(apart.max()), float(apart.mean()), str(document.get("nbhelpers", "?")))
 
 
-_ONLY_A_NOTEBOOK = (
-    "is a figure that a notebook drew from what its recipe made, not that picture itself: run the notebook again with "
-    "the parameters inside it; recipes.from_picture(path) reads them"
-)
+def _way(document: dict[str, Any], recipe: Recipe, width: int, height: int) -> Callable[[Any], Image.Image]:
+    """How the picture is made again, given a network or None.
 
-
-def _made(document: dict[str, Any], path: Path, recipe: Recipe, network: nn.Module | None) -> Image.Image:
+    Raises:
+        ValueError: it cannot be, or the file has another size than its sheet.
+    """
     if "index" in document:
-        if type(document["index"]) is not int or document["index"] < 0:
-            raise ValueError(f"its number in the batch is {document['index']!r}, expected 0, 1, 2, ...")
-        return images.to_pil(recipes.remake(path, network))
-    module = import_module(type(recipe).__module__)
-    draw = getattr(module, "sheet", None) or getattr(module, "draw", None)
-    if draw is None:
-        raise ValueError(_ONLY_A_NOTEBOOK)
-    known, step = {"recipe": recipe, "network": network}, recipe.run(network)
-    asked = [each for each in signature(draw).parameters.values() if each.name in known or each.default is each.empty]
-    return draw(**{each.name: known.get(each.name, step) for each in asked})
+        return lambda network: images.to_pil(recipes.one_of(recipe.run(network), document["index"]))
+    if "sheet" in document:
+        sheet = Sheet.from_document(document)
+        if not sheet.fits(recipe, width, height):
+            raise ValueError(
+                f"its {width} x {height} pixels are not those of the sheet that it tells of: it was edited"
+            )
+        return lambda network: sheet.draw(sheet.pictures(recipe, network))
+    if "drawn_by" in document:
+        return _own_figure(document["drawn_by"], recipe)
+    notebook = _notebook_of(type(recipe))
+    raise ValueError(
+        "it is a figure that a notebook drew from what its recipe made, not that picture itself: run "
+        f"{notebook or 'that notebook'} again with the parameters inside it; recipes.from_picture(path) reads them"
+    )
+
+
+def _own_figure(name: str, recipe: Recipe) -> Callable[[Any], Image.Image]:
+    """What a technique draws of its recipe's last step.
+
+    Its function takes some of `recipe` and `network`, and the step under any name; all else has defaults.
+    """
+    draw = getattr(import_module(type(recipe).__module__), name, None) if name in FIGURES else None
+    hints = get_type_hints(draw) if draw is not None else {}
+    asked = [each for each in signature(draw).parameters.values() if each.default is each.empty] if draw else []
+    steps = [each.name for each in asked if each.name not in ("recipe", "network")]
+    # a figure of several steps, by name, is drawn by whoever has them
+    if len(steps) != 1 or get_origin(hints.get(steps[0])) is not None:
+        raise ValueError(f"{type(recipe).__name__} draws no figure of its own by {edge.short(repr(name))}")
+
+    def drawn(network: nn.Module | None) -> Image.Image:
+        given = {"recipe": recipe, "network": network, steps[0]: recipe.run(network)}
+        return draw(**{name: given[name] for name in signature(draw).parameters if name in given})
+
+    return drawn
+
+
+def _notebook_of(kind: type[Recipe]) -> str:
+    """The notebook in the current folder that has all of a recipe's parameters; empty if there is none."""
+    for path in sorted(Path.cwd().glob("*.ipynb")):
+        try:
+            declared = {parameter.name for parameter in notebooks.parameters(notebooks.read(path), path)}
+        except (ValueError, OSError):
+            continue  # no notebook, or none of these
+        if declared >= set(kind.model_fields):
+            return f"{path.parent.name}/{path.name}"
+    return ""
 
 
 def _versions(made_with: Any) -> str:
@@ -140,7 +179,8 @@ def _explained(path: Path, document: dict[str, Any]) -> Iterator[None]:
 @contextmanager
 def _working_in(folder: str | Path | None) -> Iterator[None]:
     here = Path.cwd()
-    os.chdir(folder if folder is not None else here / "notebooks" if (here / "notebooks").is_dir() else here)
+    default = here / "notebooks" if (here / "notebooks").is_dir() else here
+    os.chdir(default if folder is None else edge.existing_folder(folder))
     try:
         yield
     finally:

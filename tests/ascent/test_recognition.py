@@ -9,7 +9,7 @@ import torch
 from small_networks import noise, tiny
 from torch import nn
 
-from nbhelpers import models, recipes
+from nbhelpers import gallery, models, recipes
 from nbhelpers.ascent import recognised
 from nbhelpers.ascent.recognition import matching
 from nbhelpers.models import Network, loading
@@ -119,6 +119,7 @@ def test_the_verdict_on_class_pictures_and_photographs_goes_into_the_card(tmp_pa
     assert "of 210 validation photographs" in text
     recipe = recipes.from_picture(sheet)
     assert (recipe.steps, len(recipe.classes)) == (1, 100)
+    assert gallery.replay(sheet).same
 
 
 def test_the_first_of_each_class():
