@@ -89,7 +89,7 @@ def folder_to_write(path: str | os.PathLike) -> Path:
         if in_the_way:
             raise ValueError(f"{short(in_the_way[0])} is no folder, and results cannot lie in it") from error
         reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"the folder {short(path)} cannot be written to ({reason}); name another one") from error
+        raise ValueError(f"the folder {short(path)} cannot be written to ({reason})") from error
 
 
 def missing(path: Path) -> str:

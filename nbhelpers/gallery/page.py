@@ -41,12 +41,12 @@ def write(folder: str | Path) -> Path | str:
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing at the address.
-        ValueError: it is no folder, or holds neither a sweep nor a PNG; or no installed package can read from this
-            kind of address.
+        ValueError: it is no folder, may not be written to, or holds neither a sweep nor a PNG; or no installed package
+            can read from this kind of address.
     """
     if "://" in str(folder):
         return _write_there(str(folder))
-    path = Path(folder).expanduser()
+    path = edge.existing_folder(folder)
     return _write_here(path, str(path), _typed(path))
 
 
@@ -60,8 +60,10 @@ def _write_here(path: Path, name: str, typed: str | None) -> Path:
     """
     found = picture_folder.read(path)
     if not found.pictures and not found.sweep:
-        more = "".join(f"\n- {file}: {reason}" for file, reason in list(found.unreadable.items())[:5])
-        raise ValueError(f"{name} holds no PNG to show; name the folder of a sweep, or of pictures made here{more}")
+        unreadable = [f"\n- {file}: {reason}" for file, reason in found.unreadable.items()]
+        held = f"{_counted(len(unreadable), 'PNG')}, and none can be shown" if unreadable else "no PNG to show"
+        more = "".join(unreadable[:5]) + (f"\nand {len(unreadable) - 5:,} more" if len(unreadable) > 5 else "")
+        raise ValueError(f"{name} holds {held}; name the folder of a sweep, or of pictures made here{more}")
     page = _page(path)
     edge.write_text(pages.render("gallery.html", sign=_SIGN, **_shown(found, typed)), page)
     return page
@@ -70,9 +72,8 @@ def _write_here(path: Path, name: str, typed: str | None) -> Path:
 def _page(folder: Path) -> Path:
     """Where the page goes: a page that something else wrote is left alone."""
     page = folder / "index.html"
-    if page.exists() and _SIGN not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
-        return folder / "gallery.html"
-    return page
+    ours = page.is_file() and _SIGN in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    return page if ours or not page.exists() else folder / "gallery.html"
 
 
 def _write_there(address: str) -> str:

@@ -119,12 +119,10 @@ def read(path: Path) -> PictureFolder:
     """Reads a folder and the folders in it, and makes the small pictures that are not there yet.
 
     Raises:
-        FileNotFoundError: there is no such folder. ValueError: it is a file.
+        FileNotFoundError: there is no such folder. ValueError: it is none, or nothing may be written there.
     """
-    if not path.exists():
-        raise FileNotFoundError(edge.missing(path))
-    if not path.is_dir():
-        raise ValueError(f"{path} is a file, expected a folder of pictures")
+    path = edge.existing_folder(path)
+    _check_writable(path)
     folder = PictureFolder(path, mapping(_json(path / "sweep.json")))
     homes: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for file in _files(folder):
@@ -134,10 +132,13 @@ def read(path: Path) -> PictureFolder:
         home, job = homes[file.parent]
         if folder.sweep and path / "jobs" in home.parents and not (home / "job.json").exists():
             continue  # where folders cannot be moved into place, job.json comes last: this job is not whole
+        if not folder.pictures and not folder.unreadable:
+            _check_writable(path / THUMBNAILS)
         try:
             folder.pictures.append(_picture(path, file, home, job))
         except (ValueError, OSError) as error:
-            folder.unreadable[file.relative_to(path).as_posix()] = str(error).replace(f"{path}{os.sep}", "")
+            name = file.relative_to(path).as_posix().encode(errors="replace").decode()
+            folder.unreadable[name] = str(error).replace(f"{path}{os.sep}", "")
     ranks = {name: {json.dumps(value): rank for rank, value in enumerate(axis)} for name, axis in folder.axes.items()}
 
     def place(picture: Picture) -> tuple:
@@ -161,6 +162,16 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def _check_writable(folder: Path) -> None:
+    """Before the first picture is read: a picture whose small version cannot be written is not unreadable."""
+    try:
+        edge.folder_to_write(folder)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; the page and its small pictures go there: copy them to where you may write"
+        ) from error
+
+
 def _files(folder: PictureFolder) -> Iterator[Path]:
     """All PNGs of the folder and the folders in it, but no hidden ones, which are not whole yet."""
     for here, folders, names in os.walk(folder.path):
@@ -178,9 +189,12 @@ def _home(folder: Path, inner: Path) -> Path:
 
 
 def _picture(folder: Path, path: Path, home: Path, job: dict[str, Any]) -> Picture:
-    name, status = path.relative_to(folder).as_posix(), path.stat()
+    name, status = path.relative_to(folder).as_posix(), edge.existing_file(path).stat()
     version = f"{name} {status.st_size} {status.st_mtime_ns} {SIDE}"
-    small = hashlib.sha256(version.encode(errors="surrogateescape")).hexdigest()[:16] + ".webp"
+    try:
+        small = hashlib.sha256(version.encode()).hexdigest()[:16] + ".webp"
+    except UnicodeEncodeError as error:
+        raise ValueError("its name is not in UTF-8, and a page cannot link to it; rename it") from error
     if (folder / THUMBNAILS / small).exists():
         with images.opened(path) as image:
             width, height = image.size
@@ -207,7 +221,7 @@ def _failed(path: Path, axes: list[str]) -> Job:
     name, link = path.stem, f"{path.parent.name}/{path.name}"
     try:
         notebook = notebooks.read(path)
-    except ValueError:
+    except (ValueError, OSError):
         return Job(name, link, {})
     given = mapping(notebook.metadata.get("papermill", {}).get("parameters"))
     errors = notebook.metadata.get("nbhelpers", {}).get("errors") or notebooks.errors(notebook)
@@ -225,6 +239,6 @@ def _forget_thumbnails(folder: PictureFolder) -> None:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(edge.existing_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # not there, or not whole: the pictures are shown all the same

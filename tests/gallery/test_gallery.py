@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import browser
 import fsspec
+import hostile
 import nbformat
 import pytest
 import torch
@@ -533,3 +534,70 @@ def test_any_text_survives_the_page(tmp_path: Path, text: str) -> None:
     page = gallery.write(tmp_path)
     assert data_in(page)["parameters"]["word"]["values"] == [json.dumps(text, ensure_ascii=False)]
     os.utime(page)
+
+
+# --- folders that are none, or that hold what no technique wrote
+
+
+def test_pictures_with_recipes_that_no_technique_wrote_are_shown(tmp_path: Path) -> None:
+    cases = hostile.NO_DATA | hostile.NO_RECIPE
+    for name, (text, _) in cases.items():
+        hostile.picture(tmp_path / f"{name}.png", text)
+    save(tmp_path / "sound.png", 0.5, document(seed=3))
+    told = data_in(gallery.write(tmp_path))
+    assert len(told["src"]) == len(cases) + 1
+    assert told["parameters"]["seed"]["values"][0] == "3"
+
+
+def test_no_folder_is_said(odd_paths: dict[str, Path], tmp_path: Path) -> None:
+    for path in [*odd_paths.values(), tmp_path / "photo.png"]:
+        with pytest.raises((ValueError, FileNotFoundError)) as caught:
+            gallery.write(path)
+        assert len(str(caught.value)) < 700
+        ran = CliRunner().invoke(main, ["gallery", str(path)])
+        assert (ran.exit_code, "Traceback" in ran.output) == (2, False), ran.exception
+
+
+def test_what_only_looks_like_a_picture_is_listed(odd_paths: dict[str, Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sweep.json")
+    os.mkfifo(tmp_path / "index.html")
+    (tmp_path / "failed").mkdir()
+    os.mkfifo(tmp_path / "failed" / "ab.ipynb")
+    save(tmp_path / "sound.png", 0.5, document(seed=3))
+    save(tmp_path / "renamed.png")
+    (tmp_path / "renamed.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    page = gallery.write(tmp_path)
+    assert page.name == "gallery.html"
+    assert data_in(page)["src"] == ["sound.png"]
+    text = html.unescape(page.read_text())
+    for name, said in [
+        ("pipe.png", "pipe.png is a pipe, expected a file"),
+        ("here.png", "here.png is a link that leads in a circle"),
+        ("dangling.png", "dangling.png is a link to gone.png, which is not there"),
+        ("photo.png", "photo.png is not a picture"),
+        ("caf?.png", "its name is not in UTF-8"),
+    ]:
+        assert re.search(rf"<li>{re.escape(name)} .*{re.escape(said)}", text), name
+
+
+def test_a_folder_that_may_not_be_written_to_says_so(tmp_path: Path, ordinary_user: Any) -> None:
+    for name in ("closed", "small"):
+        save(tmp_path / name / "a.png", 0.5, document())
+    (tmp_path / "small" / "thumbnails").write_text("a file")
+    with pytest.raises(ValueError, match=r"thumbnails is no folder.*; the page and its small pictures go there"):
+        gallery.write(tmp_path / "small")
+    (tmp_path / "closed").chmod(0o555)
+    ordinary_user(tmp_path)
+    with pytest.raises(ValueError, match=r"closed cannot be written to \(Permission denied\); the page and its small"):
+        gallery.write(tmp_path / "closed")
+    ran = CliRunner().invoke(main, ["gallery", str(tmp_path / "closed")])
+    assert ran.exit_code == 2
+    assert "cannot be written to (Permission denied)" in " ".join(ran.output.split())
+    assert "holds no PNG" not in ran.output
+
+
+def test_pictures_that_are_all_damaged_are_not_called_missing(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"holds 9 PNGs, and none can be shown; (.|\n)*- 4\.png.*\nand 4 more$"):
+        gallery.write(tmp_path)
