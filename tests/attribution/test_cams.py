@@ -69,8 +69,9 @@ def test_guided_grad_cam_against_captum() -> None:
     network = models.randomised(models.load("squeezenet1_1", weights=None, device="cpu"))
     found = cams.guided_grad_cam(network, "features.10", photos(), CLASSES)
     other = GuidedGradCam(network, models.find_module(network, "features.10"))
+    wanting = photos().requires_grad_()
     with pytest.warns(UserWarning, match="hooks"):
-        expected = other.attribute(photos(), target=torch.tensor(CLASSES), interpolate_mode="bilinear")
+        expected = other.attribute(wanting, target=torch.tensor(CLASSES), interpolate_mode="bilinear").detach()
     assert torch.allclose(found, expected, atol=1e-4 * expected.abs().amax().item())
     maps, _ = cams.class_maps(network, "features.10", photos(), CLASSES, "guided_grad_cam")
     assert torch.equal(maps, found.abs().amax(1))

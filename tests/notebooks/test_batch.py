@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hostile
 import nbformat
 import pytest
 from click.testing import CliRunner
@@ -85,7 +88,8 @@ def test_a_folder_is_run_to_its_end_whatever_fails(tmp_path: Path) -> None:
     assert printed(results / "3_works_layer=conv1.ipynb") == "conv1 [0, 1] None\nnotebooks\n"
     broken = results / "1_breaks_layer=conv1.ipynb"
     assert printed(broken) == "conv1 [0, 1] None\n"  # what ran is kept, what came after did not run
-    assert Image.open(results / "1_breaks_layer=conv1" / "picture.png").size == (8, 6)
+    with Image.open(results / "1_breaks_layer=conv1" / "picture.png") as picture:
+        assert picture.size == (8, 6)
     assert not list(results.glob(".*"))
 
     page = (results / "index.html").read_text()
@@ -301,3 +305,93 @@ def test_the_page_shows_recipes_and_survives_bad_pictures(tmp_path: Path) -> Non
     assert "&lt;block1&gt;" in page
     assert "bad.png cannot be shown" in page
     assert "flipped.png cannot be shown: n/flipped.png is a PNG of 170 x 160 pixels, but truncated or damaged" in page
+
+
+# --- paths that lead nowhere, results that cannot be written
+
+
+def refused(tmp_path: Path, *arguments: str) -> str:
+    """What `nbhelpers run` says when it refuses; nothing has been executed."""
+    ran = CliRunner().invoke(cli.run, list(arguments))
+    assert ran.exit_code == 2, ran.exception
+    assert "Traceback" not in ran.output
+    assert not (tmp_path / "executed").exists()
+    return " ".join(ran.output.split())
+
+
+def test_what_is_no_notebook_is_said_at_every_door(odd_paths: dict[str, Path], tmp_path: Path) -> None:
+    for path in odd_paths.values():
+        for door in (notebooks.read, batch.run):
+            with pytest.raises((ValueError, FileNotFoundError), match=r"no such file|is a [pdl]") as caught:
+                door(path)
+            assert len(str(caught.value)) < 700
+        assert re.search(r"no such file|is a [pdl]", refused(tmp_path, str(path)))
+    with pytest.raises(ValueError, match="is a folder, expected a file"):
+        notebooks.read(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    said = refused(tmp_path, *[str(tmp_path / "nothing")] * 1000)
+    assert "and 995 more" in said
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_is_executed(
+    tmp_path: Path, ordinary_user: Callable[[Path], None]
+) -> None:
+    path = str(save(tmp_path / "n.ipynb", f"open({str(tmp_path / 'executed')!r}, 'w')"))
+    (tmp_path / "taken").write_text("kept")
+    for results in (tmp_path / "taken", tmp_path / "taken" / "inside"):
+        said = refused(tmp_path, path, "--results", str(results))
+        assert "taken is no folder, and results cannot lie in it; name another folder for the results" in said
+    assert (tmp_path / "taken").read_text() == "kept"
+    assert "cannot be written to" in refused(tmp_path, path, "--results", str(tmp_path / ("x" * 300)))
+    for taken, folder in [("n", False), ("n.ipynb", True), ("n.html", True), ("index.html", True)]:
+        results = tmp_path / f"with {taken}"
+        (results / taken).mkdir(parents=True) if folder else results.mkdir()
+        if not folder:
+            (results / taken).write_text("kept")
+        said = refused(tmp_path, path, "--results", str(results))
+        assert f"{taken} stands where the results go: move it, or name another folder" in said
+    (tmp_path / "read only").mkdir(mode=0o555)
+    ordinary_user(tmp_path)
+    said = refused(tmp_path, path, "--results", str(tmp_path / "read only"))
+    assert "cannot be written to (Permission denied); name another folder for the results (--results)" in said
+    with pytest.raises(ValueError, match=r"cannot be written to \(Permission denied\)"):
+        batch.run(path, results=tmp_path / "read only")
+
+
+def test_a_results_folder_that_is_a_file_is_said_in_the_notebook(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "taken").touch()
+    monkeypatch.setenv(notebooks.RESULTS_VARIABLE, str(tmp_path / "taken"))
+    with pytest.raises(ValueError, match="taken is no folder, and results cannot lie in it"):
+        notebooks.results_folder()
+
+
+def test_a_disk_that_is_full_is_said_in_words(tmp_path: Path, monkeypatch: Any) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device", "n.ipynb")
+
+    monkeypatch.setattr(batch.execution, "execute", full)
+    ran = CliRunner().invoke(cli.run, [str(save(tmp_path / "n.ipynb")), "--results", str(tmp_path / "results")])
+    assert ran.exit_code == 1
+    assert re.search(r"Error: what was made so far is in .*results, and then: .*No space left", ran.output, re.DOTALL)
+
+
+def test_a_long_name_of_a_notebook_is_shortened_for_its_results(tmp_path: Path) -> None:
+    name = batch._run_name("n" * 249, {})
+    assert len(name) <= 100
+    assert name != batch._run_name("n" * 248, {})
+
+
+def test_the_page_shows_pictures_whose_recipe_no_technique_wrote(tmp_path: Path, odd_paths: dict[str, Path]) -> None:
+    cases = hostile.NO_DATA | hostile.NO_RECIPE
+    for name, (text, _) in cases.items():
+        hostile.picture(tmp_path / "n" / f"{name}.png", text)
+    run = {"seconds": 1.5, "errors": [], "pictures": [f"n/{name}.png" for name in cases], "parameters": []}
+    run["pictures"].append("pipe.png")
+    nbformat.write(new_notebook(metadata={"nbhelpers": run}), tmp_path / "n.ipynb")
+    (tmp_path / "damaged.ipynb").write_text("{")
+    os.mkfifo(tmp_path / "waiting.ipynb")
+    page = results_page.write(tmp_path).read_text()
+    assert page.count("data:image/webp;base64,") == len(cases)
+    assert "pipe.png cannot be shown: pipe.png is a pipe" in page
+    assert "damaged.ipynb is not a Jupyter notebook" in page
+    assert "waiting.ipynb is a pipe, expected a file" in page

@@ -78,4 +78,5 @@ def test_the_table_and_the_sheet(tmp_path, monkeypatch, capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows] == ["pooling", *POOLINGS]
     assert all((runs / kind / "checkpoint.safetensors").exists() for kind in POOLINGS)
-    assert Image.open(sheet).width > 6 * 144
+    with Image.open(sheet) as drawn:
+        assert drawn.width > 6 * 144

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import ValidationInfo, field_validator
@@ -197,13 +198,14 @@ def first_canvas(recipe: Inversion, like: Tensor) -> Canvas:
 def quality(pictures: Tensor, photos: Tensor) -> list[tuple[float, float]]:
     """PSNR in decibels and SSIM (at most 1) of each picture to its photo, `(B, 3, H, W)` both, by scikit-image."""
     pairs = zip(*(batch.permute(0, 2, 3, 1).cpu().numpy() for batch in (photos, pictures)), strict=True)
-    return [
-        (
-            float(peak_signal_noise_ratio(photo, picture, data_range=1.0)),
-            float(structural_similarity(photo, picture, data_range=1.0, channel_axis=2)),
-        )
-        for photo, picture in pairs
-    ]
+    with np.errstate(divide="ignore"):  # the PSNR of two equal pictures is infinite
+        return [
+            (
+                float(peak_signal_noise_ratio(photo, picture, data_range=1.0)),
+                float(structural_similarity(photo, picture, data_range=1.0, channel_axis=2)),
+            )
+            for photo, picture in pairs
+        ]
 
 
 def numbers(step: Reconstruction) -> list[str]:
