@@ -19,6 +19,7 @@ from typing import Any
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from nbhelpers import edge
 from nbhelpers.notebooks import arguments, documents, execution, results_page
 
 
@@ -58,11 +59,13 @@ def run(
         executed and drawn is kept.
 
     Raises:
-        FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given.
+        FileNotFoundError, ValueError: no such notebook; an unknown parameter or one that no notebook can be given; or
+            a folder for results that cannot be written to.
     """
-    notebook, results = Path(notebook), Path(results).resolve()
+    notebook = Path(notebook)
     parameters = arguments.check(notebook, parameters or {})
     name = name or _run_name(notebook.stem, parameters)
+    results = _ready(results, [name])
     pictures, partial = results / name, results / f".{name}.{os.getpid()}.ipynb"
     pictures.mkdir(parents=True, exist_ok=True)
     began, start = time.time(), time.perf_counter()
@@ -103,8 +106,8 @@ def run_all(
         FileNotFoundError, ValueError: as for `run`; or two notebooks have the same file name.
     """
     paths = _distinct(paths, Path(results))
-    for path in paths:
-        arguments.check(path, parameters or {})
+    names = [_run_name(path.stem, arguments.check(path, parameters or {})) for path in paths]
+    _ready(results, names)
     outcomes: list[Outcome] = []
     try:
         with tqdm(paths, unit="notebook", disable=None) as progress:
@@ -130,6 +133,22 @@ def _distinct(paths: Sequence[str | Path], results: Path) -> list[Path]:
     return list(named.values())
 
 
+def _ready(results: str | Path, names: Sequence[str]) -> Path:
+    """The folder for results, made if it is not there, when it can take all that runs of these names leave in it."""
+    try:
+        folder = edge.folder_to_write(results).resolve()
+    except ValueError as error:
+        raise ValueError(f"{error}; name another folder for the results (--results)") from error
+    folders = [folder / name for name in names]
+    files = [folder / "index.html", *(folder / f"{name}{ending}" for name in names for ending in (".ipynb", ".html"))]
+    wrong = [path for path in folders if path.exists() and not path.is_dir()] + [
+        path for path in files if path.is_dir()
+    ]
+    if wrong:
+        raise ValueError(f"{edge.few(wrong)} stands where the results go: move it, or name another folder (--results)")
+    return folder
+
+
 def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Outcome) -> None:
     """Moves the executed notebook into place, with a note of the run for the results page."""
     executed = documents.read(partial) if partial.exists() else documents.read(notebook)
@@ -152,5 +171,5 @@ def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
     given = "".join(f"_{key}={value}" for key, value in parameters.items())
     name = stem + re.sub(r"[^\w.=-]+", "-", given)
     if len(name) > 100:  # file systems stop at 255 bytes, people sooner
-        name = name[:90] + "_" + hashlib.sha1(given.encode()).hexdigest()[:8]
+        name = name[:90] + "_" + hashlib.sha1((stem + given).encode()).hexdigest()[:8]
     return name

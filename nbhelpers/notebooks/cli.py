@@ -11,13 +11,15 @@ from pathlib import Path
 
 import click
 
+from nbhelpers import edge
 from nbhelpers.notebooks import arguments, batch, documents
 
 
 def _notebooks_in(paths: Sequence[str]) -> list[Path]:
-    found = [n for p in map(Path, paths) for n in (sorted(p.glob("*.ipynb")) if p.is_dir() else [p])]
+    folders = {path: edge.kind(path) == "folder" for path in map(Path, paths)}
+    found = [each for path, folder in folders.items() for each in (sorted(path.glob("*.ipynb")) if folder else [path])]
     if not found:
-        raise click.UsageError(f"no notebooks in {', '.join(paths)}")
+        raise click.UsageError(f"no notebooks in {edge.few(paths)}")
     return found
 
 
@@ -42,6 +44,8 @@ def run(
         outcomes = batch.run_all(found, {name: arguments.parse(text) for name, text in given}, results)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:  # a disk that is full, a folder that went away
+        raise click.ClickException(f"what was made so far is in {results}, and then: {error}") from error
     except KeyboardInterrupt:
         click.echo("interrupted; what was made so far is kept in " + results, err=True)
         sys.exit(130)

@@ -56,12 +56,14 @@ def results_folder() -> Path:
     Returns:
         The folder named by the environment variable `NBHELPERS_RESULTS`, which `nbhelpers run` sets for each run;
         without it `results` beside the folder `notebooks`, where notebooks run from, or else in the current folder.
+
+    Raises:
+        ValueError: it cannot be written to.
     """
     named = os.environ.get(RESULTS_VARIABLE)
     here = Path.cwd()
     folder = Path(named) if named else (here.parent if here.name == "notebooks" else here) / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return edge.folder_to_write(folder)
 
 
 def record(**results: Any) -> None:
@@ -76,11 +78,12 @@ def read(path: str | Path) -> NotebookNode:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a notebook.
+        ValueError: it is no file, or not a notebook.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no notebook at {path}; give the path of an .ipynb file")
+    try:
+        path = edge.existing_file(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no notebook at this place, {error}") from error
     try:
         return nbformat.read(path, as_version=4)
     except Exception as error:

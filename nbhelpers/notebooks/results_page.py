@@ -30,8 +30,8 @@ def write(results: str | Path) -> Path:
         The page's path.
     """
     results = Path(results)
-    found = [(path, documents.read(path)) for path in sorted(results.glob("*.ipynb")) if not path.name.startswith(".")]
-    runs = [_run(path, notebook) for path, notebook in found if "nbhelpers" in notebook.metadata]
+    found = [_run(path) for path in sorted(results.glob("*.ipynb")) if not path.name.startswith(".")]
+    runs = [run for run in found if run]
     page = pages.render(
         "results.html",
         runs=runs,
@@ -47,7 +47,15 @@ def write_notebook_page(notebook: NotebookNode, path: Path) -> None:
     edge.write_text(HTMLExporter().from_notebook_node(notebook)[0], path)
 
 
-def _run(path: Path, notebook: NotebookNode) -> dict[str, Any]:
+def _run(path: Path) -> dict[str, Any]:
+    """What the page says of one executed notebook; nothing of a notebook that another program executed."""
+    try:
+        notebook = documents.read(path)
+    except (ValueError, OSError) as error:  # the page of all others is not lost for it
+        said = {"name": path.stem, "title": path.stem, "seconds": 0, "errors": [str(error)], "notebook": path.name}
+        return said | {"page": "", "pictures": [], "parameters": []}
+    if "nbhelpers" not in notebook.metadata:
+        return {}
     run, page = notebook.metadata.nbhelpers, path.with_suffix(".html")
     return {
         "name": path.stem,
@@ -74,6 +82,6 @@ def _picture(results: Path, name: str) -> dict[str, Any]:
     about = {"name": path.name, "link": name, "width": width, "height": height, "data": data}
     try:
         recipe = images.read_recipe(path)
-    except (ValueError, KeyError):
+    except (ValueError, OSError):
         recipe = {}  # a figure that somebody saved by other means
     return about | {"problem": "", "recipe": recipe}
