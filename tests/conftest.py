@@ -38,7 +38,9 @@ def ordinary_user() -> Iterator[Callable[[Path], None]]:
 
     def become(folder: Path) -> None:
         if root:
-            for each in (folder, folder.parent, folder.parent.parent):
+            for each in (folder, *folder.parents):
+                if each.stat().st_mode & 0o055 == 0o055:
+                    break
                 each.chmod(each.stat().st_mode | 0o055)
             os.seteuid(65534)
 

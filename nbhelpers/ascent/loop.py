@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from nbhelpers import edge
 from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.objectives import PICTURE, Objective
 from nbhelpers.ascent.transforms import Transforms
@@ -237,9 +238,9 @@ def _stopped(
     bad = [index for index, row in enumerate(rows) if not row.isfinite().all()]
     value = rows[bad[0]][~rows[bad[0]].isfinite()][0].item()
     return NonFiniteScore(
-        f"the {what} of picture {', '.join(map(str, bad))} is {value} at step {step.index + 1} of {step.total} "
-        f"({objective}). The last good pictures are kept. Lower the learning rate, use float32, or check the network's "
-        "weights for infinities.",
+        f"the {what} of picture {edge.few(bad)} is {value} at step {step.index + 1} of {step.total} "
+        f"({edge.short(objective)}). The last good pictures are kept. Lower the learning rate, use float32, or check "
+        "the network's weights for infinities.",
         step,
     )
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from nbhelpers import edge
+
 OUTPUT = ""  # the network's own output: the logits of a classifier
 PICTURE = "<picture>"  # the picture itself, before the transforms; always there
 
@@ -195,7 +197,7 @@ def _one_each(activations: Tensor, channels: Sequence[int], layer: str) -> Tenso
         )
     if not all(0 <= index < activations.shape[1] for index in channels):
         raise ValueError(
-            f"channels {list(channels)} for layer {layer!r}, which has {activations.shape[1]}: "
+            f"channels {edge.few(channels)} for layer {layer!r}, which has {activations.shape[1]}: "
             f"each must be from 0 to {activations.shape[1] - 1}"
         )
     return activations[torch.arange(len(channels)), torch.as_tensor(channels)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.models import Network
 
 BATCH = 10  # pictures judged at once
@@ -92,7 +92,7 @@ def recognised(pictures: Tensor, classes: Sequence[str], judge: str | nn.Module)
         raise ValueError(f"the class names of {judge.name} are not known, so it can't say what it sees")
     matches = [matching(name, judge) for name in classes]
     if not any(matches):
-        raise ValueError(f"{judge.name} knows none of these classes: {', '.join(classes[:5])}")
+        raise ValueError(f"{judge.name} knows none of these classes: {edge.few(classes)}")
     scaled = images.resize(pictures, judge.size)
     training = [(module, module.training) for module in judge.modules()]
     judge.eval()

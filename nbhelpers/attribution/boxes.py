@@ -214,7 +214,7 @@ def _entries(file: Path) -> dict[str, Any]:
     )
     if wrong:
         raise ValueError(
-            f"{file} is no file of boxes: {', '.join(wrong[:5])}. For each photo it needs "
+            f"{file} is no file of boxes: {edge.few(wrong)}. For each photo it needs "
             '{"size": [width, height], "objects": [{"label": "cat", "box": [left, top, right, bottom]}]}, '
             "boxes inside the photo"
         )
@@ -248,9 +248,7 @@ def _check_match(file: Path, entries: dict[str, Any], photos: Photos, paths: dic
         (without_photo, "entries without a photo"),
         (resized, "photos of another size than the boxes were marked on"),
     ]
-    texts = [
-        f"{what}: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" for names, what in complaints if names
-    ]
+    texts = [f"{what}: {edge.few(names)}" for names, what in complaints if names]
     if texts:
         hint = f" {nearest(without_box[0], list(entries))}." if without_box and entries else ""
         raise ValueError(f"{file} does not match the photos. {'; '.join(texts)}.{hint}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.ascent import twin
 from nbhelpers.models import Network, capture
 
@@ -241,7 +241,7 @@ def check_finite(gradients: Tensor) -> Tensor:
     bad = (~gradients.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
         raise NotFinite(
-            f"the gradient of photo {', '.join(map(str, bad))} is infinite or not a number: check the photo, and the "
+            f"the gradient of photo {edge.few(bad)} is infinite or not a number: check the photo, and the "
             "network's weights"
         )
     return gradients.detach()

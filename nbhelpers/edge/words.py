@@ -10,16 +10,17 @@ LONGEST = 200
 """Characters of a name or value that a message shows whole: most paths."""
 
 
-def few(names: Iterable[object], most: int = 5) -> str:
+def few(names: Iterable[object], most: int = 5, separator: str = ", ") -> str:
     """The first names, and how many more there are: `a, b, c, d, e and 995 more`.
 
     Args:
         names: what to list, in order; what is no text is written as `str` does.
         most: how many are named.
+        separator: stands between them; a semicolon between what has commas in it.
     """
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(short(name) for name in names[:most]) + more
+    return separator.join(short(name) for name in names[:most]) + more
 
 
 def close(name: object, known: Iterable[str], most: int = 1) -> list[str]:

@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbhelpers import edge
 from nbhelpers.models import nearest
 
 SEQUENTIAL, DIVERGING = "magma", "RdBu_r"
@@ -133,7 +134,7 @@ def check(maps: Tensor) -> None:
         raise ValueError(f"expected maps (B, H, W), got shape {tuple(maps.shape)}; maps[None] makes a batch of one")
     finite = maps.flatten(1).isfinite().all(1)
     if not finite.all():
-        bad = ", ".join(str(index) for index, fine in enumerate(finite.tolist()) if not fine)
+        bad = edge.few(index for index, fine in enumerate(finite.tolist()) if not fine)
         raise ValueError(f"map {bad} holds values that are not finite: leave it out, or check the network's weights")
 
 

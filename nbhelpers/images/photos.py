@@ -49,7 +49,8 @@ class Photos:
 
     def __repr__(self) -> str:
         text = f"{len(self)} photos of {self.pictures.shape[-1]} x {self.pictures.shape[-1]} pixels"
-        return text + "".join(f"\nskipped {name}: {reason}" for name, reason in self.skipped.items())
+        told = [f"\nskipped {name}: {reason}" for name, reason in self.skipped.items()]
+        return text + "".join(told[:5]) + (f"\nand {len(told) - 5:,} more" if len(told) > 5 else "")
 
 
 def read(path: str | os.PathLike, size: int | None = None) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
+from nbhelpers import edge
+
 
 def to_pil(picture: Tensor) -> Image.Image:
     """Turn a picture into a Pillow image, each value rounded to the nearest of 256.
@@ -61,7 +63,7 @@ def tile(
     if not tiles:
         raise ValueError("there are no pictures to tile")
     if len({image.size for image in tiles}) > 1:
-        sizes = ", ".join(f"{height} x {width}" for width, height in sorted({image.size for image in tiles}))
+        sizes = edge.few(f"{height} x {width}" for width, height in sorted({image.size for image in tiles}))
         raise ValueError(f"tile takes pictures of one size, got {sizes}; images.resize brings them to one")
     if labels is not None and len(labels) != len(tiles):
         raise ValueError(f"{len(labels)} labels for {len(tiles)} pictures; give one each")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from nbhelpers import edge
 from nbhelpers.models.loading import find_module
 from nbhelpers.models.network import Network, sharing_copy
 
@@ -21,7 +22,7 @@ class Seen(dict):
     """Activations by layer name; asking for one that is not there says why."""
 
     def __missing__(self, layer: str) -> Tensor:
-        known = ", ".join(map(repr, self)) or "nothing"
+        known = edge.few(map(repr, self)) or "nothing"
         raise KeyError(
             f"no activation of layer {layer!r}: captured was {known}. Name the layer in capture(...), call the network "
             "inside the `with` block, and check that its forward pass uses this layer."

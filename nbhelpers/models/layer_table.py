@@ -214,7 +214,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     close = edge.close(name, known, most=4)
     if close:
         return f"Nearest: {', '.join(close)}"
-    return f"There are: {', '.join(known[:6])}{', ...' if len(known) > 6 else ''}"
+    return f"There are: {edge.few(known)}"
 
 
 def first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nbhelpers import edge
 from nbhelpers.models.layer_table import Layer, LayerTable, class_count, least_size, nearest, refusal, survey, table
 from nbhelpers.models.network import Network, randomised_copy
 from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
@@ -166,7 +167,7 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
     if wrong:
         raise ValueError(
             f"layer {layer!r} has {found.channels} channels, 0 to {found.channels - 1}: "
-            f"there is no channel {', '.join(map(str, wrong))}"
+            f"there is no channel {edge.few(wrong)}"
         )
     return found
 
@@ -205,7 +206,7 @@ def _named(network: Network, name: str) -> int:
     if network.classes is None:
         raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
     if len(found) > 1:
-        meant = ", ".join(f"{index} ({network.classes[index]})" for index in found)
+        meant = edge.few(f"{index} ({network.classes[index]})" for index in found)
         raise ValueError(f"{name!r} means several classes of {network.name}: {meant}. Give the number")
     if not found:
         raise ValueError(f"{network.name} knows no class {name!r}. {nearest(name, network.classes)}")

@@ -32,13 +32,13 @@ def check_names(names: Iterable[str], known: Sequence[str], complaint: str, offe
     """Refuses a name that is not known.
 
     Raises:
-        ValueError: `complaint 'name'; did you mean 'nearest'? offer: all of them`.
+        ValueError: `complaint 'name'; did you mean 'nearest'? offer: a few of them`.
     """
     for name in names:
         if name not in known:
             near = edge.close(name, known)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{complaint} {name!r}; {hint}{offer}: {', '.join(known) or 'none at all'}")
+            raise ValueError(f"{complaint} {name!r}; {hint}{offer}: {edge.few(known) or 'none at all'}")
 
 
 def parse(text: str) -> Any:

@@ -143,8 +143,10 @@ def _table(failures: Sequence[tuple[Job, dict[str, Any]]]) -> None:
         return
     click.echo(f"\nfailed, each tried {engine.TRIES} times; how far it came is in failed/ID.ipynb")
     click.echo(f"  {'ID':12}  {'cell':>4}  error")
-    for job, row in failures:
+    for job, row in failures[:_SHOWN]:
         click.echo(f"  {job.id}  {row['cell'] or '-':>4}  {_last_line(row['error'])}\n{'':20}{job}")
+    if len(failures) > _SHOWN:
+        click.echo(f"  ... {len(failures) - _SHOWN:,} more ...")
     click.echo()
 
 

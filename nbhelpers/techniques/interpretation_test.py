@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 from nbhelpers.recipes import Field, Recipe
 
@@ -101,7 +101,7 @@ def weigh(recipe: InterpretationTest, network: nn.Module | None = None) -> Evide
     models.check_channels(network, recipe.layer, [recipe.channel], recipe.size)
     photos = images.read_many(recipe.photos, recipe.size)
     if recipe.photo and recipe.photo not in photos.names:
-        raise ValueError(f"no photo is called {recipe.photo!r} in {recipe.photos}: there are {', '.join(photos.names)}")
+        raise ValueError(f"no photo is called {recipe.photo!r} in {recipe.photos}: there are {edge.few(photos.names)}")
     return Evidence(
         names=photos.names,
         pictures=photos.pictures,

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from nbhelpers import edge
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training import evaluate, folding
 from nbhelpers.training.data import Pictures
@@ -39,7 +40,7 @@ def export(network: MiniVGG, folder: str | Path, name: str) -> Path:
     state = {key: value.detach().half().contiguous() for key, value in network.state_dict().items()}
     broken = [key for key, value in state.items() if not value.isfinite().all()]
     if broken:
-        raise ValueError(f"{', '.join(broken)}: not finite in half precision; train with a lower peak learning rate.")
+        raise ValueError(f"{edge.few(broken)}: not finite in half precision; train with a lower peak learning rate.")
     path = Path(folder) / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".tmp")

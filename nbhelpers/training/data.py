@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from nbhelpers import edge
+
 SIDE = 64
 
 
@@ -90,8 +92,8 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     if empty:
         names = [classes(folder)[index]["wnid"] for index in sorted(empty)]
         raise ValueError(
-            f"{folder}: {len(empty)} classes have no readable {split} picture ({', '.join(names[:5])}"
-            f"{', ...' if len(names) > 5 else ''}; {len(skipped)} pictures could not be read). "
+            f"{folder}: {len(empty)} classes have no readable {split} picture ({edge.few(names)}; "
+            f"{len(skipped)} pictures could not be read). "
             "Remove these classes or restore their pictures."
         )
     return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), skipped)

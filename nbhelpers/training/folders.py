@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from nbhelpers import images
+from nbhelpers import edge, images
 from nbhelpers.models import nearest
 from nbhelpers.training import data
 from nbhelpers.training.data import Pictures
@@ -94,7 +94,7 @@ def read(
     train.skipped = skipped
     notes = []
     if skipped:
-        notes.append(f"skipped {len(skipped)} unreadable: {'; '.join(skipped[:5])}{' ...' if len(skipped) > 5 else ''}")
+        notes.append(f"skipped {len(skipped)} unreadable: {edge.few(skipped, separator='; ')}")
     return Labelled(train, held_out, list(groups), notes)
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nbhelpers import edge
 from nbhelpers.models.minivgg import WIDTHS, MiniVGG
 from nbhelpers.training import folding
 from nbhelpers.training.attack import attack
@@ -274,7 +275,7 @@ class Trainer:
         changes += [f"other {what}" for what, mark in self._made_from.items() if note.get(what, mark) != mark]
         if changes:
             raise ValueError(
-                f"{self.checkpoint} belongs to another run ({', '.join(changes)}). Use its settings or another folder."
+                f"{self.checkpoint} belongs to another run ({edge.few(changes)}). Use its settings or another folder."
             )
         for prefix, module in (("network.", self.network), ("average.", self.average)):
             state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -21,6 +21,7 @@ import nrrd
 import numpy as np
 from torch import Tensor
 
+from nbhelpers import edge
 from nbhelpers.edge import replacing
 
 SCALINGS = ("common", "each")
@@ -45,7 +46,7 @@ def finite(maps: Tensor | np.ndarray) -> np.ndarray:
     bad = ~np.isfinite(array).all((1, 2))
     if bad.any():
         count = int((~np.isfinite(array)).sum())
-        which = ", ".join(map(str, np.flatnonzero(bad)[:8])) + (" ..." if bad.sum() > 8 else "")
+        which = edge.few(np.flatnonzero(bad))
         raise ValueError(
             f"{count} of {array.size} activations are infinite or not a number, in maps {which}: "
             "check the network's weights and the photo"

@@ -16,7 +16,7 @@ import numpy as np
 from k3d.colormaps import matplotlib_color_maps
 from PIL import Image
 
-from nbhelpers import images
+from nbhelpers import edge, images
 from nbhelpers.images import figures
 from nbhelpers.volumes.rendering import coloured, projections
 
@@ -53,7 +53,7 @@ def view(
     """
     value = options[0] if value is None else value
     if value not in options:
-        raise ValueError(f"{kind} {value!r} is not among {', '.join(map(str, options))}")
+        raise ValueError(f"{kind} {value!r} is not among {edge.few(options)}")
     return VolumeViewer(make, list(options), value, kind, threshold, opacity, binary, animated)
 
 

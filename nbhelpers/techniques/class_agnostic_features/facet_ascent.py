@@ -226,7 +226,7 @@ class Run:
     def _stopped(self, state: State, scores: Tensor) -> NonFiniteScore:
         bad = [number for number, finite in enumerate(scores.isfinite().tolist()) if not finite]
         return NonFiniteScore(
-            f"the score of facet {', '.join(map(str, bad))} is {scores[bad[0]].item()} at step {state.index + 1} of "
+            f"the score of facet {edge.few(bad)} is {scores[bad[0]].item()} at step {state.index + 1} of "
             f"{self.settings.steps}. The last good pictures are kept. Check the network's weights for infinities.",
             self.step(state),
         )
@@ -253,7 +253,7 @@ def load_state(path: str | Path, parameters: dict[str, Any], device: torch.devic
         raise ValueError(f"{path} is no saved run, or a damaged one: delete it to begin anew") from error
     other = [f"{name} = {was.get(name)!r}" for name, value in parameters.items() if was.get(name) != value]
     if other:
-        raise ValueError(f"the run saved in {path} was made with {', '.join(other)}: give that, or another file")
+        raise ValueError(f"the run saved in {path} was made with {edge.few(other)}: give that, or another file")
     return replace(state, picture=state.picture.to(device), velocity=state.velocity.to(device))
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 
 CROP = 0.6  # side of a crop, as a part of the photo's
@@ -138,8 +138,8 @@ def find(photos: images.Photos, activations: Tensor, clusters: int, components: 
     if not finite.all():
         bad = [name for name, good in zip(photos.names, finite.tolist(), strict=True) if not good]
         raise ValueError(
-            f"the activations of {len(bad)} of {len(photos)} photos are infinite or not numbers ({', '.join(bad[:4])}"
-            f"{', ...' if len(bad) > 4 else ''}): check the network's weights, or leave these photos out"
+            f"the activations of {len(bad)} of {len(photos)} photos are infinite or not numbers ({edge.few(bad)}): "
+            "check the network's weights, or leave these photos out"
         )
     notes: list[str] = []
     values = activations.double().numpy()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.ascent import twin
 from nbhelpers.models import Network, capture, nearest
 
@@ -79,8 +79,7 @@ def gradients(
         if not finite.all():
             bad = [start + i for i, fine in enumerate(finite.tolist()) if not fine]
             raise ValueError(
-                f"the gradient of picture {', '.join(map(str, bad))} is infinite or not a number: "
-                "check the network's weights"
+                f"the gradient of picture {edge.few(bad)} is infinite or not a number: check the network's weights"
             )
         yield found.detach(), logits.detach()
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.ascent.canvas import natural_images
 from nbhelpers.ascent.objectives import OUTPUT, PICTURE, Objective
 from nbhelpers.models import capture, refusal
@@ -65,8 +65,7 @@ class Representation:
         wrong = [channel for channel in channels if not 0 <= channel < count]
         if wrong:
             raise ValueError(
-                f"layer {self.layer!r} has {count} channels, 0 to {count - 1}: "
-                f"there is no channel {', '.join(map(str, wrong))}"
+                f"layer {self.layer!r} has {count} channels, 0 to {count - 1}: there is no channel {edge.few(wrong)}"
             )
         counts = torch.zeros_like(self.counts)
         counts[:, list(channels)] = True
@@ -131,7 +130,7 @@ def feature_distance(target: Representation) -> Objective:
     if not (energy > 0).all():
         silent = energy.eq(0).nonzero()[:, 0].tolist()
         raise ValueError(
-            f"the chosen channels of layer {target.layer!r} are silent for photo {', '.join(map(str, silent))}: "
+            f"the chosen channels of layer {target.layer!r} are silent for photo {edge.few(silent)}: "
             "there is nothing to invert. Choose channels that respond to it"
         )
     whole = bool(target.counts.all())

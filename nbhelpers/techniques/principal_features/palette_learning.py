@@ -293,9 +293,10 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _compare(found: dict[str, Any], wanted: dict[str, Any], path: str | os.PathLike) -> None:
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing:
-        told = "; ".join(f"{name}: {found.get(name)!r} there, {wanted[name]!r} here" for name in differing)
+        told = [f"{name}: {found.get(name)!r} there, {wanted[name]!r} here" for name in differing]
         raise ValueError(
-            f"the palette {path} was learnt from something else ({told}). Use what it was learnt from, or another file"
+            f"the palette {path} was learnt from something else ({edge.few(told, separator='; ')}). "
+            "Use what it was learnt from, or another file"
         )
 
 

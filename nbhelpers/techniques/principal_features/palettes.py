@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.models import Layer, capture, sharing_copy
 from nbhelpers.models.covariance import Moments, exact_device, leading
 
@@ -264,7 +264,7 @@ def check_components(components: Sequence[int], available: int, layer: str) -> l
     """
     beyond = [number for number in components if not 1 <= number <= available]
     if len(components) != 3 or beyond:
-        wrong = f"there is no component {', '.join(map(str, beyond))}" if beyond else f"got {list(components)}"
+        wrong = f"there is no component {edge.few(beyond)}" if beyond else f"got {edge.few(components)}"
         raise ValueError(
             f"three components are shown as red, green and blue, numbered from 1; the features of layer {layer!r} "
             f"have {available}: {wrong}"

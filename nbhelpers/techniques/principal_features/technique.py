@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 from nbhelpers.models.stages import select
 from nbhelpers.recipes import Field, Recipe
@@ -194,7 +194,7 @@ def _batch(recipe: PrincipalFeatures) -> tuple[images.Photos, list[str]]:
     else:
         photos = images.read_many(recipe.photos, recipe.size)
     if photos.skipped:
-        listed = "; ".join(f"{name} ({reason})" for name, reason in photos.skipped.items())
+        listed = edge.few((f"{name} ({reason})" for name, reason in photos.skipped.items()), separator="; ")
         notes.append(f"skipped {len(photos.skipped)} unreadable: {listed}")
     if len(photos) < recipe.batch:
         notes.append(f"{len(photos)} photos instead of {recipe.batch}: there are no more")
