@@ -69,8 +69,8 @@ def read(source: str | Path, size: int, boxes: str | Path | None = None) -> Boxe
         FileNotFoundError, ValueError: no photos, no file of boxes, one that is no such file, or one that does not match
             the folder (names the files: without an entry, without a photo, of another size); or no object is left.
     """
-    source = Path(source).expanduser()
-    single = source.is_file()
+    single = edge.kind(source) == "file"
+    source = edge.existing_file(source) if single else edge.existing_folder(source)
     file = Path(boxes).expanduser() if boxes else (source.parent if single else source) / "boxes.json"
     entries = _entries(file)
     photos = images.read_many(source, size)

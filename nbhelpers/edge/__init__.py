@@ -8,7 +8,7 @@ The lowest room: every other may use it, and it brings nothing but the standard 
 refused before torch is there.
 """
 
-from nbhelpers.edge.paths import existing_file, existing_folder, folder_to_write, kind, missing
+from nbhelpers.edge.paths import existing_file, existing_folder, folder_to_write, is_folder, kind, missing
 from nbhelpers.edge.words import close, few, short
 from nbhelpers.edge.writing import replacing, write_text
 
@@ -18,6 +18,7 @@ __all__ = [
     "existing_folder",
     "few",
     "folder_to_write",
+    "is_folder",
     "kind",
     "missing",
     "replacing",

@@ -48,6 +48,17 @@ def kind(path: str | os.PathLike) -> str:
         raise ValueError(f"{short(path)} cannot be looked at ({error.strerror}); is its folder yours?") from error
 
 
+def is_folder(path: str | os.PathLike) -> bool:
+    """Whether a folder is there; not so where nothing is, or could be, and for an address.
+
+    Whoever then reads it as a file says what is wrong.
+    """
+    try:
+        return kind(path) == "folder"
+    except (ValueError, FileNotFoundError):
+        return False
+
+
 def existing_file(path: str | os.PathLike) -> Path:
     """The path of a regular file, its `~` resolved.
 

@@ -15,7 +15,7 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.attribution import explanations, pixel_maps
 from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
@@ -98,7 +98,7 @@ def read_photos(recipe: Saliency) -> Photos:
     Raises:
         FileNotFoundError, ValueError: nothing there, nothing that can be read, or a first photo beyond the last.
     """
-    if not Path(recipe.photos).expanduser().is_dir():
+    if not edge.is_folder(recipe.photos):
         return images.read_many(recipe.photos, recipe.photo_size)
     files = images.files_in(recipe.photos)
     if recipe.first > len(files):

@@ -196,9 +196,10 @@ def cut_and_mix(pictures: Tensor, targets: Tensor, generator: torch.Generator) -
 
 
 def _existing(folder: str | Path) -> Path:
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No data folder {folder}. Give the Tiny-ImageNet folder or a folder of packed shards.")
+    if not edge.is_folder(folder):
+        named = edge.short(folder)
+        raise FileNotFoundError(f"No data folder {named}. Give the Tiny-ImageNet folder or a folder of packed shards.")
+    folder = edge.existing_folder(folder)
     if not packed(folder) and not (folder / "train").is_dir():
         raise FileNotFoundError(
             f"{folder} has neither train/<wnid>/images/ (Tiny-ImageNet) nor classes.json with train-*.npz "

@@ -182,14 +182,16 @@ def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Sourc
     """Photos of each class found, `(name, how to read it, whether it is held out)`, and whether they are split."""
     if str(folder) == OXFORD_PETS:
         return _oxford_pets(), True
-    path = Path(folder).expanduser()
-    if not path.exists():
+    try:
+        found = edge.kind(folder)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"there is no folder {path}. data_dir names a folder with one sub-folder a class; "
+            f"there is no folder {edge.short(folder)}. data_dir names a folder with one sub-folder a class; "
             f"{OXFORD_PETS!r} fetches a data set of cats and dogs; empty means crops of the sample photos"
-        )
-    if not path.is_dir():
-        raise ValueError(f"{path} is a file, expected a folder with one sub-folder a class")
+        ) from error
+    if found != "folder":
+        raise ValueError(f"{folder} is a {found}, expected a folder with one sub-folder a class")
+    path = edge.existing_folder(folder)
     if data.packed(path) or (path / "val" / "val_annotations.txt").exists():
         return _known_layout(path), True
     held = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)

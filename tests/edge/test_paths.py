@@ -47,6 +47,8 @@ def test_what_is_there_is_found(odd_paths: dict[str, Path], tmp_path: Path, monk
     assert edge.existing_folder("~") == tmp_path
     (tmp_path / "good.png").symlink_to("photo.png")
     assert edge.kind(tmp_path / "good.png") == "file"
+    assert edge.is_folder("~")
+    assert not any(map(edge.is_folder, [tmp_path / "good.png", "memory://somewhere/a", *odd_paths.values()]))
     with pytest.raises(ValueError, match="is a folder, expected a file; name a file in it"):
         edge.existing_file(tmp_path)
     with pytest.raises(ValueError, match=r"photo\.png is a file, expected a folder"):

@@ -106,8 +106,8 @@ class _Run:
         recipe = fit.recipe
         self.fit, self.network = fit, network
         self.layer, self.finer = select(network, recipe.layer, recipe.size)
-        photos = Path(recipe.photos).expanduser()
-        self.files = {photos.name: photos} if photos.is_file() else images.files_in(photos)
+        alone = edge.existing_file(recipe.photos) if edge.kind(recipe.photos) == "file" else None
+        self.files = {alone.name: alone} if alone else images.files_in(recipe.photos)
         count = len(self.files)
         looked_at = min(count, COLOUR_PHOTOS)
         self.sample = [number * count // looked_at for number in range(looked_at)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -182,7 +181,7 @@ def strips(rows: dict[str, Tensor], width: float = 11) -> Figure:
 def _batch(recipe: PrincipalFeatures) -> tuple[images.Photos, list[str]]:
     """The recipe's photos, and what is to be said about them."""
     notes = []
-    if Path(recipe.photos).expanduser().is_dir():
+    if edge.is_folder(recipe.photos):
         files = images.files_in(recipe.photos)
         if recipe.first > len(files):
             raise ValueError(f"{recipe.photos} holds {len(files)} photos: there is no number {recipe.first}")
