@@ -26,6 +26,8 @@ LONGEST_LABEL = 400
 """Characters; what a picture has room for is less."""
 
 _LEAST = {"side": 1, "columns": 1, "gap": 0, "batch": 0}
+_KINDS = {"of": (str, "the name of the recipe's list"), "labels": (list, "a text for each picture")}
+_KINDS |= {name: (int, f"{least} or more") for name, least in _LEAST.items()}
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,17 @@ class Sheet:
     batch: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses what is no layout: it may come from a file.
+        """Refuses what is no layout.
 
         Raises:
             ValueError: says which attribute it is.
         """
-        if not isinstance(self.of, str):
-            raise ValueError(f"its sheet shows {edge.short(repr(self.of))}, expected the name of the recipe's list")
         for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"its sheet's {name} is {edge.short(repr(value))}, expected {least} or more")
-        texts = self.labels if isinstance(self.labels, list | tuple) else [None]
-        if not all(isinstance(label, str) and len(label) <= LONGEST_LABEL for label in texts):
-            told = edge.short(repr(self.labels))
-            raise ValueError(f"its sheet's labels are {told}, expected a text for each picture, a line or two")
+            if getattr(self, name) < least:
+                raise ValueError(f"its sheet's {name!r} is {getattr(self, name)}, expected {least} or more")
+        long = [label for label in self.labels if len(label) > LONGEST_LABEL]
+        if long:
+            raise ValueError(f"its sheet's 'labels' hold {edge.short(repr(long[0]))}, expected a line or two for each")
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Sheet:
@@ -77,6 +75,12 @@ class Sheet:
         if odd:
             expected = ", ".join(field.name for field in fields(cls))
             raise ValueError(f"its sheet says {edge.few(told) or 'nothing'}, expected {expected}: see {edge.few(odd)}")
+        for name, value in told.items():
+            kind, expected = _KINDS[name]
+            texts = value if kind is list and isinstance(value, list) else ()
+            right = isinstance(value, kind) and not isinstance(value, bool) and all(isinstance(t, str) for t in texts)
+            if not right:
+                raise ValueError(f"its sheet's {name!r} is {edge.short(repr(value))}, expected {expected}")
         return cls(**told)
 
     def entries(self, recipe: Recipe) -> list[Any]:

@@ -86,7 +86,7 @@ def read(text: str) -> dict[str, Any]:
     return document
 
 
-def check(document: Mapping[str, Any]) -> None:
+def check(document: Any) -> None:
     """Refuses a document whose entries are not of the kind that they should be.
 
     Raises:

@@ -218,12 +218,12 @@ def test_every_recipe_finds_its_notebook(monkeypatch: pytest.MonkeyPatch) -> Non
         (QUICK, {"sheet": {"of": "run", "side": 19, "columns": 2}}, "shows 'run', and .* has no such list"),
         (QUICK, {"sheet": {}}, "its sheet says nothing, expected of, side, columns, gap, labels, batch"),
         (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "rows": 1}}, "see rows"),
-        (QUICK, {"sheet": {"of": "channels", "side": "19", "columns": 2}}, "side is '19', expected 1 or more"),
-        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 0}}, "columns is 0, expected 1 or more"),
-        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "labels": "ab"}}, "labels are ab|'ab'"),
-        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "batch": -1}}, "batch is -1, expected 0 or"),
+        (QUICK, {"sheet": {"of": "channels", "side": "19", "columns": 2}}, "'side' is '19', expected 1 or more"),
+        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 0}}, "'columns' is 0, expected 1 or more"),
+        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "labels": "ab"}}, "'labels' is 'ab', expected"),
+        (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "batch": -1}}, "'batch' is -1, expected 0 or"),
         (QUICK, {"sheet": {"of": "channels", "side": 19, "columns": 2, "labels": ["a" * 9000, "b"]}}, "a line or two"),
-        (QUICK, {"sheet": {"of": ["channels"], "side": 19, "columns": 2}}, "shows .'channels'., expected the name of"),
+        (QUICK, {"sheet": {"of": ["channels"], "side": 19, "columns": 2}}, "'of' is .'channels'., expected"),
     ],
 )
 def test_what_a_file_says_of_itself_is_examined(

@@ -87,6 +87,6 @@ def test_what_is_no_sheet_of_a_recipe_is_not_written(tmp_path: Path) -> None:
         sheet.save(CHANNELS, noise(3, 3, 24, 30), tmp_path / "a.png")
     with pytest.raises(ValueError, match="its sheet shows 'classes', and ActivationMaximization has no such list"):
         dataclasses.replace(sheet, of="classes").save(CHANNELS, noise(3, 3, 24, 24), tmp_path / "a.png")
-    with pytest.raises(ValueError, match="its sheet's side is 0, expected 1 or more"):
+    with pytest.raises(ValueError, match="its sheet's 'side' is 0, expected 1 or more"):
         Sheet("channels", side=0, columns=2)
     assert not list(tmp_path.iterdir())
