@@ -4,7 +4,6 @@ import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from nbhelpers.images import overlays
 from nbhelpers.models.capturing import Seen
 from nbhelpers.notebooks import arguments
 from nbhelpers.sweeps import cli
+from nbhelpers.sweeps.plan import Job
 from nbhelpers.techniques import interpretation_test
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.techniques.principal_features import PrincipalFeatures
@@ -82,7 +82,8 @@ def test_a_message_names_a_few(case: str, photos: Path) -> None:
 
 
 def test_a_table_of_failures_names_a_few(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._table([(SimpleNamespace(id=f"job{number}"), {"cell": 3, "error": "ValueError: no"}) for number in THOUSAND])
+    failure = {"cell": 3, "error": "ValueError: no"}
+    cli._table([(Job(f"job{number}", {}, {"seed": number}), failure) for number in THOUSAND])
     said = capsys.readouterr().out
     assert said.count("ValueError") == cli._SHOWN
     assert f"{1000 - cli._SHOWN} more" in said
