@@ -36,8 +36,8 @@ BEGINNINGS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-# Where the low bytes of a sixteen-bit PNG are found: Pillow unpacks only the high ones of each colour.
-LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+# How Pillow calls the pixels of a sixteen-bit colour PNG, of which it unpacks only the high bytes.
+SIXTEEN_BIT_COLOUR = ("RGB;16B", "RGBA;16B", "LA;16B")
 # EXIF tag 274, Orientation (EXIF 2.32, section 4.6.4): what turns the stored rows and columns upright.
 UPRIGHT = {
     2: np.fliplr,
@@ -93,8 +93,8 @@ def decode(path: Path) -> np.ndarray:
         stored = image.tile[0][3] if image.tile else None
         load(image, path)
         _say_if_animated(image, path)
-        if image.format == "PNG" and (stored in LOW_BYTES or stored == "LA;16B"):
-            pixels = _sixteen_bit_colour(image, path, stored)
+        if image.format == "PNG" and stored in SIXTEEN_BIT_COLOUR:
+            pixels = _sixteen_bit_colour(image, path)
         else:
             try:
                 pixels = rgb(image)
@@ -170,9 +170,7 @@ def load(image: Image.Image, path: Path) -> None:
     try:
         image.load()
     except Exception as error:  # decoders raise almost anything on damaged data
-        damaged = f"{path} is a {image.format} of {image.width} x {image.height} pixels, but truncated or damaged "
-        damaged += f"({error}); copy or download it again"
-        raise ValueError(_too_much_text(path, error) or damaged) from error
+        raise ValueError(_too_much_text(path, error) or _damaged(image, path, error)) from error
 
 
 def thumbnail(path: Path, side: int) -> tuple[Image.Image, int, int]:
@@ -199,6 +197,11 @@ def _copies() -> Path:
 
 def _too_large(path: Path, pixels: str) -> str:
     return f"{path} has {pixels}, the limit is {LARGEST:,}; save a smaller copy of it, a few thousand pixels a side"
+
+
+def _damaged(image: Image.Image, path: Path, why: object) -> str:
+    kind = f"a {image.format} of {image.width} x {image.height} pixels"
+    return f"{path} is {kind}, but truncated or damaged ({why}); copy or download it again"
 
 
 def _too_much_text(path: Path, error: Exception) -> str:
@@ -236,18 +239,17 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _sixteen_bit_colour(image: Image.Image, path: Path, stored: str) -> np.ndarray:
-    """A second pass over a sixteen-bit colour PNG, for the bytes that Pillow dropped in the first."""
-    with opened(path) as again:
-        codec, extents, offset, _ = again.tile[0]
-        again.tile = [(codec, extents, offset, LOW_BYTES.get(stored, "RGBA"))]
-        load(again, path)
-        low = np.asarray(again).astype(np.float32)
-    high = np.asarray(image).astype(np.float32)
-    if stored == "LA;16B":  # this pass gave all four bytes in turn: grey high, grey low, alpha high, alpha low
-        high, low = low[..., [0, 0, 0, 2]], low[..., [1, 1, 1, 3]]
-    pixels = (high * 256 + low) / 65535
-    return _over_white(pixels) if pixels.shape[-1] == 4 else pixels
+def _sixteen_bit_colour(image: Image.Image, path: Path) -> np.ndarray:
+    """All bits of an opened sixteen-bit colour PNG as RGB over white, as stored (not turned upright)."""
+    import cv2
+
+    # not imread, which finds no file with an umlaut in its path on Windows
+    stored = cv2.imdecode(np.fromfile(image.filename, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise ValueError(_damaged(image, path, "a checksum, a row or the end of the file is wrong"))
+    transparent = stored.shape[-1] == 4
+    pixels = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA if transparent else cv2.COLOR_BGR2RGB).astype(np.float32) / 65535
+    return _over_white(pixels) if transparent else pixels
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

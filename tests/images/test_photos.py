@@ -27,7 +27,9 @@ SAMPLES = ROOT / "sample_images"
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
-def write_png(path: Path, values: np.ndarray, color_type: int, depth: int = 16) -> Path:
+def write_png(
+    path: Path, values: np.ndarray, color_type: int, depth: int = 16, transparent: np.ndarray | None = None
+) -> Path:
     """A PNG straight from its specification, for the kinds that Pillow cannot write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -36,7 +38,8 @@ def write_png(path: Path, values: np.ndarray, color_type: int, depth: int = 16) 
     height, width = values.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in values)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    colour = b"" if transparent is None else chunk(b"tRNS", transparent.astype(">u2").tobytes())
+    chunks = chunk(b"IHDR", header) + colour + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     return path
 
@@ -110,6 +113,14 @@ def test_sixteen_bit_colour_png_keeps_its_precision(tmp_path, color_type, channe
     colour = scaled[..., :3] if channels > 2 else scaled[..., [0, 0, 0]]
     alpha = scaled[..., -1:] if channels in (2, 4) else 1
     same(images.read(path), colour * alpha + 1 - alpha)
+
+
+def test_the_transparent_colour_of_a_sixteen_bit_png_is_white(tmp_path):
+    values = np.random.default_rng(1).integers(0, 65536, (5, 7, 3))
+    path = write_png(tmp_path / "a.png", values, 2, transparent=values[3, 4])
+    expected = values / 65535
+    expected[3, 4] = 1
+    same(images.read(path), expected)
 
 
 def test_sixteen_bit_tiff_and_pgm(tmp_path):
@@ -344,7 +355,22 @@ def test_truncated_files_say_so(tmp_path, suffix, kept):
 def test_truncated_sixteen_bit_colour(tmp_path):
     values = np.random.default_rng(1).integers(0, 65536, (32, 32, 3))
     path = write_png(tmp_path / "a.png", values, color_type=2)
-    path.write_bytes(path.read_bytes()[:3000])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        images.read(path)
+    # its rows are there, but neither their checksum nor the end of the file
+    path.write_bytes(whole[:-16])
+    with pytest.raises(ValueError, match=r"a PNG of 32 x 32 pixels, but truncated or damaged .*; copy or download it"):
+        images.read(path)
+
+
+def test_sixteen_bit_colour_with_fewer_rows_than_it_says(tmp_path):
+    path = write_png(tmp_path / "a.png", np.full((8, 8, 3), 30_000), color_type=2)
+    data = bytearray(path.read_bytes())
+    data[20:24] = struct.pack(">I", 16)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
     with pytest.raises(ValueError, match="truncated or damaged"):
         images.read(path)
 
