@@ -1,12 +1,11 @@
 """What a worker of the cluster does: one job at a time, watched, and put into its place when it is whole."""
 
 import json
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -176,14 +175,14 @@ def _environment(threads: int, folder: Path) -> dict[str, str]:
 
 
 def _used_by_children(pid: int) -> int:
-    """Resident memory in bytes of a process's children and theirs; 0 where the system does not tell."""
+    """Resident memory in bytes of a process's children and theirs."""
+    import psutil  # comes with the extra that sweeps need; what reads a sweep's results does without
+
     total = 0
-    try:
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
-            total += pages * os.sysconf("SC_PAGE_SIZE") + _used_by_children(int(child))
-    except (OSError, IndexError):  # it has just ended
-        pass
+    with suppress(psutil.Error):  # it has just ended
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                total += child.memory_info().rss
     return total
 
 

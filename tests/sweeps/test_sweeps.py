@@ -490,6 +490,19 @@ def test_an_error_in_a_widgets_callback_fails_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_close_server")
+def test_memory_counts_in_a_process_that_another_thread_has_started(tmp_path: Path) -> None:
+    """Linux lists a process's children by the thread that started them."""
+    hidden = (
+        "import subprocess, sys, threading\n"
+        "code = 'import time; block = bytearray(400_000_000); time.sleep(1000)'\n"
+        "thread = threading.Thread(target=subprocess.run, args=([sys.executable, '-c', code],))\n"
+        "thread.start()\nthread.join()"
+    )
+    large = work(shared(tmp_path, hidden, memory=300_000_000), job(1))
+    assert "a job may use 0.30 GB" in large["error"]
+
+
+@pytest.mark.usefixtures("_close_server")
 def test_jobs_that_take_too_much_are_ended_with_all_they_have_started(tmp_path: Path) -> None:
     begin = (
         "import os, subprocess\nfrom pathlib import Path\nchild = subprocess.Popen(['sleep', '1000'])\n"
