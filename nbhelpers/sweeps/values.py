@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30}
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(?:\s+step\s+({_NUMBER})|\s+in chunks of\s+(\d+))?\s*")
 _MOST = 1_000_000
@@ -34,12 +35,14 @@ def in_bytes(amount: Any) -> int:
     """Bytes in `4 GB`, `500 MB` or a plain number.
 
     Raises:
-        ValueError: it is no amount of memory.
+        ValueError: it is no amount of memory, or less than a byte.
     """
+    # pydantic's ByteSize takes what a number begins with for the whole: `4,5 GB` for 4 bytes
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w*)", str(amount).strip())
-    if not match or match[2].upper() not in _UNITS or not float(match[1]):
+    found = int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
+    if not found:
         raise ValueError(f"memory is a number with a unit, as in `4 GB`, got {amount!r}")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return found
 
 
 def spelled_out(name: str, given: Any, folder: Path) -> list[Any]:

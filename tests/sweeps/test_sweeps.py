@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from pydantic import ByteSize, TypeAdapter
 
 from nbhelpers import __version__, notebooks
 from nbhelpers.__main__ import main
@@ -118,6 +119,18 @@ def test_ranges_hold_what_pythons_do(first: int, count: int, step: int, chunk: i
         in_chunks = values.spelled_out("x", f"{first}..{last} in chunks of {chunk}", Path())
         assert [number for part in in_chunks for number in part] == expected
         assert [len(part) for part in in_chunks[:-1]] == [chunk] * (len(in_chunks) - 1)
+
+
+@pytest.mark.parametrize("unit", ["", "B", "kB", "KiB", "MB", "MiB", "GB", "gib", "TB", "TiB"])
+def test_amounts_of_memory_are_pydantics(unit: str) -> None:
+    for amount in (f"7{unit}", f"1.5 {unit}", f"  300  {unit} "):
+        assert values.in_bytes(amount) == TypeAdapter(ByteSize).validate_python(amount.strip())
+
+
+@pytest.mark.parametrize("amount", ["4,5 GB", "4 GB or so", "-1 GB", "0 GB", "0.5", "GB", "4 apples", "nan", True])
+def test_what_is_no_amount_of_memory_is_refused(amount: object) -> None:
+    with pytest.raises(ValueError, match="memory is a number with a unit"):
+        values.in_bytes(amount)
 
 
 def test_ranges_of_decimal_fractions_are_exact() -> None:
