@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
     return kind_named(document.get("recipe"))(**document.get("parameters", {}))
 
 
-def kind_named(name: str) -> type[Recipe]:
+def kind_named(name: object) -> type[Recipe]:
     """The kind of recipe with this name, from any technique, also one of another package.
 
     Techniques are announced as entry points of the group `nbhelpers.recipes`, each a module that declares its kinds;
@@ -129,7 +130,7 @@ def from_picture(path: str | Path) -> Recipe:
 
 
 def save_pictures(
-    recipe: Recipe, pictures: Iterable[Tensor], names: Iterable[str | None], folder: str | Path
+    recipe: Recipe, pictures: Iterable[Float[Tensor, "3 height width"]], names: Iterable[str | None], folder: str | Path
 ) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
 
@@ -150,7 +151,7 @@ def save_pictures(
     return paths
 
 
-def remake(path: str | Path, network: nn.Module | None = None) -> Tensor:
+def remake(path: str | Path, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
     """Make the picture in a PNG again, `(3, H, W)`, from the recipe inside it.
 
     Args:
@@ -167,7 +168,7 @@ def remake(path: str | Path, network: nn.Module | None = None) -> Tensor:
     return one_of(recipe.run(network), document["index"])
 
 
-def one_of(step: Any, index: int) -> Tensor:
+def one_of(step: Any, index: int) -> Float[Tensor, "3 height width"]:
     """One picture, `(3, H, W)`, of those that a recipe's last step holds.
 
     Raises:

@@ -18,6 +18,7 @@ from importlib.resources import files
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,18 +26,18 @@ EDGE = 0.01  # a picture is kept this far from black and white before its logit 
 
 
 @cache
-def natural_images() -> dict[str, Tensor]:
+def natural_images() -> dict[str, Shaped[Tensor, "..."]]:
     """Statistics of photographs (made by `tools/natural_statistics.py`, which says what they are)."""
     with np.load(files("nbhelpers.ascent") / "natural_images.npz") as arrays:
         return {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
 
 
-def frequencies(height: int, width: int) -> tuple[Tensor, Tensor]:
+def frequencies(height: int, width: int) -> tuple[Float[Tensor, "height 1"], Float[Tensor, "1 waves"]]:
     """Vertical `(height, 1)` and horizontal `(1, width // 2 + 1)` frequency of `rfft2`, in cycles per pixel."""
     return torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
 
 
-def natural_spectrum(height: int, width: int) -> Tensor:
+def natural_spectrum(height: int, width: int) -> Float[Tensor, "3 height waves"]:
     """Mean amplitude of photographs at each frequency of `rfft2`, `(3, height, width // 2 + 1)`.
 
     In decorrelated colour of unit variance, for an orthonormal transform; interpolated in the logarithm.
@@ -57,11 +58,11 @@ class Canvas:
         step_size: how far a learning rate of 1 moves the parameters.
     """
 
-    parameters: Tensor
+    parameters: Float[Tensor, "pictures ..."]
     step_size = 1.0
 
     @classmethod
-    def from_picture(cls, picture: Tensor) -> Canvas:
+    def from_picture(cls, picture: Float[Tensor, "pictures 3 height width"]) -> Canvas:
         """A canvas that shows `picture`, `(B, 3, H, W)` in [0, 1], as nearly as it can."""
         raise NotImplementedError
 
@@ -70,7 +71,7 @@ class Canvas:
         """A canvas of seeded noise, one generator per picture."""
         raise NotImplementedError
 
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         """The pictures, `(B, 3, H, W)` in [0, 1], differentiable in the parameters."""
         raise NotImplementedError
 
@@ -81,11 +82,11 @@ class Canvas:
 class Pixels(Canvas):
     """Every pixel for itself, kept in [0, 1] by projection."""
 
-    def __init__(self, pixels: Tensor) -> None:
+    def __init__(self, pixels: Float[Tensor, "pictures 3 height width"]) -> None:
         self.parameters = pixels.detach().clone().requires_grad_()
 
     @classmethod
-    def from_picture(cls, picture: Tensor) -> Pixels:
+    def from_picture(cls, picture: Float[Tensor, "pictures 3 height width"]) -> Pixels:
         return cls(picture)
 
     @classmethod
@@ -93,7 +94,7 @@ class Pixels(Canvas):
         noise = _per_picture(torch.rand, (3, height, width), generators)
         return cls(natural_images()["mean"].view(3, 1, 1) + 0.1 * (noise - 0.5))
 
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         return self.parameters
 
     @torch.no_grad()
@@ -114,13 +115,13 @@ class Fourier(Canvas):
 
     step_size = 20.0
 
-    def __init__(self, coefficients: Tensor, width: int) -> None:
+    def __init__(self, coefficients: Float[Tensor, "pictures 3 height waves *parts"], width: int) -> None:
         self.parameters = coefficients.detach().clone().requires_grad_()
         self.shape = (coefficients.shape[2], width)
         self.amplitude = natural_spectrum(*self.shape).to(coefficients.device)
 
     @classmethod
-    def from_picture(cls, picture: Tensor) -> Fourier:
+    def from_picture(cls, picture: Float[Tensor, "pictures 3 height width"]) -> Fourier:
         spectrum = cls._analyse(picture) / natural_spectrum(*picture.shape[2:]).to(picture.device)
         return cls(torch.view_as_real(spectrum), picture.shape[3])
 
@@ -128,7 +129,7 @@ class Fourier(Canvas):
     def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Fourier:
         return cls(0.1 * _per_picture(torch.randn, (3, height, width // 2 + 1, 2), generators), width)
 
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         return self._synthesise(torch.view_as_complex(self.parameters) * self.amplitude)
 
     @classmethod
@@ -166,7 +167,7 @@ class MaCo(Fourier):
 
     step_size = 40.0
 
-    def __init__(self, phase: Tensor, width: int) -> None:
+    def __init__(self, phase: Float[Tensor, "pictures 3 height waves"], width: int) -> None:
         super().__init__(phase, width)
         self.amplitude[:, 0, 0] = 0  # the mean colour is that of the mean photograph
         # the spectrum is a mean of amplitudes, whose squares fall short of the photographs' variance of 1
@@ -174,14 +175,14 @@ class MaCo(Fourier):
         self.amplitude /= spread.sqrt()
 
     @classmethod
-    def from_picture(cls, picture: Tensor) -> MaCo:
+    def from_picture(cls, picture: Float[Tensor, "pictures 3 height width"]) -> MaCo:
         return cls(cls._analyse(picture).angle(), picture.shape[3])
 
     @classmethod
     def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> MaCo:
         return cls(2 * torch.pi * _per_picture(torch.rand, (3, height, width // 2 + 1), generators), width)
 
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         phase = self.parameters.clone()
         # waves with no horizontal part, or with the fastest, stand in rows k and -k: with phases that do not mirror
         # each other the two would partly cancel, and their amplitude be lost

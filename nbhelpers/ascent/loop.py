@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -45,12 +46,12 @@ class Step:
 
     index: int
     total: int
-    scores: Tensor
-    alive: Tensor
+    scores: Float[Tensor, " pictures"]
+    alive: Bool[Tensor, " pictures"]
     canvas: Canvas
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         """The pictures as the canvas shows them now, `(B, 3, H, W)` in [0, 1]."""
         with torch.no_grad():
             return self.canvas.picture().detach().clone()
@@ -157,7 +158,9 @@ def ascend(
 
 
 @torch.no_grad()
-def measure(network: Network, objective: Objective, pictures: Tensor) -> Tensor:
+def measure(
+    network: nn.Module, objective: Objective, pictures: Float[Tensor, "pictures channels height width"]
+) -> Float[Tensor, " pictures"]:
     """Scores of finished pictures, `(B,)` float32, without any transform."""
     with capture(network, *objective.layers, stop=True) as seen:
         if objective.layers:

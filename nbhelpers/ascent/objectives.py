@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from nbhelpers import edge
@@ -29,12 +30,17 @@ class Objective:
         text: how the objective reads.
     """
 
-    def __init__(self, layers: Sequence[str], score: Callable[[Mapping[str, Tensor]], Tensor], text: str) -> None:
+    def __init__(
+        self,
+        layers: Sequence[str],
+        score: Callable[[Mapping[str, Shaped[Tensor, "..."]]], Float[Tensor, " pictures"]],
+        text: str,
+    ) -> None:
         self.layers = tuple(dict.fromkeys(layers))
         self.score = score
         self.text = text
 
-    def __call__(self, seen: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, seen: Mapping[str, Shaped[Tensor, "..."]]) -> Float[Tensor, " pictures"]:
         return self.score(seen)
 
     def __repr__(self) -> str:
@@ -124,7 +130,7 @@ def log_probability(classes: Sequence[int]) -> Objective:
     return Objective([OUTPUT], score, f"log_probability({list(classes)})")
 
 
-def direction(layer: str, vectors: Tensor) -> Objective:
+def direction(layer: str, vectors: Float[Tensor, "pictures channels"]) -> Objective:
     """Mean projection of the activations on one direction in channel space per picture.
 
     Args:

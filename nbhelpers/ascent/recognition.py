@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
@@ -71,7 +72,9 @@ class Recognition:
 
 
 @torch.no_grad()
-def recognised(pictures: Tensor, classes: Sequence[str], judge: str | nn.Module) -> Recognition:
+def recognised(
+    pictures: Float[Tensor, "pictures 3 height width"], classes: Sequence[str], judge: str | nn.Module
+) -> Recognition:
     """Have another network say what it sees in class pictures.
 
     Classes are matched by name, in any case, or by one of the comma-separated synonyms of either network. A name that

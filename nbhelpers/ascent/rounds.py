@@ -6,12 +6,14 @@ Large shapes are laid down while the picture is small; a blur at each enlargemen
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +21,9 @@ from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.loop import Step, ascend
 from nbhelpers.ascent.objectives import Objective
 from nbhelpers.models import Network
+
+COPIES = 5
+"""Of the picture in memory at each step, at least: the canvas, its gradient, Adam's two moments, the last good one."""
 
 
 def climb(
@@ -49,7 +54,9 @@ def climb(
 
     Raises:
         NonFiniteScore: the climb left the numbers; the last good picture is kept.
+        ValueError: the last round's pictures would not fit into this machine's memory; said before the first step.
     """
+    _check_memory(canvas, len(plan), upscale_factor)
     done = 0
     for number, steps in enumerate(plan):
         if number:
@@ -57,6 +64,20 @@ def climb(
         for step in ascend(network, objective, canvas, steps=steps, seeds=[seed + number for seed in seeds], **options):
             yield replace(step, index=done + step.index, total=sum(plan))
         done += steps
+
+
+def _check_memory(canvas: Canvas, rounds: int, upscale_factor: float) -> None:
+    """Refuses a climb whose last round cannot be held, counting only what the optimiser keeps: a lower bound."""
+    with torch.no_grad():
+        count, colours, *sides = canvas.picture().shape
+    height, width = (last_side(side, rounds, upscale_factor) for side in sides)
+    needed = COPIES * count * colours * height * width * torch.finfo(torch.float32).bits // 8
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if canvas.parameters.device.type == "cpu" and needed > there:
+        raise ValueError(
+            f"a side of {max(height, width):,} pixels needs about {needed / 1e9:,.0f} GB, and this machine has "
+            f"{there / 1e9:,.0f} GB: take fewer rounds, a smaller size or a smaller upscale_factor"
+        )
 
 
 def steps_in(number: int, rounds: int, steps: int) -> int:
@@ -80,7 +101,9 @@ def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:
         return canvas.from_picture(box_blur(larger, blur))
 
 
-def box_blur(pictures: Tensor, width: int) -> Tensor:
+def box_blur(
+    pictures: Float[Tensor, "pictures 3 height width"], width: int
+) -> Float[Tensor, "pictures 3 height width"]:
     """Mean over a square of `width` pixels, borders mirrored; `(B, 3, H, W)` as it came."""
     if width < 2:
         return pictures

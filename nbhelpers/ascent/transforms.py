@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,7 +32,7 @@ class Transforms:
     rotate: float = 0.0
     view: int = 0
 
-    def draw(self, generators: Sequence[torch.Generator], height: int, width: int) -> Tensor:
+    def draw(self, generators: Sequence[torch.Generator], height: int, width: int) -> Float[Tensor, "pictures 2 3"]:
         """One affine map per generator, `(B, 2, 3)` from output to input coordinates in [-1, 1]."""
         draws = torch.stack([torch.rand(4, generator=generator) for generator in generators]) * 2 - 1
         angle = draws[:, 0] * math.radians(self.rotate)
@@ -48,7 +49,9 @@ class Transforms:
             rows = [cosine * across, -sine * down * aspect, shift_x, sine * across / aspect, cosine * down, shift_y]
         return torch.stack(rows, dim=1).view(-1, 2, 3)
 
-    def __call__(self, pictures: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def __call__(
+        self, pictures: Float[Tensor, "pictures colours height width"], generators: Sequence[torch.Generator]
+    ) -> Float[Tensor, "pictures colours seen_height seen_width"]:
         """Transformed pictures, `(B, 3, H, W)` as they came, or views of them, `(B, 3, view, view)`.
 
         What moves in from outside is a mirror image.

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from nbhelpers import edge, images, models
@@ -41,7 +42,7 @@ class Boxed:
     """
 
     photos: Photos
-    boxes: list[Tensor]
+    boxes: list[Real[Tensor, "_ 4"]]
     labels: list[list[str]]
     left_out: dict[str, str]
 
@@ -129,7 +130,7 @@ def from_data(folder: str | Path, network: Network, limit: int | None = None) ->
     return Boxed(photos, list(corners[chosen].split(1)), texts, {}), classes
 
 
-def in_square(boxes: Tensor, width: int, height: int, size: int) -> Tensor:
+def in_square(boxes: Real[Tensor, "boxes 4"], width: int, height: int, size: int) -> Real[Tensor, "boxes 4"]:
     """Boxes of a photo as they lie in its central square, resampled to `size` pixels.
 
     Args:
@@ -146,7 +147,7 @@ def in_square(boxes: Tensor, width: int, height: int, size: int) -> Tensor:
     return edges.clamp(0, side) * size / side
 
 
-def points(maps: Tensor, size: int) -> Tensor:
+def points(maps: Float[Tensor, "photos height width"], size: int) -> Float[Tensor, "photos 2"]:
     """Where each map is greatest: the middle of that cell, in pixels of the photo.
 
     Args:
@@ -164,7 +165,9 @@ def points(maps: Tensor, size: int) -> Tensor:
     return places
 
 
-def hits(maps: Tensor, boxed: Boxed, tolerance: float = TOLERANCE) -> Tensor:
+def hits(
+    maps: Float[Tensor, "photos height width"], boxed: Boxed, tolerance: float = TOLERANCE
+) -> Bool[Tensor, " photos"]:
     """Whether each map points at the object.
 
     Args:
@@ -187,7 +190,7 @@ def hits(maps: Tensor, boxed: Boxed, tolerance: float = TOLERANCE) -> Tensor:
     return torch.stack(near)
 
 
-def chance(boxed: Boxed, tolerance: float = TOLERANCE) -> Tensor:
+def chance(boxed: Boxed, tolerance: float = TOLERANCE) -> Float[Tensor, " photos"]:
     """How often a point that is drawn blindly would hit, for each photo: `(N,)` in [0, 1]."""
     middles = torch.arange(boxed.size, dtype=torch.float64) + 0.5
     grid = torch.cartesian_prod(middles, middles)

@@ -13,6 +13,7 @@ them over the photos.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,9 @@ from nbhelpers.models import Network
 TINY = 1e-6  # what the reference code adds to the denominator of Grad-CAM++
 
 
-def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+def grad_cam(
+    activations: Float[Tensor, "photos channels height width"], gradients: Float[Tensor, "photos channels height width"]
+) -> Float[Tensor, "photos height width"]:
     """Channels weighed by their mean gradient, what speaks against the class cut off: `(B, h, w)`, not negative.
 
     Source: Selvaraju et al. 2017, "Grad-CAM", equations 1 and 2.
@@ -33,7 +36,9 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     return (weights * activations).sum(1).relu()
 
 
-def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
+def grad_cam_plus_plus(
+    activations: Float[Tensor, "photos channels height width"], gradients: Float[Tensor, "photos channels height width"]
+) -> Float[Tensor, "photos height width"]:
     """As Grad-CAM, but each place's positive gradient has a weight of its own, so that several objects share the map.
 
     Meant for layers behind a ReLU: where the activations of a channel add up to less than zero, the denominator may
@@ -48,7 +53,9 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     return (weights * activations).sum(1).relu()
 
 
-def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+def layer_cam(
+    activations: Float[Tensor, "photos channels height width"], gradients: Float[Tensor, "photos channels height width"]
+) -> Float[Tensor, "photos height width"]:
     """Every activation weighed by its own positive gradient, which keeps fine layers sharp: `(B, h, w)`.
 
     Source: Jiang et al. 2021, "LayerCAM", equations 5 to 7.
@@ -56,7 +63,7 @@ def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     return (gradients.relu() * activations).sum(1).relu()
 
 
-def eigen_cam(activations: Tensor) -> Tensor:
+def eigen_cam(activations: Float[Tensor, "photos channels height width"]) -> Float[Tensor, "photos height width"]:
     """What varies most across the layer, whatever the class: the activations' projection on their main direction.
 
     That direction, the first right singular vector of the places x channels matrix (not centred, as in the paper), has
@@ -75,13 +82,13 @@ def eigen_cam(activations: Tensor) -> Tensor:
 @torch.no_grad()
 def score_cam(
     network: str | nn.Module,
-    activations: Tensor,
-    photos: Tensor,
+    activations: Float[Tensor, "photos channels height width"],
+    photos: Float[Tensor, "photos 3 _ _"],
     classes: list[int],
     counterfactual: bool = False,
     channels: int | None = None,
     batch_size: int = 64,
-) -> Tensor:
+) -> Float[Tensor, "photos height width"]:
     """Channels weighed by the logit of the photo seen through them alone; no gradient, one pass per channel.
 
     Each channel, enlarged to the photo and stretched to [0, 1], is a mask; what it covers takes the network's mean
@@ -121,8 +128,12 @@ def score_cam(
 
 
 def guided_grad_cam(
-    network: str | nn.Module, layer: str, photos: Tensor, classes: Classes = None, counterfactual: bool = False
-) -> Tensor:
+    network: str | nn.Module,
+    layer: str,
+    photos: Float[Tensor, "photos 3 height width"],
+    classes: Classes = None,
+    counterfactual: bool = False,
+) -> Float[Tensor, "photos 3 height width"]:
     """Which pixels, in fine detail, speak for the class: guided gradients of the pixels times the enlarged Grad-CAM.
 
     Args:
@@ -149,12 +160,12 @@ METHODS = (*GRADIENT_METHODS, "eigen_cam", "score_cam", "guided_grad_cam")
 def class_maps(
     network: str | nn.Module,
     layer: str,
-    photos: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
     classes: Classes = None,
     method: str = "grad_cam",
     counterfactual: bool = False,
     channels: int | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "photos map_height map_width"], Float[Tensor, "photos classes"]]:
     """One map per photo, by one of the methods.
 
     Args:
@@ -183,12 +194,12 @@ def class_maps(
 def all_class_maps(
     network: str | nn.Module,
     layer: str,
-    photos: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
     classes: Classes = None,
     methods: list[str] | tuple[str, ...] = METHODS,
     counterfactual: bool = False,
     channels: int | None = None,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Float[Tensor, "photos _ _"]], Float[Tensor, "photos classes"]]:
     """Maps by several methods, which share one pass: a dictionary of `(B, h, w)` by method, and logits.
 
     Arguments and errors as in `class_maps`.

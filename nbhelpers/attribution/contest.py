@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nbhelpers import models
@@ -36,10 +37,10 @@ class Verdict:
         classes: the class of each map.
     """
 
-    hits: dict[str, Tensor]
-    deletion: dict[str, Tensor]
-    chance: Tensor
-    small: Tensor
+    hits: dict[str, Bool[Tensor, " photos"]]
+    deletion: dict[str, Float[Tensor, " photos"]]
+    chance: Float[Tensor, " photos"]
+    small: Bool[Tensor, " photos"]
     classes: list[int]
 
     def shares(self) -> dict[str, float]:

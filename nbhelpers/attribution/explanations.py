@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -45,14 +46,14 @@ class Explanation:
     photos: Photos
     classes: list[int]
     labels: list[str]
-    logits: Tensor
-    probabilities: Tensor
-    maps: Tensor
-    picture: Tensor
+    logits: Float[Tensor, " photos"]
+    probabilities: Float[Tensor, " photos"]
+    maps: Float[Tensor, "photos map_height map_width"]
+    picture: Float[Tensor, "photos 3 height width"]
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> Float[Tensor, " photos"]:
         """The logits, which is what the sliders show."""
         return self.logits
 
@@ -68,7 +69,10 @@ def explain(
     network: Network,
     photos: Photos,
     target: int | None,
-    attribute: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+    attribute: Callable[
+        [Float[Tensor, "photos 3 height width"], int],
+        tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos map_height map_width"]],
+    ],
     *,
     opacity: float,
     colour_map: str,

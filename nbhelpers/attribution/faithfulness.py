@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nbhelpers import models
@@ -39,11 +40,11 @@ class Curves:
         scores: probability of the class, `(B, S + 1)`.
     """
 
-    fractions: Tensor
-    scores: Tensor
+    fractions: Float[Tensor, " steps"]
+    scores: Float[Tensor, "photos steps"]
 
     @property
-    def areas(self) -> Tensor:
+    def areas(self) -> Float[Tensor, " photos"]:
         """Area under each curve, by trapezoids, `(B,)` in [0, 1]."""
         return torch.trapezoid(self.scores, self.fractions, dim=1)
 
@@ -51,8 +52,8 @@ class Curves:
 @torch.no_grad()
 def curves(
     network: str | nn.Module,
-    photos: Tensor,
-    maps: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
+    maps: Float[Tensor, "photos map_height map_width"],
     classes: Sequence[str | int],
     steps: int = 32,
     mode: Literal["deletion", "insertion"] = "deletion",
@@ -100,7 +101,7 @@ def curves(
     return Curves(torch.tensor(counts) / pixels, scores)
 
 
-def pixel_ranks(maps: Tensor) -> Tensor:
+def pixel_ranks(maps: Float[Tensor, "photos height width"]) -> Int[Tensor, "photos height width"]:
     """Place of every pixel in the order of its map, 0 for the greatest value.
 
     Equal values, such as the zeros that a ReLU leaves, come in an order that is random and always the same: from top
@@ -122,7 +123,7 @@ def pixel_ranks(maps: Tensor) -> Tensor:
     )
 
 
-def stand_in(photos: Tensor, baseline: str) -> Tensor:
+def stand_in(photos: Float[Tensor, "photos 3 height width"], baseline: str) -> Float[Tensor, "photos 3 height width"]:
     """What is left where pixels are taken away, `(B, 3, H, W)`.
 
     Args:
@@ -141,7 +142,7 @@ def stand_in(photos: Tensor, baseline: str) -> Tensor:
     return torch.full_like(photos, 0.5 if baseline == "grey" else 0.0)
 
 
-def random_maps(photos: Tensor, seed: int = 0) -> Tensor:
+def random_maps(photos: Float[Tensor, "photos 3 height width"], seed: int = 0) -> Float[Tensor, "photos height width"]:
     """Maps that know nothing: uniform noise, `(B, H, W)` in [0, 1]; no photo's depends on the others."""
     drawn = [
         torch.rand(photos.shape[2:], generator=each) for each in generators([seed + i for i in range(len(photos))])
@@ -149,7 +150,7 @@ def random_maps(photos: Tensor, seed: int = 0) -> Tensor:
     return torch.stack(drawn)
 
 
-def centre_maps(photos: Tensor) -> Tensor:
+def centre_maps(photos: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:
     """Maps that know only how people take photos: a blob in the centre, `(B, H, W)` in [0, 1]."""
     down, across = (torch.linspace(-1, 1, side).square() for side in photos.shape[2:])
     return torch.exp(-2 * (down[:, None] + across)).expand(len(photos), -1, -1)

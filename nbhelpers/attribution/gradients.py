@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -30,7 +31,9 @@ class NotFinite(ValueError):
     """A gradient is infinite or not a number; the message says for which photos. The others are fine on their own."""
 
 
-def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+def pixel_gradients(
+    network: str | nn.Module, photos: Float[Tensor, "photos 3 height width"], classes: Classes = None
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """Gradient of each photo's class logit with respect to its pixels.
 
     Args:
@@ -53,7 +56,9 @@ def pixel_gradients(network: str | nn.Module, photos: Tensor, classes: Classes =
     return logits, check_finite(gradients)
 
 
-def raw_pixel_gradients(fast: Network, pixels: Tensor, classes: Classes) -> tuple[Tensor, Tensor]:
+def raw_pixel_gradients(
+    fast: Network, pixels: Float[Tensor, "photos 3 height width"], classes: Classes
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """What `pixel_gradients` returns, of a `frozen` network and photos `as_batch`; finite or not."""
     found = []
     for part in _parts(pixels):
@@ -67,8 +72,8 @@ def raw_pixel_gradients(fast: Network, pixels: Tensor, classes: Classes) -> tupl
 
 
 def layer_gradients(
-    network: str | nn.Module, layer: str, photos: Tensor, classes: Classes = None
-) -> tuple[Tensor, Tensor, Tensor]:
+    network: str | nn.Module, layer: str, photos: Float[Tensor, "photos 3 height width"], classes: Classes = None
+) -> tuple[Float[Tensor, "photos ..."], Float[Tensor, "photos ..."], Float[Tensor, "photos classes"]]:
     """Gradient of each photo's class logit with respect to a layer's activations, and the activations.
 
     Args:
@@ -153,7 +158,9 @@ def _begin_graph(module: nn.Module, inputs: tuple, output: Tensor) -> None:
     output.requires_grad_()
 
 
-def as_batch(network: Network, photos: Tensor) -> Tensor:
+def as_batch(
+    network: Network, photos: Float[Tensor, "photos 3 height width"]
+) -> Float[Tensor, "photos 3 height width"]:
     """The photos on the network's device and in its precision.
 
     Raises:
@@ -166,7 +173,7 @@ def as_batch(network: Network, photos: Tensor) -> Tensor:
     return photos.detach().to(like.device, like.dtype)
 
 
-def class_logits(network: Network, output: object, count: int) -> Tensor:
+def class_logits(network: Network, output: object, count: int) -> Float[Tensor, "photos classes"]:
     """The output of a network, if it is class logits `(count, classes)`.
 
     Raises:
@@ -181,7 +188,7 @@ def class_logits(network: Network, output: object, count: int) -> Tensor:
     )
 
 
-def targets(network: Network, logits: Tensor, classes: Classes) -> list[int]:
+def targets(network: Network, logits: Float[Tensor, "photos classes"], classes: Classes) -> list[int]:
     """Each photo's class as a number, of logits `(B, classes)` that the network gave; `classes` as everywhere here.
 
     Raises:
@@ -232,7 +239,7 @@ def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:
     return logits.gather(1, places[:, None])[:, 0]
 
 
-def check_finite(gradients: Tensor) -> Tensor:
+def check_finite(gradients: Float[Tensor, "photos ..."]) -> Float[Tensor, "photos ..."]:
     """The gradients without their graph.
 
     Raises:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Real, UInt8
 from torch import Tensor
 
 from nbhelpers.images import overlays
@@ -40,14 +41,14 @@ class Localisation:
         boxes: around them; None where no object was found.
     """
 
-    seeds: Tensor
-    masks: Tensor
+    seeds: UInt8[Tensor, "photos height width"]
+    masks: Bool[Tensor, "photos height width"]
     boxes: list[Box | None]
 
 
 def localise(
-    photos: Tensor,
-    maps: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
+    maps: Float[Tensor, "photos map_height map_width"],
     foreground: float = FOREGROUND,
     background: float = BACKGROUND,
     seed: int = 0,
@@ -83,7 +84,9 @@ def localise(
     return Localisation(seeds, largest, [box_around(mask) for mask in largest])
 
 
-def seeded(maps: Tensor, foreground: float = FOREGROUND, background: float = BACKGROUND) -> Tensor:
+def seeded(
+    maps: Float[Tensor, "photos height width"], foreground: float = FOREGROUND, background: float = BACKGROUND
+) -> UInt8[Tensor, "photos height width"]:
     """Pixels above the upper quantile of their map (2), below the lower one (0), and in between (1), as uint8."""
     flat = maps.detach().float().flatten(1)
     low, high = (
@@ -96,13 +99,13 @@ def seeded(maps: Tensor, foreground: float = FOREGROUND, background: float = BAC
     return seeds
 
 
-def box_around(mask: Tensor) -> Box | None:
+def box_around(mask: Bool[Tensor, "height width"]) -> Box | None:
     """The smallest box around the pixels of a mask `(H, W)`; None if there are none."""
     rows, columns = mask.any(1).nonzero().flatten().tolist(), mask.any(0).nonzero().flatten().tolist()
     return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
 
 
-def overlaps(found: Sequence[Box | None], true: Sequence[Tensor]) -> Tensor:
+def overlaps(found: Sequence[Box | None], true: Sequence[Real[Tensor, "_ 4"]]) -> Float[Tensor, " photos"]:
     """Intersection over union of each box found with the best of the photo's true boxes.
 
     Args:
@@ -120,12 +123,12 @@ def overlaps(found: Sequence[Box | None], true: Sequence[Tensor]) -> Tensor:
 
 
 def drawn(
-    photos: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
     boxes: Sequence[Box | None],
-    masks: Tensor | None = None,
+    masks: Bool[Tensor, "photos height width"] | None = None,
     colour: tuple[float, float, float] = GREEN,
     width: int = 2,
-) -> Tensor:
+) -> Float[Tensor, "photos 3 height width"]:
     """The photos with their boxes; with masks, everything but the object darkened.
 
     Args:

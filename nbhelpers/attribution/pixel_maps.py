@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from captum.attr import IntegratedGradients
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import models
@@ -21,7 +22,9 @@ from nbhelpers.attribution.faithfulness import stand_in
 from nbhelpers.attribution.gradients import Classes
 
 
-def gradient(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+def gradient(
+    network: str | nn.Module, photos: Float[Tensor, "photos 3 height width"], classes: Classes = None
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """Gradient of the logit with respect to the pixels (Simonyan, Vedaldi, Zisserman 2014, section 3).
 
     Args:
@@ -38,7 +41,9 @@ def gradient(network: str | nn.Module, photos: Tensor, classes: Classes = None) 
     return gradients.pixel_gradients(network, photos, classes)
 
 
-def gradient_times_input(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+def gradient_times_input(
+    network: str | nn.Module, photos: Float[Tensor, "photos 3 height width"], classes: Classes = None
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """The gradient times the pixel (Shrikumar et al. 2016): what a pixel gives to a logit that were linear in it.
 
     Black pixels give nothing, whatever they mean. Arguments, result and errors as `gradient`.
@@ -49,13 +54,13 @@ def gradient_times_input(network: str | nn.Module, photos: Tensor, classes: Clas
 
 def smoothgrad(
     network: str | nn.Module,
-    photos: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
     classes: Classes = None,
     samples: int = 16,
     noise: float = 0.15,
     seed: int = 0,
     batch_size: int = 32,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """The gradient averaged over noisy copies of each photo (Smilkov, Thorat, Kim, Viégas, Wattenberg 2017).
 
     Args:
@@ -83,12 +88,12 @@ def smoothgrad(
 
 def integrated_gradients(
     network: str | nn.Module,
-    photos: Tensor,
+    photos: Float[Tensor, "photos 3 height width"],
     classes: Classes = None,
     samples: int = 16,
     baseline: str = "black",
     batch_size: int = 32,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """The gradient summed on the straight way from a baseline to the photo (Sundararajan, Taly, Yan 2017); captum's.
 
     The values of all pixels add up to what the logit gains on that way (completeness).
@@ -116,7 +121,9 @@ def integrated_gradients(
     return logits, gradients.check_finite(found.to(pictures.dtype))
 
 
-def guided_backpropagation(network: str | nn.Module, photos: Tensor, classes: Classes = None) -> tuple[Tensor, Tensor]:
+def guided_backpropagation(
+    network: str | nn.Module, photos: Float[Tensor, "photos 3 height width"], classes: Classes = None
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """The gradient, with ReLUs that pass back only what raises the logit (Springenberg et al. 2015, section 3.4).
 
     Beautiful, and nearly the same for every class and for a network with random upper layers (Nie et al. 2018): a
@@ -136,12 +143,12 @@ def guided_backpropagation(network: str | nn.Module, photos: Tensor, classes: Cl
     return logits, found
 
 
-def strongest(values: Tensor) -> Tensor:
+def strongest(values: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:
     """Each pixel's greatest magnitude over the colours, `(B, 3, H, W)` to `(B, H, W)` (Simonyan et al. 2014, 3.1)."""
     return values.abs().amax(1)
 
 
-def total(values: Tensor) -> Tensor:
+def total(values: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:
     """Each pixel's sum over the colours, with its sign, `(B, 3, H, W)` to `(B, H, W)`.
 
     Of a gradient: what the logit gains when the pixel gets brighter. Of a contribution: the pixel's own.

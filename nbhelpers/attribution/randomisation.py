@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
@@ -62,7 +63,9 @@ def cascade(network: str | nn.Module, stages: int | None = None, seed: int = 0) 
             yield name, forgetful
 
 
-def rank_correlations(first: Tensor, second: Tensor) -> Tensor:
+def rank_correlations(
+    first: Float[Tensor, "photos height width"], second: Float[Tensor, "photos height width"]
+) -> Float[Tensor, " photos"]:
     """Spearman's rank correlation between maps, place by place.
 
     Args:
@@ -81,7 +84,9 @@ def rank_correlations(first: Tensor, second: Tensor) -> Tensor:
     return torch.tensor(found)
 
 
-def structural_similarities(first: Tensor, second: Tensor) -> Tensor:
+def structural_similarities(
+    first: Float[Tensor, "photos height width"], second: Float[Tensor, "photos height width"]
+) -> Float[Tensor, " photos"]:
     """Structural similarity (SSIM, Wang et al. 2004) between maps, each stretched to [0, 1] on its own.
 
     Args:

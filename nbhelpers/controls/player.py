@@ -233,7 +233,7 @@ def _paced(steps, bar, status, show: Callable[[Step], None], stop: threading.Eve
         status.value = f"{state} · score {_scores(step)} · {time.monotonic() - begun:.1f} s"
 
 
-def _scores(step: Step) -> str:
+def _scores(step: Any) -> str:
     return ", ".join(f"{score:.2f}" for score in step.scores.tolist()[:4]) + (" ..." if len(step.scores) > 4 else "")
 
 

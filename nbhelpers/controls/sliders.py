@@ -70,7 +70,7 @@ def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
     return any(getattr(constraint, limit, None) == end for constraint in kind.model_fields[name].metadata)
 
 
-def _types(kind: type[Recipe], name: str) -> list[type]:
+def _types(kind: type[Recipe], name: str) -> list[Any]:
     """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`."""
     annotation = kind.model_fields[name].annotation
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
@@ -90,7 +90,7 @@ def from_slider(recipe: Recipe, name: str, value: Any) -> Any:
     return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
 
 
-def _from_text(text: str, types: list[type]) -> Any:
+def _from_text(text: str, types: list[Any]) -> Any:
     """What was typed: `a, b` is a list, with brackets and quotes or without; nothing is None where that is allowed."""
     if NoneType in types and text.strip() in ("", "None"):
         return None

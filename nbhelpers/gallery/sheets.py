@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -98,7 +99,7 @@ class Sheet:
             raise ValueError(f"its sheet has {len(self.labels)} labels for {len(entries)} pictures")
         return entries
 
-    def pictures(self, recipe: Recipe, network: nn.Module | None = None) -> Tensor:
+    def pictures(self, recipe: Recipe, network: nn.Module | None = None) -> Float[Tensor, "pictures 3 height width"]:
         """Carry out the recipe, so many pictures at a time as the sheet says.
 
         Args:
@@ -113,7 +114,7 @@ class Sheet:
         parts = [entries[start : start + batch] for start in range(0, len(entries), batch)]
         return torch.cat([recipe.changed(**{self.of: part}).run(network).picture.cpu() for part in parts])
 
-    def draw(self, pictures: Tensor) -> Image.Image:
+    def draw(self, pictures: Float[Tensor, "pictures 3 height width"]) -> Image.Image:
         """The sheet.
 
         Args:
@@ -127,7 +128,7 @@ class Sheet:
         small = images.resize(pictures, self.side)
         return images.tile(small, self.columns, self.gap, labels=list(self.labels) or None)
 
-    def save(self, recipe: Recipe, pictures: Tensor, path: str | Path) -> None:
+    def save(self, recipe: Recipe, pictures: Float[Tensor, "pictures 3 height width"], path: str | Path) -> None:
         """Write the sheet as a PNG that says how it was made.
 
         Args:

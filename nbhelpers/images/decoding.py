@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from nbhelpers import edge
@@ -73,7 +74,7 @@ def here(path: str | os.PathLike) -> Path:
         raise ValueError(f"{address} cannot be read: {error}") from error
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: Path) -> Float[np.ndarray, "height width 3"]:
     """Read a picture file as upright RGB.
 
     Args:
@@ -103,7 +104,7 @@ def decode(path: Path) -> np.ndarray:
         return UPRIGHT.get(_orientation(image), lambda upright: upright)(pixels)
 
 
-def rgb(image: Image.Image) -> np.ndarray:
+def rgb(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
     """Pixels of an opened picture of any mode as RGB over white, as stored (not turned upright).
 
     Args:

@@ -8,6 +8,7 @@ all others dark. A diverging colour map (`"RdBu_r"`) keeps zero in its middle, f
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from matplotlib import colormaps
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,7 +26,12 @@ _DIVERGING = {
 }
 
 
-def overlay(photos: Tensor, maps: Tensor, opacity: float = 0.6, colour_map: str = SEQUENTIAL) -> Tensor:
+def overlay(
+    photos: Float[Tensor, "photos 3 height width"],
+    maps: Float[Tensor, "photos map_height map_width"],
+    opacity: float = 0.6,
+    colour_map: str = SEQUENTIAL,
+) -> Float[Tensor, "photos 3 height width"]:
     """Coloured maps laid over their photos.
 
     Args:
@@ -48,7 +54,9 @@ def overlay(photos: Tensor, maps: Tensor, opacity: float = 0.6, colour_map: str 
     return photos * (1 - opacity) + painted * opacity
 
 
-def colour(maps: Tensor, colour_map: str = SEQUENTIAL) -> Tensor:
+def colour(
+    maps: Float[Tensor, "photos height width"], colour_map: str = SEQUENTIAL
+) -> Float[Tensor, "photos 3 height width"]:
     """Each map in colours, stretched on its own.
 
     Args:
@@ -68,7 +76,7 @@ def colour(maps: Tensor, colour_map: str = SEQUENTIAL) -> Tensor:
     return table[(places * 255).round().long().cpu()].permute(0, 3, 1, 2).contiguous().to(maps.device)
 
 
-def stretch(maps: Tensor, signed: bool = False) -> Tensor:
+def stretch(maps: Float[Tensor, "photos height width"], signed: bool = False) -> Float[Tensor, "photos height width"]:
     """Each map on its own from its least to its greatest value, percentiles of it.
 
     Args:
@@ -94,7 +102,7 @@ def stretch(maps: Tensor, signed: bool = False) -> Tensor:
     return ((values - low[:, None, None]) / span).clamp(-1 if signed else 0, 1)
 
 
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(maps: Float[Tensor, "photos _ _"], size: tuple[int, int]) -> Float[Tensor, "photos height width"]:
     """Maps `(B, h, w)` at another size, bilinear, with antialiasing where they shrink."""
     check(maps)
     if tuple(maps.shape[1:]) == tuple(size):
@@ -124,7 +132,7 @@ def check_colour_map(name: str) -> None:
         raise ValueError(f"matplotlib has no colour map {name!r}. {nearest(name, list(colormaps))}")
 
 
-def check(maps: Tensor) -> None:
+def check(maps: Float[Tensor, "photos height width"]) -> None:
     """Make sure that these are maps.
 
     Raises:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -40,7 +41,7 @@ class Photos:
         skipped: name of each unreadable file, with the reason.
     """
 
-    pictures: Tensor
+    pictures: Float[Tensor, "photos 3 height width"]
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -53,7 +54,7 @@ class Photos:
         return text + "".join(told[:5]) + (f"\nand {len(told) - 5:,} more" if len(told) > 5 else "")
 
 
-def read(path: str | os.PathLike, size: int | None = None) -> Tensor:
+def read(path: str | os.PathLike, size: int | None = None) -> Float[Tensor, "3 height width"]:
     """Read one picture file, upright, as RGB.
 
     Args:
@@ -147,7 +148,7 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int
     return _read_batch(files, size, limit, "none of the files is a readable picture")
 
 
-def resize(pictures: Tensor, size: int) -> Tensor:
+def resize(pictures: Float[Tensor, "pictures 3 _ _"], size: int) -> Float[Tensor, "pictures 3 _ _"]:
     """Resample pictures so that their shorter side is `size`, bicubic with antialiasing, clamped to [0, 1].
 
     Args:
@@ -168,13 +169,15 @@ def resize(pictures: Tensor, size: int) -> Tensor:
     return interpolate(pictures, shape, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def from_pil(image: Image.Image) -> Tensor:
+def from_pil(image: Image.Image) -> Float[Tensor, "3 height width"]:
     """Turn a Pillow image of any mode into a picture, `(3, H, W)` float32 in [0, 1]; transparent parts on white."""
     return torch.from_numpy(decoding.rgb(image).copy()).permute(2, 0, 1).contiguous()
 
 
 def save(
-    picture: Tensor | Image.Image, path: str | os.PathLike, recipe: dict[str, Any] | recipe_text.Dumps | None = None
+    picture: Float[Tensor, "3 height width"] | Image.Image,
+    path: str | os.PathLike,
+    recipe: dict[str, Any] | recipe_text.Dumps | None = None,
 ) -> None:
     """Write a picture file, whole or not at all; its folder is made if need be.
 
@@ -228,7 +231,9 @@ def read_recipe(path: str | os.PathLike) -> dict[str, Any]:
         raise ValueError(f"the recipe in {path} is damaged ({error}); look for the original file") from error
 
 
-def animate(frames: Sequence[Tensor], path: str | os.PathLike, seconds_per_frame: float = 0.1) -> None:
+def animate(
+    frames: Sequence[Float[Tensor, "3 height width"]], path: str | os.PathLike, seconds_per_frame: float = 0.1
+) -> None:
     """Write pictures as an endless animation, whole or not at all.
 
     Args:

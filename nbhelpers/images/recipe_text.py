@@ -15,7 +15,7 @@ A picture with none of the last three is a figure that only a notebook can draw 
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nbhelpers import edge
 
@@ -45,6 +45,7 @@ _KINDS = {
 _NUMBERS = {"index": "its number in the batch"}
 
 
+@runtime_checkable
 class Dumps(Protocol):
     """Anything that gives itself as plain JSON data, as pydantic models do."""
 

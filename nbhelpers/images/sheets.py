@@ -6,13 +6,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from nbhelpers import edge
 
 
-def to_pil(picture: Tensor) -> Image.Image:
+def to_pil(picture: Float[Tensor, "3 height width"]) -> Image.Image:
     """Turn a picture into a Pillow image, each value rounded to the nearest of 256.
 
     Args:
@@ -38,7 +39,7 @@ def to_pil(picture: Tensor) -> Image.Image:
 
 
 def tile(
-    pictures: Tensor | Sequence[Tensor],
+    pictures: Float[Tensor, "pictures 3 height width"] | Sequence[Float[Tensor, "3 height width"]],
     columns: int | None = None,
     gap: int = 2,
     labels: Sequence[str] | None = None,

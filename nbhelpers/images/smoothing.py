@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(
+    pictures: Float[Tensor, "pictures channels height width"], sigma: float
+) -> Float[Tensor, "pictures channels height width"]:
     """Weighted mean over the neighbourhood, with weights that fall off as a Gaussian.
 
     Args:
@@ -33,7 +36,9 @@ def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
     return F.conv2d(across, weights[:, :, :, None], groups=pictures.shape[1])
 
 
-def favour_large_shapes(gradients: Tensor, power: float) -> Tensor:
+def favour_large_shapes(
+    gradients: Float[Tensor, "pictures channels height width"], power: float
+) -> Float[Tensor, "pictures channels height width"]:
     """Each wave of a gradient divided by its frequency to some power, so that large shapes move first.
 
     Args:
@@ -53,7 +58,12 @@ def favour_large_shapes(gradients: Tensor, power: float) -> Tensor:
 
 
 @torch.no_grad()
-def denoise_total_variation(pictures: Tensor, weight: float, iterations: int = 100, tolerance: float = 1e-3) -> Tensor:
+def denoise_total_variation(
+    pictures: Float[Tensor, "pictures channels height width"],
+    weight: float,
+    iterations: int = 100,
+    tolerance: float = 1e-3,
+) -> Float[Tensor, "pictures channels height width"]:
     """Flatten small differences and keep edges: the Rudin-Osher-Fatemi model, solved by split Bregman.
 
     Minimises the total variation plus `weight` times the squared distance to the picture. The gradient of the

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from nbhelpers import edge
@@ -110,7 +111,9 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Se
 
 
 @torch.no_grad()
-def activation_batches(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Iterator[Tensor]:
+def activation_batches(
+    network: nn.Module, layer: str, pictures: Float[Tensor, "pictures 3 height width"], batch_size: int = 16
+) -> Iterator[Shaped[Tensor, "batch ..."]]:
     """What a layer gives for many pictures, a batch at a time, in evaluation mode and without gradients.
 
     Args:

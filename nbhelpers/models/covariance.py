@@ -8,6 +8,7 @@ float64. Of the covariance only the leading eigenvectors are computed, by block 
 """
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 BLOCK = 256  # channels; of a symmetric product only the blocks on and above the diagonal are computed
@@ -30,7 +31,7 @@ class Moments:
         self.scatter = torch.zeros(channels, channels, dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def add(self, activations: Tensor) -> None:
+    def add(self, activations: Float[Tensor, "batch channels height width"]) -> None:
         """Add the vectors at all positions of feature maps.
 
         Args:
@@ -61,7 +62,7 @@ class Moments:
         self.count = total
 
     @property
-    def covariance(self) -> Tensor:
+    def covariance(self) -> Float64[Tensor, "channels channels"]:
         """`(C, C)` float64, divided by count - 1."""
         upper = self.scatter.triu()
         return (upper + upper.triu(1).T) / max(self.count - 1, 1)
@@ -74,7 +75,9 @@ def exact_device(device: torch.device | str) -> torch.device:
 
 
 @torch.no_grad()
-def leading(matrix: Tensor, count: int, tolerance: float = 1e-7) -> tuple[Tensor, Tensor]:
+def leading(
+    matrix: Float[Tensor, "channels channels"], count: int, tolerance: float = 1e-7
+) -> tuple[Float64[Tensor, " count"], Float64[Tensor, "count channels"]]:
     """The largest eigenvalues of a symmetric matrix and their eigenvectors.
 
     Args:
@@ -100,7 +103,7 @@ def leading(matrix: Tensor, count: int, tolerance: float = 1e-7) -> tuple[Tensor
     return found[0].clamp(min=0), signed(found[1])
 
 
-def signed(vectors: Tensor) -> Tensor:
+def signed(vectors: Float[Tensor, "*count channels"]) -> Float[Tensor, "*count channels"]:
     """Vectors or their negatives: those whose first entry of nearly the largest magnitude is positive.
 
     Nearly, so that two entries of one size do not swap the sign with the last bits that a machine computes.

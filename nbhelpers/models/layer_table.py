@@ -143,7 +143,7 @@ def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) 
     watch = Watch()
 
     def note(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
             if name not in found and isinstance(output, Tensor) and output.ndim == 4:
                 field = watch.field(output)
                 if field is None and any(isinstance(each, Tensor) and watch.field(each) for each in inputs):

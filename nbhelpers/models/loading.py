@@ -6,6 +6,7 @@ through torchvision's own cache and download. A module of your own works everywh
 
 import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 from torch import nn
@@ -172,7 +173,7 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
     return found
 
 
-def class_indices(network: str | nn.Module, names: Sequence[str | int]) -> list[int]:
+def class_indices(network: str | nn.Module, names: str | SupportsIndex | Sequence[str | SupportsIndex]) -> list[int]:
     """The logits of classes given by name or number.
 
     Args:
@@ -213,7 +214,7 @@ def _named(network: Network, name: str) -> int:
     return found[0]
 
 
-def _numbered(network: Network, number: int) -> int:
+def _numbered(network: Network, number: SupportsIndex) -> int:
     index = operator.index(number)
     count = len(network.classes) if network.classes is not None else class_count(network.net, network.size)
     if index < 0 or index >= count:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +20,9 @@ POOLINGS = ("max", "stride", "blur")
 class Blur(nn.Module):
     """Binomial blur, then every second pixel (Zhang 2019, "Making convolutional networks shift-invariant again")."""
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self, features: Float[Tensor, "pictures channels height width"]
+    ) -> Float[Tensor, "pictures channels _ _"]:
         """`(B, C, H, W)` to `(B, C, ceil(H / 2), ceil(W / 2))`."""
         line = torch.tensor([0.25, 0.5, 0.25], dtype=features.dtype, device=features.device)
         kernel = (line.view(1, 1, 3, 1) * line).expand(features.shape[1], 1, 3, 3)
@@ -82,7 +85,7 @@ class MiniVGG(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(inputs, classes)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Float[Tensor, "pictures 3 height width"]) -> Float[Tensor, "pictures classes"]:
         """Logits, shape `(B, classes)`, of normalised pictures `(B, 3, H, W)`."""
         features = self.stem(picture)
         for name in self.blocks:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -48,12 +49,14 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std, device=device).view(3, 1, 1), persistent=False)
         self._plain = all(value == 0 for value in mean) and all(value == 1 for value in std)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
+    def normalise(
+        self, pictures: Float[Tensor, "*pictures 3 height width"]
+    ) -> Float[Tensor, "*pictures 3 height width"]:
         """The pictures as the bare module wants them: on its device, normalised, same shape."""
         pictures = pictures.to(self.mean.device)
         return pictures if self._plain else (pictures - self.mean) / self.std
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Float[Tensor, "*pictures 3 height width"]) -> Tensor:
         """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
         return self.net(self.normalise(pictures))
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
 
 from nbhelpers.models.layer_table import refusal
@@ -32,7 +33,7 @@ class Parts:
     """
 
     base: nn.Module
-    upper: Callable[[Tensor], Tensor]
+    upper: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]]
     after: str
 
 
@@ -148,7 +149,7 @@ def freed_from(network: Network, layer: str, size: int) -> list[str]:
     return order[inside[0] :]
 
 
-def cut(net: nn.Module, freed: Sequence[str], pictures: Tensor) -> Parts:
+def cut(net: nn.Module, freed: Sequence[str], pictures: Float[Tensor, "batch ..."]) -> Parts:
     """Cut a bare module as late as possible before the first of the layers that are trained.
 
     Args:

@@ -11,7 +11,7 @@ Source: Araujo, Norris and Sim 2019, Computing Receptive Fields of Convolutional
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -238,7 +238,7 @@ def _interpolation(shape, new, *rest, mode="nearest", antialias=False, **options
     return [Window(ratio / 2 - 0.5, extent * (max(1, ratio) if antialias else 1), ratio) for ratio in ratios]
 
 
-def _padding(shape: torch.Size, amounts: list[int]) -> dict[int, Window]:
+def _padding(shape: torch.Size, amounts: Sequence[int]) -> dict[int, Window]:
     return {len(shape) - 1 - i: Window(-amounts[2 * i], 0, 1) for i in range(len(amounts) // 2)}
 
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 FORKABLE = ("nbhelpers", "torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "pandas", "skimage")
 """Packages that a process can import before it forks: no threads, no open files, no GPU. pyplot looks at the kernel
@@ -26,6 +26,7 @@ _STARTING = 120
 _of_this_thread = threading.local()
 
 
+@runtime_checkable
 class Process(Protocol):
     """A job's process, the first of its group."""
 

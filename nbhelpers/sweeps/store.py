@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nbhelpers import edge
 
 
+@runtime_checkable
 class Store(Protocol):
     """What the engine and its workers ask of the place for results. Every method may raise `OSError`."""
 

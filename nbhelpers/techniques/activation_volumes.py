@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -68,25 +69,27 @@ class Stacked:
         volume: `(H, W, C + gaps)`, uint8.
     """
 
-    maps: Tensor
+    maps: Float[Tensor, "channels height width"]
     order: Order
-    volume: np.ndarray
+    volume: UInt8[np.ndarray, "height width depth"]
     index: int = 1
     total: int = 1
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> Float[Tensor, "1"]:
         """Mean correlation between neighbours, `(1,)`."""
         return torch.tensor([ordering.neighbour_correlation(self.maps, self.order.channels)])
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "1 3 height width"]:
         """The volume from the front: the strongest of all maps at each place, `(1, 3, H, W)` in [0, 1]."""
         return coloured(self.volume.max(2))[None]
 
 
 @torch.no_grad()
-def activations(recipe: ActivationVolume, network: nn.Module | None = None, photo: str | None = None) -> Tensor:
+def activations(
+    recipe: ActivationVolume, network: nn.Module | None = None, photo: str | None = None
+) -> Float[Tensor, "channels height width"]:
     """The layer's feature maps for the recipe's photo, or for another one.
 
     Args:
@@ -109,7 +112,7 @@ def activations(recipe: ActivationVolume, network: nn.Module | None = None, phot
     return seen[recipe.layer][0].float().cpu()
 
 
-def ordered(recipe: ActivationVolume, maps: Tensor, method: str | None = None) -> Order:
+def ordered(recipe: ActivationVolume, maps: Float[Tensor, "channels height width"], method: str | None = None) -> Order:
     """The order of the maps by the recipe's method, or by another one.
 
     Raises:
@@ -126,7 +129,9 @@ def ordered(recipe: ActivationVolume, maps: Tensor, method: str | None = None) -
     return order
 
 
-def stacked(recipe: ActivationVolume, maps: Tensor, order: Order | None = None) -> Stacked:
+def stacked(
+    recipe: ActivationVolume, maps: Float[Tensor, "channels height width"], order: Order | None = None
+) -> Stacked:
     """The maps in the recipe's order, or in one found before (on another photo), as a volume of bytes.
 
     Args:
@@ -142,7 +147,7 @@ def stacked(recipe: ActivationVolume, maps: Tensor, order: Order | None = None) 
     return Stacked(maps, order, order.stack(in_order, recipe.gap).astype(np.uint8).transpose(1, 2, 0).copy())
 
 
-def compare_orders(recipe: ActivationVolume, maps: Tensor) -> dict[str, float]:
+def compare_orders(recipe: ActivationVolume, maps: Float[Tensor, "channels height width"]) -> dict[str, float]:
     """Mean correlation between neighbours for every method; the shuffled one is the mean of 20 shuffles.
 
     Args:
@@ -157,14 +162,14 @@ def compare_orders(recipe: ActivationVolume, maps: Tensor) -> dict[str, float]:
     return table
 
 
-def chosen(recipe: ActivationVolume, maps: Tensor) -> list[int]:
+def chosen(recipe: ActivationVolume, maps: Float[Tensor, "channels height width"]) -> list[int]:
     """Channels that the grid shows: all, the first, or those with the strongest mean activation, strongest first."""
     if recipe.maps == "strongest":
         return maps.mean((1, 2)).argsort(descending=True, stable=True)[: recipe.count].tolist()
     return list(range(len(maps)))[: recipe.count if recipe.maps == "first" else None]
 
 
-def grid(recipe: ActivationVolume, maps: Tensor, side: int = 84) -> Image.Image:
+def grid(recipe: ActivationVolume, maps: Float[Tensor, "channels height width"], side: int = 84) -> Image.Image:
     """The chosen maps side by side, titled with channel and mean activation.
 
     Args:

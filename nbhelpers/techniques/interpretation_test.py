@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -51,10 +52,10 @@ class Evidence:
     """
 
     names: list[str]
-    pictures: Tensor
+    pictures: Float[Tensor, "photos 3 size size"]
     skipped: dict[str, str]
-    activations: Tensor
-    random_activations: Tensor
+    activations: Float[Tensor, "photos channels"]
+    random_activations: Float[Tensor, "photos channels"]
     channel: int
     top: int
     chosen: int
@@ -62,12 +63,12 @@ class Evidence:
     total: int = 1
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> Float[Tensor, "1"]:
         """Mean activation of the channel for the photo under test, `(1,)`."""
         return self.activations[self.chosen, self.channel][None]
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "1 3 size size"]:
         """The photo under test, `(1, 3, size, size)`."""
         return self.pictures[self.chosen][None]
 
@@ -114,7 +115,9 @@ def weigh(recipe: InterpretationTest, network: nn.Module | None = None) -> Evide
     )
 
 
-def mean_activations(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Tensor:
+def mean_activations(
+    network: nn.Module, layer: str, pictures: Float[Tensor, "photos 3 height width"], batch_size: int = 16
+) -> Float[Tensor, "photos channels"]:
     """Mean over each feature map of what passes its ReLU, `(N, C)` float32.
 
     Args:
@@ -128,12 +131,12 @@ def mean_activations(network: nn.Module, layer: str, pictures: Tensor, batch_siz
     return torch.cat([each.float().clamp(min=0).mean((2, 3)).cpu() for each in batches])
 
 
-def rank(activations: Tensor, channel: int) -> list[int]:
+def rank(activations: Float[Tensor, "photos channels"], channel: int) -> list[int]:
     """Place of the channel among all channels for each photo, 1 being the strongest; ties share the best place."""
     return ((activations > activations[:, channel, None]).sum(1) + 1).tolist()
 
 
-def percentile(activations: Tensor, channel: int) -> list[float]:
+def percentile(activations: Float[Tensor, "photos channels"], channel: int) -> list[float]:
     """For each photo, the share in percent of the other photos that excite the channel less; ties count half."""
     values = activations[:, channel]
     less = (values[None] < values[:, None]).sum(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ class Epoch:
 
     index: int
     total: int
-    scores: Tensor
+    scores: Float[Tensor, "1"]
     log: list[dict]
     network: Network
 
@@ -125,8 +126,13 @@ def pictures(recipe: NetworkTraining) -> tuple[Pictures, Pictures, list[str]]:
 
 
 def attacked(
-    network: Network, photos: Tensor, radius: float, steps: int, seed: int = 0, labels: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    network: Network,
+    photos: Float[Tensor, "photos 3 height width"],
+    radius: float,
+    steps: int,
+    seed: int = 0,
+    labels: Int[Tensor, " photos"] | None = None,
+) -> tuple[Float[Tensor, "photos 3 height width"], Float[Tensor, "photos classes"]]:
     """Photos changed within an L2 ball so that the network gives up its own answers.
 
     Args:
@@ -150,7 +156,11 @@ def attacked(
 
 
 def survival(
-    networks: dict[str, Network], photos: Tensor, radii: Sequence[float], steps: int, seed: int = 0
+    networks: dict[str, Network],
+    photos: Float[Tensor, "photos 3 height width"],
+    radii: Sequence[float],
+    steps: int,
+    seed: int = 0,
 ) -> dict[str, list[float]]:
     """Share of its own answers that each network keeps, per radius of the attack."""
     shares = {}
@@ -212,7 +222,9 @@ def log_figure(logs: dict[str, Sequence[dict]]) -> Figure:
     return figure
 
 
-def attack_rows(photos: Tensor, changed: Tensor, magnified: float) -> Tensor:
+def attack_rows(
+    photos: Float[Tensor, "photos 3 height width"], changed: Float[Tensor, "photos 3 height width"], magnified: float
+) -> Float[Tensor, "rows 3 height width"]:
     """For each photo three pictures: as it is, what the attack changed (grey is nothing), and attacked.
 
     Args:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -110,8 +111,12 @@ def read_photos(recipe: Saliency) -> Photos:
 
 
 def attribute(
-    recipe: Saliency, network: Network, pictures: Tensor, classes: Classes, number: int = 0
-) -> tuple[Tensor, Tensor]:
+    recipe: Saliency,
+    network: Network,
+    pictures: Float[Tensor, "photos 3 height width"],
+    classes: Classes,
+    number: int = 0,
+) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """What each pixel of each colour answers for, by the recipe's method.
 
     Args:
@@ -138,7 +143,7 @@ def attribute(
     return pixel_maps.smoothgrad(*arguments, noise=recipe.noise, seed=seed, **options)
 
 
-def maps_of(recipe: Saliency, values: Tensor) -> Tensor:
+def maps_of(recipe: Saliency, values: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:
     """Attributions `(B, 3, H, W)` as maps `(B, H, W)`, with or without their sign."""
     return pixel_maps.total(values) if recipe.sign == "signed" else pixel_maps.strongest(values)
 

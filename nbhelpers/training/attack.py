@@ -9,17 +9,18 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
 def attack(
-    network: Callable[[Tensor], Tensor],
-    pictures: Tensor,
-    labels: Tensor,
+    network: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]],
+    pictures: Float[Tensor, "pictures 3 height width"],
+    labels: Int[Tensor, " pictures"],
     radius: float,
     steps: int,
     generator: torch.Generator,
-) -> Tensor:
+) -> Float[Tensor, "pictures 3 height width"]:
     """Move each picture within an L2 ball so that the loss of its label grows.
 
     The weights should be frozen (`requires_grad_(False)`): their gradient is never used here and a third of the work.

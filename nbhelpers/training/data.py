@@ -10,10 +10,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -34,19 +36,21 @@ class Pictures:
         names: one per picture, where they are known.
     """
 
-    pixels: Tensor
-    labels: Tensor
+    pixels: UInt8[Tensor, "pictures height width 3"]
+    labels: Int[Tensor, " pictures"]
     skipped: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, index: Int[Tensor, " batch"] | slice
+    ) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, " batch"]]:
         """Pictures `(B, 3, H, W)` float32 in [0, 1] and labels `(B,)`."""
         return self.pixels[index].permute(0, 3, 1, 2).float() / 255, self.labels[index]
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, " batch"]]]:
         """All of them in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size))
@@ -99,7 +103,7 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     return Pictures(torch.from_numpy(np.stack(pixels)), torch.tensor(labels), skipped)
 
 
-def classes(folder: str | Path) -> list[dict[str, str]]:
+def classes(folder: str | Path) -> list[dict[str, Any]]:
     """The classes of a data folder in the order of their labels, each `{"wnid": ..., "name": ...}`.
 
     Raises:
@@ -134,7 +138,7 @@ def encoded(folder: str | Path, split: str) -> list[tuple[str, io.BytesIO | Path
     return list(_shards(folder, split) if packed(folder) else _files(folder, split))
 
 
-def decoded(source: io.BytesIO | Path, side: int) -> np.ndarray:
+def decoded(source: io.BytesIO | Path, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """One picture, scaled to `side` pixels, `(side, side, 3)` uint8.
 
     Raises:
@@ -147,7 +151,9 @@ def decoded(source: io.BytesIO | Path, side: int) -> np.ndarray:
         return np.asarray(picture)
 
 
-def augment(pictures: Tensor, side: int, shift: int, generator: torch.Generator) -> Tensor:
+def augment(
+    pictures: Float[Tensor, "pictures 3 _ _"], side: int, shift: int, generator: torch.Generator
+) -> Float[Tensor, "pictures 3 side side"]:
     """Mirror half of the pictures and cut each at a random place.
 
     Args:
@@ -169,7 +175,11 @@ def augment(pictures: Tensor, side: int, shift: int, generator: torch.Generator)
     return torch.stack(cuts).contiguous(memory_format=torch.channels_last)
 
 
-def cut_and_mix(pictures: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def cut_and_mix(
+    pictures: Float[Tensor, "pictures 3 height width"],
+    targets: Float[Tensor, "pictures classes"],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "pictures 3 height width"], Float[Tensor, "pictures classes"]]:
     """Put the same patch of another picture of the batch into each, and mix their targets by area.
 
     Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers with localizable features". The

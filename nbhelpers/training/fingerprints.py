@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 
-def fingerprint(*parts: nn.Module | Tensor | str) -> str:
+def fingerprint(*parts: nn.Module | Shaped[Tensor, "..."] | str) -> str:
     """A short name for weights, pictures and words: the same for the same contents, on any machine."""
     digest = hashlib.sha256()
     for part in parts:

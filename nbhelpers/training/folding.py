@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def fold(network: MiniVGG) -> MiniVGG:
 
 
 @torch.no_grad()
-def unfold(network: MiniVGG, pictures: Tensor, generator: torch.Generator) -> MiniVGG:
+def unfold(network: MiniVGG, pictures: Float[Tensor, "pictures 3 height width"], generator: torch.Generator) -> MiniVGG:
     """The same function of a picture, with batch normalisation that is ready to be trained further.
 
     Statistics are measured on the pictures. Channels that none of them wakes get a fresh filter and a neutral

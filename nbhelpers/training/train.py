@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -144,7 +146,7 @@ class Trainer:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
-    def records(self) -> list[dict[str, float]]:
+    def records(self) -> list[dict[str, Any]]:
         """The log: one record per finished epoch."""
         path = self.folder / "log.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -303,7 +305,7 @@ def _format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
 
 
-def normalise(pictures: Tensor) -> Tensor:
+def normalise(pictures: Float[Tensor, "pictures 3 height width"]) -> Float[Tensor, "pictures 3 height width"]:
     """Pictures in [0, 1] as the network wants them: torchvision's ImageNet mean and deviation."""
     mean, std = (torch.tensor(values, device=pictures.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (pictures - mean) / std

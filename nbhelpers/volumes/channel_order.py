@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from nbhelpers.edge import replacing
@@ -39,7 +40,7 @@ class Order:
         if sum(self.groups) != len(self.channels) or min(self.groups) < 1:
             raise ValueError(f"groups of {self.groups} do not add up to {len(self.channels)} channels")
 
-    def stack(self, maps: Tensor | np.ndarray, gap: int = 0) -> np.ndarray:
+    def stack(self, maps: Real[Tensor | np.ndarray, "..."], gap: int = 0) -> Float[np.ndarray, "depth height width"]:
         """The maps in this order, `gap` empty ones between groups.
 
         Args:

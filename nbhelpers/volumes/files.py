@@ -19,6 +19,7 @@ from pathlib import Path
 
 import nrrd
 import numpy as np
+from jaxtyping import Float, Real, Shaped, UInt8
 from torch import Tensor
 
 from nbhelpers import edge
@@ -31,7 +32,7 @@ _SIZE = re.compile(r"^Size\s+(\d+)x(\d+)x(\d+)\s+unsigned byte\s*$", re.MULTILIN
 _SPACING = re.compile(rf"^Spacing\s+({_NUMBER})x({_NUMBER})x({_NUMBER})\s*$", re.MULTILINE)
 
 
-def finite(maps: Tensor | np.ndarray) -> np.ndarray:
+def finite(maps: Real[Tensor | np.ndarray, "..."]) -> Float[np.ndarray, "channels height width"]:
     """The maps as a float64 array, after making sure that they are maps and all numbers.
 
     Args:
@@ -54,7 +55,9 @@ def finite(maps: Tensor | np.ndarray) -> np.ndarray:
     return array
 
 
-def to_bytes(maps: Tensor | np.ndarray, scaling: str = "common") -> np.ndarray:
+def to_bytes(
+    maps: Real[Tensor | np.ndarray, "..."], scaling: str = "common"
+) -> UInt8[np.ndarray, "height width channels"]:
     """Feature maps as a volume of bytes, the least value 0 and the greatest 255.
 
     Args:
@@ -77,7 +80,7 @@ def to_bytes(maps: Tensor | np.ndarray, scaling: str = "common") -> np.ndarray:
     return np.rint((array - low) / span * 255).astype(np.uint8).transpose(1, 2, 0).copy()
 
 
-def save(volume: np.ndarray, path: str | PathLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
+def save(volume: Shaped[np.ndarray, "..."], path: str | PathLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> None:
     """Write a volume; the ending of the name decides the format.
 
     Args:
@@ -118,7 +121,7 @@ def save(volume: np.ndarray, path: str | PathLike, spacing: Sequence[float] = (1
             np.save(temporary, volume, allow_pickle=False)
 
 
-def load(path: str | PathLike) -> np.ndarray:
+def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
     """Read a volume that `save`, or another program, wrote.
 
     The writer published with the study stored signed bytes: what should be 200 stands there as -56. In the file

@@ -8,11 +8,14 @@ it left two in five with a longer order than brute force finds, so it is done he
 """
 
 import numpy as np
+from jaxtyping import Float
 
 _AT_ONCE = 1_000_000  # numbers in one step of a min-plus product; bounds the memory
 
 
-def optimal_leaf_order(joints: np.ndarray, distances: np.ndarray) -> list[int]:
+def optimal_leaf_order(
+    joints: Float[np.ndarray, "joints 4"], distances: Float[np.ndarray, "leaves leaves"]
+) -> list[int]:
     """Leaves in their optimal order; of an order and its reverse either may come.
 
     Args:

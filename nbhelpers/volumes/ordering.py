@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Real
 from scipy.cluster.hierarchy import linkage
 from scipy.cluster.vq import kmeans2
 from scipy.linalg import eigh
@@ -34,17 +35,17 @@ from nbhelpers.volumes.leaf_order import optimal_leaf_order
 TOLERANCE = 1e-9  # differences below this share of the greatest value are rounding, and count as ties
 
 
-def natural(maps: Tensor | np.ndarray) -> Order:
+def natural(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """The channels by number."""
     return Order("natural", list(range(len(maps))))
 
 
-def shuffled(maps: Tensor | np.ndarray, seed: int = 0) -> Order:
+def shuffled(maps: Real[Tensor | np.ndarray, "..."], seed: int = 0) -> Order:
     """A random order, as a baseline; the same seed gives the same one."""
     return Order("shuffled", np.random.default_rng(seed).permutation(len(maps)).tolist())
 
 
-def row_clusters(maps: Tensor | np.ndarray, slice_index: int | None = None, clusters: int = 8) -> Order:
+def row_clusters(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None = None, clusters: int = 8) -> Order:
     """Maps grouped by k-means over one row of each.
 
     Nothing is drawn by chance (see `first_centres`). Groups come by their mean activation in that row, the strongest
@@ -71,7 +72,7 @@ def row_clusters(maps: Tensor | np.ndarray, slice_index: int | None = None, clus
     return Order("row_clusters", np.concatenate(members).tolist(), [len(each) for each in members])
 
 
-def first_centres(rows: np.ndarray, clusters: int) -> np.ndarray:
+def first_centres(rows: Float[np.ndarray, "channels places"], clusters: int) -> Float[np.ndarray, "clusters places"]:
     """Centres to start k-means from: means of equal runs of the rows, sorted by their first principal component.
 
     Args:
@@ -87,7 +88,7 @@ def first_centres(rows: np.ndarray, clusters: int) -> np.ndarray:
     return np.unique([rows[run].mean(0) for run in runs], axis=0)
 
 
-def row_component(maps: Tensor | np.ndarray, slice_index: int | None = None) -> Order:
+def row_component(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None = None) -> Order:
     """Maps sorted by the first principal component of one row of each.
 
     Args:
@@ -101,7 +102,7 @@ def row_component(maps: Tensor | np.ndarray, slice_index: int | None = None) -> 
     return Order("row_component", ranked(_scores(rows - rows.mean(0))))
 
 
-def principal_map(maps: Tensor | np.ndarray) -> Order:
+def principal_map(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """Maps sorted by their projection on the first principal map, the mean map subtracted (principal components).
 
     Args:
@@ -114,7 +115,7 @@ def principal_map(maps: Tensor | np.ndarray) -> Order:
     return Order("principal_map", ranked(_scores(flat - flat.mean(0))))
 
 
-def principal_map_uncentred(maps: Tensor | np.ndarray) -> Order:
+def principal_map_uncentred(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """Maps sorted by their projection on the principal map, nothing subtracted, as in the study's published code.
 
     The principal map is then close to the mean map, and the order close to one by mean activation. (Subtracting the
@@ -130,7 +131,7 @@ def principal_map_uncentred(maps: Tensor | np.ndarray) -> Order:
     return Order("principal_map_uncentred", ranked(_scores(_orderable(maps).reshape(len(maps), -1))))
 
 
-def tree(maps: Tensor | np.ndarray) -> Order:
+def tree(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """Leaves of a hierarchical clustering (average linkage of 1 - correlation) in their optimal order.
 
     Args:
@@ -149,7 +150,7 @@ def tree(maps: Tensor | np.ndarray) -> Order:
     return Order("tree", _turned([lively[leaf] for leaf in leaves]) + constant)
 
 
-def seriation(maps: Tensor | np.ndarray) -> Order:
+def seriation(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """Maps sorted along the Fiedler vector: the smoothest unequal labelling of a graph weighted by correlation.
 
     The eigenvector of the Laplacian `L = diag(S 1) - S` with the least eigenvalue among those orthogonal to the
@@ -184,13 +185,13 @@ METHODS: dict[str, Callable[..., Order]] = {
 }
 
 
-def correlations(maps: Tensor | np.ndarray) -> np.ndarray:
+def correlations(maps: Real[Tensor | np.ndarray, "..."]) -> Float[np.ndarray, "channels channels"]:
     """Pearson correlation between maps, `(C, C)` float64 in [-1, 1]; 0 where one of the two is constant."""
     flat, _ = _standardised(finite(maps))
     return (flat @ flat.T).clip(-1, 1)
 
 
-def neighbour_correlation(maps: Tensor | np.ndarray, order: Sequence[int]) -> float:
+def neighbour_correlation(maps: Real[Tensor | np.ndarray, "..."], order: Sequence[int]) -> float:
     """How alike neighbours in the volume are: mean correlation over all pairs of neighbours that both vary.
 
     Args:
@@ -211,7 +212,7 @@ def neighbour_correlation(maps: Tensor | np.ndarray, order: Sequence[int]) -> fl
     return float((flat[:-1] * flat[1:]).sum(1)[both].mean())
 
 
-def ranked(scores: np.ndarray) -> list[int]:
+def ranked(scores: Float[np.ndarray, " scores"]) -> list[int]:
     """Indices from the least score to the greatest; those that differ by rounding only come by number."""
     order = np.argsort(scores, kind="stable")
     unit = TOLERANCE * max(np.abs(scores).max(), 1e-300)

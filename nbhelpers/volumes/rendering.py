@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image
 from scipy.ndimage import affine_transform
@@ -13,13 +14,15 @@ COLOURS = "magma"
 FADING = 0.55  # how much darker the far end of a turned volume is
 
 
-def shown(volume: np.ndarray, threshold: int, binary: bool) -> np.ndarray:
+def shown(
+    volume: UInt8[np.ndarray, "height width depth"], threshold: int, binary: bool
+) -> UInt8[np.ndarray, "height width depth"]:
     """The volume as the threshold leaves it: what is below becomes 0; and, if binary, all else 255."""
     return np.where(volume >= max(threshold, 1), 255 if binary else volume, 0).astype(np.uint8)
 
 
 def projections(
-    volume: np.ndarray,
+    volume: UInt8[np.ndarray, "height width depth"],
     threshold: int = 0,
     binary: bool = False,
     depth: int | None = None,
@@ -68,12 +71,14 @@ def projections(
     return figures.to_pil(figure, dpi=72)
 
 
-def strongest(volume: np.ndarray) -> int:
+def strongest(volume: UInt8[np.ndarray, "height width depth"]) -> int:
     """The slice with the greatest sum."""
     return int(volume.sum((0, 1), dtype=np.int64).argmax())
 
 
-def turned(volume: np.ndarray, yaw: float = 35, pitch: float = 20, side: int = 180) -> np.ndarray:
+def turned(
+    volume: UInt8[np.ndarray, "height width depth"], yaw: float = 35, pitch: float = 20, side: int = 180
+) -> UInt8[np.ndarray, "rows columns"]:
     """Maximum-intensity projection of the volume turned in space, far voxels darker, channels stretched to twice W.
 
     Args:
@@ -97,7 +102,7 @@ def turned(volume: np.ndarray, yaw: float = 35, pitch: float = 20, side: int = 1
     return (seen * np.linspace(1, 1 - FADING, side)).max(2).astype(np.uint8)
 
 
-def coloured(values: np.ndarray) -> Tensor:
+def coloured(values: UInt8[np.ndarray, "height width"]) -> Float[Tensor, "3 height width"]:
     """Bytes `(H, W)` as a picture `(3, H, W)` in [0, 1]."""
     return torch.from_numpy(colormaps[COLOURS](values)[..., :3].astype(np.float32)).permute(2, 0, 1).contiguous()
 

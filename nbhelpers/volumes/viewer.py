@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 import k3d
 import numpy as np
+from jaxtyping import UInt8
 from k3d.colormaps import matplotlib_color_maps
 from PIL import Image
 
@@ -27,7 +28,7 @@ COLOUR_RANGE = [-50, 255]  # the dark end of the colour map would drown in the b
 
 
 def view(
-    make: Callable[[Any], np.ndarray],
+    make: Callable[[Any], UInt8[np.ndarray, "height width depth"]],
     options: Sequence[Any],
     value: Any = None,
     kind: str = "layer",
@@ -62,7 +63,7 @@ class VolumeViewer:
 
     def __init__(
         self,
-        make: Callable[[Any], np.ndarray],
+        make: Callable[[Any], UInt8[np.ndarray, "height width depth"]],
         options: list[Any],
         value: Any,
         kind: str,

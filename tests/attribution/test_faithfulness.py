@@ -122,6 +122,7 @@ def test_controls_know_nothing():
     assert centre[0].argmax() in (7 * 20 + 9, 7 * 20 + 10, 8 * 20 + 9, 8 * 20 + 10)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

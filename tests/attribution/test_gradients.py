@@ -170,6 +170,7 @@ def test_nothing_is_left_after_an_error(small: Network) -> None:
     assert same_outside(before, outside(small))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_explained(small: Network) -> None:
     photos = noise(2, 3, 16, 16)
     with pytest.raises(ValueError, match=r"got torch.float32 \(3, 16, 16\)"):

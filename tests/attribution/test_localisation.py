@@ -101,6 +101,7 @@ def test_a_box_is_drawn_inside_its_edges():
     assert torch.allclose(dark, torch.tensor(0.3))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

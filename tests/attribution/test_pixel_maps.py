@@ -188,6 +188,7 @@ def test_a_network_without_a_head_is_refused(method):
         method(body, noise(2, 3, 16, 16), 0)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("photos", "got"),
     [

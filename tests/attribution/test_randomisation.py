@@ -75,6 +75,7 @@ def test_structural_similarity_knows_the_same_picture():
     assert (randomisation.structural_similarities(maps, noise(2, 24, 24, seed=1)) < 0.2).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_says_what_is_wrong(network):
     with pytest.raises(ValueError, match="0 stages: at least one"):
         next(randomisation.cascade(network, stages=0))

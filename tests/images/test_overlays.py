@@ -91,6 +91,7 @@ def test_resized_maps_keep_their_place():
     assert overlays.resized(noise(1, 64, 64), (8, 8)).std() < noise(1, 64, 64).std() / 4  # averaged, not picked
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -400,6 +400,7 @@ def test_unreadable_permissions(tmp_path):
         images.read(path)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("size", [0, -3, 2.5, True, "64"])
 def test_sizes_are_whole_pixels(tmp_path, size):
     with pytest.raises(ValueError, match="size is a side in whole pixels"):
@@ -476,6 +477,7 @@ def test_values_are_rounded_not_truncated():
     assert (coarse - every).abs().max() < 2**-8
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
@@ -525,6 +527,7 @@ def test_the_picture_comes_back_with_its_recipe(tmp_path):
         assert (images.read(tmp_path / name) - ramp).abs().max() < 0.03
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "recipe",
     [{"a": (1, 2)}, {1: "a"}, {"a": float("nan")}, {"a": {1, 2}}, {"a": torch.zeros(1)}, {"a": Path()}],

@@ -50,6 +50,7 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_document_says_one_thing_of_its_picture() -> None:
     sound = {"recipe": "Any", "parameters": {}, "nbhelpers": "0.1.0"}
     for more in ({}, {"index": 3}, {"drawn_by": "sheet"}, {"sheet": {}}):

@@ -290,6 +290,7 @@ def test_device():
 # Your own.
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_your_own_module_is_taken_as_it_is():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()

@@ -69,6 +69,7 @@ def test_the_size_counts_and_the_network_is_left_alone(small: Network, transform
 # --- two parts
 
 
+@pytest.mark.usefixtures("unchecked")  # torch.fx would write the checks down, too
 @pytest.mark.parametrize(
     ("name", "size", "head"),
     [

@@ -119,6 +119,15 @@ def test_crops_cover_the_photo() -> None:
     assert crops.pictures[9 * 4 + 5].equal(whole.pictures[4, :, 20:80, 40:])
 
 
+def test_a_seed_may_be_of_any_size() -> None:
+    positions = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    labels, distances = facets._cluster(positions, 3, 2**32 + 5)
+    again, same = facets._cluster(positions, 3, 5)
+    assert np.array_equal(labels, again)
+    assert np.array_equal(distances, same)
+    assert facets._embed(positions, 2**40).shape == (40, 2)
+
+
 # --- the loop
 
 
@@ -212,6 +221,7 @@ def test_a_facet_alone_gives_the_picture_it_has_in_the_batch(network: models.Net
         found,
         pictures=found.pictures[only],
         activations=found.activations[only],
+        positions=found.positions[only],
         labels=torch.zeros(int(only.sum()), dtype=torch.int64),
         distances=found.distances[only],
     )

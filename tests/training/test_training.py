@@ -68,6 +68,7 @@ def test_repeats_and_resumes_bit_for_bit(coloured, tmp_path, radius):
         assert torch.equal(value, states(resumed)[name]), name
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_compiled_training_agrees_with_plain(coloured, tmp_path):
     if not shutil.which("g++"):
         pytest.skip("torch.compile needs a C++ compiler, g++")

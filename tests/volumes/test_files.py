@@ -118,6 +118,7 @@ def test_truncated_files(volume: np.ndarray, tmp_path: Path, suffix: str, kept: 
         volumes.load(path)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_other_types_and_shapes_are_refused(volume: np.ndarray, tmp_path: Path) -> None:
     for wrong in (volume.astype(np.float32), volume[0], volume[:0], torch.from_numpy(volume)):
         with pytest.raises(ValueError, match="uint8"):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -70,7 +71,7 @@ class FacetStep(Step):
     """
 
     facets: Facets
-    checkpoints: dict[int, Tensor]
+    checkpoints: dict[int, Float[Tensor, "facets 3 size size"]]
 
 
 def scheduled(start: float, end: float, index: int, total: int) -> float:
@@ -78,7 +79,7 @@ def scheduled(start: float, end: float, index: int, total: int) -> float:
     return end if total == 1 else start + (end - start) * (index - 1) / (total - 1)
 
 
-def gaussian_mask(height: int, width: int, sigma: float) -> Tensor:
+def gaussian_mask(height: int, width: int, sigma: float) -> Float[Tensor, "height width"]:
     """A round Gaussian, `(height, width)`, scaled so that it is 1 in the middle and 0 in the corners."""
     down = torch.arange(height) - (height - 1) / 2
     across = torch.arange(width) - (width - 1) / 2
@@ -86,7 +87,9 @@ def gaussian_mask(height: int, width: int, sigma: float) -> Tensor:
     return (mask - mask.min()) / (mask.max() - mask.min()).clamp(min=1e-12)
 
 
-def robust_distance(pooled: Tensor, target: Tensor) -> Tensor:
+def robust_distance(
+    pooled: Float[Tensor, "facets channels"], target: Float[Tensor, "facets channels"]
+) -> Float[Tensor, " facets"]:
     """Mean over the channels of sqrt(x^2 + 1) - 1, `(B,)`: a square near 0, straight further out.
 
     Source: Barron 2019, "A General and Adaptive Robust Loss Function", for alpha 1 and c 1, where its adaptive form,
@@ -100,14 +103,14 @@ class State:
     """All that a run needs to go on; replaced as a whole, so that an interrupt leaves the last one complete."""
 
     index: int
-    whole: Tensor  # (facets, 3, H, W), the enlarged pictures
+    whole: Float[Tensor, "facets 3 side side"]  # (facets, 3, H, W), the enlarged pictures
     corner: tuple[int, int]  # of the window
-    picture: Tensor  # what is in the window, (facets, 3, size, size)
-    velocity: Tensor
-    scores: Tensor
-    alive: Tensor
-    random: Tensor  # state of the generator that places the window
-    checkpoints: dict[int, Tensor] = field(default_factory=dict)
+    picture: Float[Tensor, "facets 3 size size"]  # what is in the window, (facets, 3, size, size)
+    velocity: Float[Tensor, "facets 3 size size"]
+    scores: Float[Tensor, " facets"]
+    alive: Bool[Tensor, " facets"]
+    random: UInt8[Tensor, " state"]  # state of the generator that places the window
+    checkpoints: dict[int, Float[Tensor, "facets 3 size size"]] = field(default_factory=dict)
 
 
 class Run:

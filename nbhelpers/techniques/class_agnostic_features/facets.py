@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from nbhelpers.images import figures
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
 THUMBNAIL = 44  # points, side of a photo on the plane
+SEEDS = 2**32  # scikit-learn takes no greater seed; a greater one counts on from 0
 FEWEST = 6  # t-SNE needs neighbours; so few photos are laid out by their first two components
 
 
@@ -44,12 +46,12 @@ class Facets:
         notes: what was reduced, and why.
     """
 
-    pictures: Tensor
+    pictures: Float[Tensor, "photos 3 size size"]
     names: list[str]
-    activations: Tensor
-    positions: Tensor
-    labels: Tensor
-    distances: Tensor
+    activations: Float[Tensor, "photos channels"]
+    positions: Float[Tensor, "photos 2"]
+    labels: Int[Tensor, " photos"]
+    distances: Float[Tensor, " photos"]
     components: int
     explained: float
     skipped: dict[str, str] = field(default_factory=dict)
@@ -60,12 +62,12 @@ class Facets:
         """How many facets there are."""
         return int(self.labels.max()) + 1
 
-    def nearest(self, facet: int, limit: int) -> Tensor:
+    def nearest(self, facet: int, limit: int) -> Int[Tensor, " nearest"]:
         """Indices of the facet's photos, nearest to its centre first, at most `limit`."""
         members = (self.labels == facet).nonzero()[:, 0]
         return members[self.distances[members].argsort(stable=True)[:limit]]
 
-    def weights(self, facet: int, limit: int) -> Tensor:
+    def weights(self, facet: int, limit: int) -> Float[Tensor, " nearest"]:
         """Weights of `nearest`, proportional to exp(1 / distance), summing to 1."""
         return soft_weights(self.distances[self.nearest(facet, limit)])
 
@@ -105,7 +107,9 @@ def read_crops(folder: str, size: int, crops: int) -> images.Photos:
     return images.Photos(pictures, names, whole.skipped)
 
 
-def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_size: int = 16) -> Tensor:
+def pooled_activations(
+    network: nn.Module, layer: str, pictures: Float[Tensor, "photos 3 height width"], batch_size: int = 16
+) -> Float[Tensor, "photos channels"]:
     """Mean of every feature map over its positions, `(N, C)` float32.
 
     Args:
@@ -118,7 +122,13 @@ def pooled_activations(network: nn.Module, layer: str, pictures: Tensor, batch_s
     return torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
 
 
-def find(photos: images.Photos, activations: Tensor, clusters: int, components: int = 50, seed: int = 0) -> Facets:
+def find(
+    photos: images.Photos,
+    activations: Float[Tensor, "photos channels"],
+    clusters: int,
+    components: int = 50,
+    seed: int = 0,
+) -> Facets:
     """Group photos by their activations: principal components, t-SNE to two dimensions, k-means.
 
     What the photos do not suffice for (more clusters than different photos, more components than the rank) is
@@ -166,7 +176,7 @@ def find(photos: images.Photos, activations: Tensor, clusters: int, components: 
     )
 
 
-def soft_weights(distances: Tensor) -> Tensor:
+def soft_weights(distances: Float[Tensor, " nearest"]) -> Float[Tensor, " nearest"]:
     """exp(1 / d), scaled to sum to 1: the nearer, the heavier.
 
     As a softmax of 1 / d it stays finite where exp(1 / d) does not (from d = 0.0014 down in float64); photos at the
@@ -175,7 +185,9 @@ def soft_weights(distances: Tensor) -> Tensor:
     return torch.softmax(1 / distances.double().clamp(min=1e-9), dim=0)
 
 
-def targets(facets: Facets, nearest: int) -> tuple[Tensor, Tensor]:
+def targets(
+    facets: Facets, nearest: int
+) -> tuple[Float[Tensor, "facets channels"], Float[Tensor, "facets 3 height width"]]:
     """Each facet's weighted mean of the activations and of the photos nearest its centre.
 
     Returns:
@@ -189,7 +201,7 @@ def targets(facets: Facets, nearest: int) -> tuple[Tensor, Tensor]:
     return torch.stack(activations), torch.stack(pictures).clamp(0, 1)
 
 
-def top_channels(target: Tensor, count: int) -> Tensor:
+def top_channels(target: Float[Tensor, "facets channels"], count: int) -> Float[Tensor, "facets channels"]:
     """The largest `count` channels of each target and 0 elsewhere, `(B, C)` as it came."""
     kept = target.topk(min(count, target.shape[1]), dim=1)
     return torch.zeros_like(target).scatter(1, kept.indices, kept.values)
@@ -260,14 +272,16 @@ def _embed(scores: np.ndarray, seed: int) -> np.ndarray:
     # as scikit-learn starts from the components, also where there is but one
     start = (plane / plane[:, 0].std() * 1e-4).astype(np.float32)
     perplexity = min(30.0, (len(scores) - 1) / 3)
-    return TSNE(2, init=start, perplexity=perplexity, random_state=seed).fit_transform(scores).astype(np.float64)
+    return (
+        TSNE(2, init=start, perplexity=perplexity, random_state=seed % SEEDS).fit_transform(scores).astype(np.float64)
+    )
 
 
 def _cluster(positions: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Facet of each photo, the largest first, and its distance to the centre."""
     from sklearn.cluster import KMeans
 
-    fitted = KMeans(clusters, n_init=10, random_state=seed).fit(positions)
+    fitted = KMeans(clusters, n_init=10, random_state=seed % SEEDS).fit(positions)
     distances = fitted.transform(positions)[np.arange(len(positions)), fitted.labels_]
     sizes = np.bincount(fitted.labels_, minlength=clusters)
     place = np.empty(clusters, dtype=np.int64)

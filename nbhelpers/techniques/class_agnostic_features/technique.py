@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -134,7 +135,7 @@ def check_layers(network: nn.Module, recipe: ClassAgnosticFeatures) -> None:
         )
 
 
-def similarities(found: Facets, pooled: Tensor) -> Tensor:
+def similarities(found: Facets, pooled: Float[Tensor, "pictures channels"]) -> Float[Tensor, "pictures facets"]:
     """Mean cosine between pooled activations and those of every facet's photos.
 
     Args:
@@ -148,7 +149,9 @@ def similarities(found: Facets, pooled: Tensor) -> Tensor:
     return torch.stack([cosines[:, found.labels == facet].mean(1) for facet in range(found.count)], dim=1)
 
 
-def evidence(found: Facets, pictures: Tensor, network: nn.Module, layer: str) -> tuple[Tensor, Tensor]:
+def evidence(
+    found: Facets, pictures: Float[Tensor, "facets 3 height width"], network: nn.Module, layer: str
+) -> tuple[Float[Tensor, " facets"], Float[Tensor, " facets"]]:
     """How near each facet's picture is to its own photos, and to those of the nearest other facet.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Shaped, UInt8
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -20,7 +21,7 @@ SIGNED = "RdBu_r"
 STRATEGY_COLOURS = (figures.ACCENT, "#edae49", figures.INK, figures.QUIET)
 
 
-def grid(values: Tensor) -> Tensor:
+def grid(values: Shaped[Tensor, "*batch filters"]) -> Shaped[Tensor, "*batch rows columns"]:
     """One value per filter as a map of the layer, row by row, as square as it goes.
 
     Args:
@@ -34,7 +35,9 @@ def grid(values: Tensor) -> Tensor:
     return F.pad(values, (0, -count % columns)).unflatten(-1, (-1, columns))
 
 
-def importance_figure(importance: Tensor, ranking: Sequence[int], top: int, title: str = "") -> Figure:
+def importance_figure(
+    importance: Float[Tensor, " filters"], ranking: Sequence[int], top: int, title: str = ""
+) -> Figure:
     """The importance of a layer's filters, as a map of the layer and as a sorted bar chart, the top ones marked.
 
     Args:
@@ -67,7 +70,12 @@ def importance_figure(importance: Tensor, ranking: Sequence[int], top: int, titl
     return figure
 
 
-def kernels(gradient: Tensor, filters: Sequence[int], labels: Sequence[str], side: int = 128) -> Image.Image:
+def kernels(
+    gradient: Float[Tensor, "filters inputs height width"],
+    filters: Sequence[int],
+    labels: Sequence[str],
+    side: int = 128,
+) -> Image.Image:
     """Gradients of some filters as small multiples: in each tile one little square per input channel.
 
     Red where raising a weight raises the logit, blue where it lowers it; one scale for all.
@@ -87,7 +95,7 @@ def kernels(gradient: Tensor, filters: Sequence[int], labels: Sequence[str], sid
     return images.tile([_signed(each / limit, times) for each in sheet], gap=6, labels=labels)
 
 
-def correlation_figure(correlations: Tensor, groups: Sequence[str], title: str = "") -> Figure:
+def correlation_figure(correlations: Float[Tensor, "photos photos"], groups: Sequence[str], title: str = "") -> Figure:
     """Correlation matrix of photos' gradient patterns, groups marked."""
     figure, axes = figures.new(5.2, 4.2)
     drawn = axes.imshow(correlations, cmap=SIGNED, vmin=-1, vmax=1)
@@ -130,7 +138,9 @@ def ablation_figure(
     return figure
 
 
-def gradient_volumes(patterns: Tensor, references: int) -> np.ndarray:
+def gradient_volumes(
+    patterns: Float[Tensor, "photos filters inputs"], references: int
+) -> UInt8[np.ndarray, "photos rows columns inputs"]:
     """One volume per photo: across, the filters as on the map of the layer; in depth, the input channels.
 
     The input channels stand in one order for all photos, found on the reference photos, so that volumes can be
@@ -153,8 +163,12 @@ def gradient_volumes(patterns: Tensor, references: int) -> np.ndarray:
 
 
 def frames(
-    pictures: Tensor, volumes: np.ndarray, labels: Sequence[str], between: int, side: int = 132
-) -> Iterator[Tensor]:
+    pictures: Float[Tensor, "photos 3 height width"],
+    volumes: UInt8[np.ndarray, "photos rows columns inputs"],
+    labels: Sequence[str],
+    between: int,
+    side: int = 132,
+) -> Iterator[Float[Tensor, "3 _ _"]]:
     """Pictures of an animation from photo to photo: the photo, its map of the layer, its volume.
 
     Args:

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
@@ -34,8 +35,8 @@ def convolution(network: Network, layer: str) -> nn.Conv2d:
 
 
 def gradients(
-    network: Network, layer: str, target: int, pictures: Tensor, batch_size: int = 8
-) -> Iterator[tuple[Tensor, Tensor]]:
+    network: Network, layer: str, target: int, pictures: Float[Tensor, "photos 3 height width"], batch_size: int = 8
+) -> Iterator[tuple[Float[Tensor, "batch filters inputs kernel_height kernel_width"], Float[Tensor, " batch"]]]:
     """Gradient of one class logit with respect to a convolution's weight, for each picture on its own.
 
     Args:
@@ -86,8 +87,13 @@ def gradients(
 
 @torch.no_grad()
 def finite_differences(
-    network: Network, layer: str, target: int, picture: Tensor, weights: Sequence[Sequence[int]], step: float = 1e-6
-) -> Tensor:
+    network: Network,
+    layer: str,
+    target: int,
+    picture: Float[Tensor, "3 height width"],
+    weights: Sequence[Sequence[int]],
+    step: float = 1e-6,
+) -> Float[Tensor, " weights"]:
     """The same gradient by moving weights: (logit(w + step) - logit(w - step)) / (2 step), in float64.
 
     A network of ReLUs is linear in the weights of one layer as long as no unit switches on or off, so a small step
@@ -119,7 +125,9 @@ def finite_differences(
 
 
 @torch.no_grad()
-def logits_without(network: Network, layer: str, filters: Sequence[int], pictures: Tensor) -> Tensor:
+def logits_without(
+    network: Network, layer: str, filters: Sequence[int], pictures: Float[Tensor, "photos 3 height width"]
+) -> Float[Tensor, "photos classes"]:
     """Logits when some filters of a convolution give nothing: their weights and biases are zero.
 
     Args:

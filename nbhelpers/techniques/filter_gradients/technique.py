@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import images, models
@@ -62,13 +63,13 @@ class Importance:
 
     index: int
     total: int
-    gradient: Tensor
-    lengths: Tensor
-    scores: Tensor
+    gradient: Float[Tensor, "filters inputs height width"]
+    lengths: Float[Tensor, " filters"]
+    scores: Float[Tensor, "1"]
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
-    def importance(self) -> Tensor:
+    def importance(self) -> Float[Tensor, " filters"]:
         """The lengths, divided by the greatest, `(filters,)` in [0, 1]; all zero if no filter matters."""
         greatest = self.lengths.max()
         return self.lengths / greatest if greatest > 0 else self.lengths
@@ -79,7 +80,7 @@ class Importance:
         return self.lengths.argsort(descending=True, stable=True).tolist()
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "1 3 rows columns"]:
         """The map of the layer, one cell per filter, `(1, 3, rows, columns)` in [0, 1]."""
         return grid(self.importance)[None, None].expand(1, 3, -1, -1)
 
@@ -98,12 +99,12 @@ class Comparison:
 
     photos: Photos
     groups: list[str]
-    patterns: Tensor
-    lengths: Tensor
-    logits: Tensor
+    patterns: Float[Tensor, "photos filters inputs"]
+    lengths: Float[Tensor, "photos filters"]
+    logits: Float[Tensor, " photos"]
 
     @property
-    def correlations(self) -> Tensor:
+    def correlations(self) -> Float[Tensor, "photos photos"]:
         """Pearson correlation between the patterns of any two photos, `(N, N)`."""
         flat = self.patterns.flatten(1).double()
         unit = nn.functional.normalize(flat - flat.mean(1, keepdim=True), dim=1)
@@ -266,7 +267,7 @@ def crops(source: str, views: int, size: int) -> Photos:
     return Photos(torch.stack(pictures), names, photos.skipped)
 
 
-def filter_lengths(gradients: Tensor) -> Tensor:
+def filter_lengths(gradients: Float[Tensor, "*photos filters inputs height width"]) -> Float[Tensor, "*photos filters"]:
     """Length (L2) of each filter's gradient: `(..., filters, inputs, height, width)` to `(..., filters)`."""
     return gradients.flatten(-3).norm(dim=-1)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -34,7 +35,7 @@ class Features:
 
     def __init__(
         self,
-        base: Callable[[Tensor], Tensor],
+        base: Callable[[Shaped[Tensor, "..."]], Shaped[Tensor, "..."]],
         source: Pictures | Features,
         folder: Path | None = None,
         largest: int = LARGEST,
@@ -75,7 +76,7 @@ class Features:
         if len(self._kept) > 1:
             self._kept = [torch.cat(self._kept)]
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, index: Int[Tensor, " batch"]) -> tuple[Float[Tensor, "batch ..."], Int[Tensor, " batch"]]:
         """Features and labels of some pictures, by their numbers."""
         labels = self.labels[index]
         if not self.keeps:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from pydantic import field_validator
 from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class Progress:
 
     index: int
     total: int
-    scores: Tensor
+    scores: Float[Tensor, "1"]
     doing: str
     log: list[dict]
     network: Network
@@ -197,19 +198,21 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Network:
 
 
 @torch.no_grad()
-def predictions(network: Network, pictures: Pictures, batch: int = 32) -> Tensor:
+def predictions(network: Network, pictures: Pictures, batch: int = 32) -> Float[Tensor, "photos classes"]:
     """Softmax over the classes, `(N, classes)`."""
     logits = [network(part).float().cpu() for part, _ in pictures.batches(batch)]
     return torch.cat(logits).softmax(1)
 
 
-def confusion(probabilities: Tensor, labels: Tensor) -> Tensor:
+def confusion(
+    probabilities: Float[Tensor, "photos classes"], labels: Int[Tensor, " photos"]
+) -> Int[Tensor, "classes classes"]:
     """How many photos of each class (row) were given each class (column), `(classes, classes)`."""
     classes = probabilities.shape[1]
     return torch.from_numpy(confusion_matrix(labels, probabilities.argmax(1), labels=range(classes)))
 
 
-def mistakes(probabilities: Tensor, labels: Tensor) -> list[int]:
+def mistakes(probabilities: Float[Tensor, "photos classes"], labels: Int[Tensor, " photos"]) -> list[int]:
     """Numbers of the photos that were given another class, the most certain mistake first."""
     certainty, given = probabilities.max(1)
     wrong = (given != labels).nonzero().flatten()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -313,7 +314,7 @@ class Tuner:
         self._load(kinds["now"])
 
 
-def shuffled(count: int, seed: int, stage: int, epoch: int) -> Tensor:
+def shuffled(count: int, seed: int, stage: int, epoch: int) -> Int[Tensor, " count"]:
     """The order of the training pictures in an epoch, the same every time."""
     mixed = (seed * 1_000_003 + stage) * 1_000_003 + epoch
     return torch.randperm(count, generator=torch.Generator().manual_seed(mixed % 2**63))
@@ -324,7 +325,7 @@ def _write(path: Path, tensors: dict[str, Tensor], note: dict[str, str]) -> None
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, metadata=note)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_weights(path: Path) -> tuple[dict[str, Shaped[Tensor, "..."]], dict[str, str]]:
     """Tensors of a file and what it says of itself.
 
     Raises:

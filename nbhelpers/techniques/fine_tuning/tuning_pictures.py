@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float, Real
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -52,7 +53,7 @@ def curves(log: Sequence[Mapping], best: Mapping | None = None, doing: str = "",
     return figure
 
 
-def confusion_figure(matrix: Tensor, classes: Sequence[str]) -> Figure:
+def confusion_figure(matrix: Real[Tensor, "classes classes"], classes: Sequence[str]) -> Figure:
     """The confusion matrix: how many photos of each class (row) were given each class (column).
 
     Args:
@@ -79,7 +80,9 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def answers(pictures: Pictures, probabilities: Tensor, classes: Sequence[str], numbers: Sequence[int]) -> Image.Image:
+def answers(
+    pictures: Pictures, probabilities: Float[Tensor, "photos classes"], classes: Sequence[str], numbers: Sequence[int]
+) -> Image.Image:
     """Some photos, each with what it is and what it was given.
 
     Args:
@@ -98,8 +101,12 @@ def answers(pictures: Pictures, probabilities: Tensor, classes: Sequence[str], n
 
 
 def looks(
-    network: Network, photos: Tensor, classes: Sequence[int], layer: str = OUTPUT, blur: float = 0.0
-) -> tuple[Tensor, Tensor]:
+    network: Network,
+    photos: Float[Tensor, "photos 3 height width"],
+    classes: Sequence[int],
+    layer: str = OUTPUT,
+    blur: float = 0.0,
+) -> tuple[Float[Tensor, "photos height width"], Float[Tensor, "photos classes"]]:
     """Where a network looks for a class: the gradient's magnitude at each pixel, or Grad-CAM at a layer.
 
     Args:

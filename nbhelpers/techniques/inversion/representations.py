@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,16 +39,16 @@ class Representation:
     """
 
     layer: str
-    features: Tensor
-    counts: Tensor
+    features: Float[Tensor, "photos ..."]
+    counts: Bool[Tensor, "photos channels"]
 
     @property
-    def mask(self) -> Tensor:
+    def mask(self) -> Shaped[Tensor, "photos channels ..."]:
         """1 for the channels that count and 0 for the others, to multiply features with."""
         return self.counts.float().reshape(*self.counts.shape, *[1] * (self.features.ndim - 2))
 
     @property
-    def energy(self) -> Tensor:
+    def energy(self) -> Float[Tensor, " photos"]:
         """Squared norm of the channels that count, `(B,)`."""
         return (self.features * self.mask).flatten(1).square().sum(1)
 
@@ -79,7 +80,7 @@ class Representation:
 
 
 @torch.no_grad()
-def represent(network: nn.Module, layer: str, photos: Tensor) -> Representation:
+def represent(network: nn.Module, layer: str, photos: Float[Tensor, "photos 3 height width"]) -> Representation:
     """What a layer makes of photos, from a single forward pass.
 
     Args:

@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, no_type_check
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from PIL import Image
 from pydantic import ValidationInfo, field_validator
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -76,6 +77,7 @@ class Inversion(Recipe):
 
     @field_validator("kept")
     @classmethod
+    @no_type_check  # what pydantic hands over is a protocol that cannot be looked for at run time
     def _one_choice(cls, kept: int, others: ValidationInfo) -> int:
         if kept and others.data.get("channels"):
             raise ValueError("channels chooses already; set one of the two")
@@ -83,6 +85,7 @@ class Inversion(Recipe):
 
     @field_validator("mix")
     @classmethod
+    @no_type_check
     def _with_a_second(cls, mix: float, others: ValidationInfo) -> float:
         if mix and not others.data.get("second"):
             raise ValueError("a blend needs a second photo; name one in second")
@@ -108,7 +111,7 @@ class Reconstruction(Step):
     network: Network
 
     @property
-    def errors(self) -> Tensor:
+    def errors(self) -> Float[Tensor, " photos"]:
         """Relative squared feature error of the pictures as they are now, `(B,)`."""
         return measure(self.network, feature_distance(self.target), self.picture.to(self.target.features.device)).cpu()
 
@@ -163,7 +166,9 @@ def read_photos(recipe: Inversion) -> images.Photos:
     return images.read_many(recipe.photos, recipe.size, recipe.batch)
 
 
-def representation(recipe: Inversion, network: nn.Module, photos: Tensor) -> Representation:
+def representation(
+    recipe: Inversion, network: nn.Module, photos: Float[Tensor, "photos 3 height width"]
+) -> Representation:
     """What is to be inverted: the photos' features, blended with the second photo's, at the channels that count.
 
     Args:
@@ -181,7 +186,7 @@ def representation(recipe: Inversion, network: nn.Module, photos: Tensor) -> Rep
     return target.strongest(recipe.kept) if recipe.kept else target
 
 
-def first_canvas(recipe: Inversion, like: Tensor) -> Canvas:
+def first_canvas(recipe: Inversion, like: Float[Tensor, "photos 3 height width"]) -> Canvas:
     """Where every picture starts, whatever its photo: the same faint noise, or the mean colour of photographs.
 
     Args:
@@ -195,7 +200,9 @@ def first_canvas(recipe: Inversion, like: Tensor) -> Canvas:
     return kind.from_picture(start.expand(len(like), -1, -1, -1).to(like.device))
 
 
-def quality(pictures: Tensor, photos: Tensor) -> list[tuple[float, float]]:
+def quality(
+    pictures: Float[Tensor, "photos 3 height width"], photos: Float[Tensor, "photos 3 height width"]
+) -> list[tuple[float, float]]:
     """PSNR in decibels and SSIM (at most 1) of each picture to its photo, `(B, 3, H, W)` both, by scikit-image."""
     pairs = zip(*(batch.permute(0, 2, 3, 1).cpu().numpy() for batch in (photos, pictures)), strict=True)
     with np.errstate(divide="ignore"):  # the PSNR of two equal pictures is infinite
@@ -291,7 +298,9 @@ def save(recipe: Inversion, step: Reconstruction, folder: str | Path) -> list[Pa
     return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
-def nearest(pictures: Tensor, photos: Tensor) -> list[list[int]]:
+def nearest(
+    pictures: Float[Tensor, "pictures 3 height width"], photos: Float[Tensor, "photos 3 height width"]
+) -> list[list[int]]:
     """For each picture, the photos by how well their pixels correlate with it, the best first.
 
     Args:

@@ -24,6 +24,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
@@ -84,12 +85,12 @@ class Progress:
     preview: Any = field(repr=False)
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> Float[Tensor, " components"]:
         """Share of the variance explained by each of the first three components so far."""
         return self._palette().explained[:3]
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Float[Tensor, "photos 3 size size"]:
         """A few photos painted with what is known so far, `(B, 3, size, size)`."""
         return self.preview(self._palette())
 

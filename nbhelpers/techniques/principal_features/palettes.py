@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,18 +39,18 @@ class Seen:
         size: height and width of the photos in pixels.
     """
 
-    features: Tensor
-    energies: list[Tensor]
+    features: Float[Tensor, "photos channels height width"]
+    energies: list[Float[Tensor, "photos 1 _ _"]]
     size: tuple[int, int]
 
 
 class Spread:
     """Count, mean, sum of squared deviations and extremes of each component's map, over all pixels added."""
 
-    def __init__(self, values: Tensor | None = None) -> None:
+    def __init__(self, values: Float64[Tensor, "..."] | None = None) -> None:
         self.values = values  # (5, k) float64: those five in this order
 
-    def add(self, maps: Tensor) -> None:
+    def add(self, maps: Float[Tensor, "photos components height width"]) -> None:
         """Add maps `(B, k, H, W)`."""
         flat = maps.transpose(0, 1).flatten(1).to(exact_device(maps.device)).double()
         mean = flat.mean(1)
@@ -89,26 +90,28 @@ class Palette:
     shallower: list[str]
     hierarchical: bool
     upsampling: str
-    mean: Tensor
-    directions: Tensor
-    variances: Tensor
+    mean: Float64[Tensor, " channels"]
+    directions: Float64[Tensor, "components channels"]
+    variances: Float64[Tensor, " components"]
     total: float
     count: int
-    maxima: Tensor
+    maxima: Float[Tensor, " stages"]
     spread: Spread
 
     @property
-    def explained(self) -> Tensor:
+    def explained(self) -> Float[Tensor, " components"]:
         """Share of the variance that each component explains, `(k,)`."""
         return self.variances / self.total
 
-    def scores(self, features: Tensor) -> Tensor:
+    def scores(
+        self, features: Float[Tensor, "photos channels height width"]
+    ) -> Float[Tensor, "photos components height width"]:
         """Coordinates of features `(B, C, h, w)` along the components, `(B, k, h, w)` float32."""
         directions = self.directions.to(features)
         offset = (self.directions @ self.mean).to(features)
         return torch.einsum("kc,bchw->bkhw", directions, features) - offset[:, None, None]
 
-    def maps(self, seen: Seen) -> Tensor:
+    def maps(self, seen: Seen) -> Float[Tensor, "photos components height width"]:
         """The components' maps at the photos' size, weighted by the finer stages, `(B, k, H, W)`."""
         maps = self.scores(seen.features)
         options = {"mode": self.upsampling}
@@ -123,7 +126,9 @@ class Palette:
             maps = maps * sum(F.interpolate(energy, size=seen.size, **options) for energy in seen.energies)
         return maps
 
-    def paint(self, seen: Seen, components: Sequence[int] = (1, 2, 3), n_sigma: float = 1.0) -> Tensor:
+    def paint(
+        self, seen: Seen, components: Sequence[int] = (1, 2, 3), n_sigma: float = 1.0
+    ) -> Float[Tensor, "photos 3 height width"]:
         """One RGB map per photo.
 
         Args:
@@ -212,7 +217,13 @@ class Learner:
 
 
 @torch.no_grad()
-def observe(network: nn.Module, layer: str, finer: Sequence[str], pictures: Tensor, batch_size: int = 8) -> Seen:
+def observe(
+    network: nn.Module,
+    layer: str,
+    finer: Sequence[str],
+    pictures: Float[Tensor, "photos 3 height width"],
+    batch_size: int = 8,
+) -> Seen:
     """The features of photos and the energies of the finer stages.
 
     Args:

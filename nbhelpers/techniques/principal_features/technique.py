@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 from pydantic import field_validator
@@ -80,10 +81,10 @@ class Painting:
     """
 
     photos: images.Photos
-    picture: Tensor
+    picture: Float[Tensor, "photos 3 size size"]
     palette: Palette
     notes: list[str]
-    scores: Tensor
+    scores: Float[Tensor, "3"]
     index: int = 1
     total: int = 1
 
@@ -157,7 +158,7 @@ def sheet(painting: Painting, columns: int = 6) -> Image.Image:
     return images.tile(torch.cat(rows), columns=min(columns, len(photos)))
 
 
-def strips(rows: dict[str, Tensor], width: float = 11) -> Figure:
+def strips(rows: dict[str, Float[Tensor, "photos 3 _ _"]], width: float = 11) -> Figure:
     """Rows of pictures under each other, each with its name: the same photos seen in several ways.
 
     Args:
