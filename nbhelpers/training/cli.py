@@ -1,5 +1,7 @@
 """`nbhelpers train DATA --network minivgg_robust`: train a bundled network from a data folder."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,13 +10,24 @@ from typing import Any
 import click
 import torch
 
+from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training import card, data, folding
-from nbhelpers.training.train import Settings, Trainer
+from nbhelpers.training.data import Pictures
+from nbhelpers.training.train import Settings, Trainer, epochs_within, planned_epochs
+
+SLACK = 0.05  # of the time, for steps that turn out slower than those that were tried
 
 RECIPES = {
-    "minivgg": Settings(epochs=40, peak=0.2),
-    "minivgg_robust": Settings(epochs=30, peak=0.2, radius=0.7, smoothing=0.0),
-}
+    # too large to be bundled; the bundled ones learn from it
+    "teacher": Settings(
+        widths=((96, 96), (192, 192, 192), (384, 384, 384), (448, 448)),
+        epochs=80, batch=512, peak=0.4, cutmix=0.5, zoom=0.5,
+    ),
+    "minivgg": Settings(epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.8, cutmix=0.5, zoom=0.5),
+    "minivgg_robust": Settings(
+        epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.5, cutmix=0.5, zoom=0.75, radius=0.6, steps=2
+    ),
+}  # fmt: skip
 
 
 class _Values(click.ParamType):
@@ -69,6 +82,17 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     help="Trained weights to learn from as well; may be repeated.",
 )
 @click.option("--attacked", type=int, default=5000, help="Validation pictures to attack for the model card.")
+@click.option(
+    "--autoattacked",
+    type=click.IntRange(0),
+    default=0,
+    help="Validation pictures to put through AutoAttack for the model card (needs torchattacks).",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Time for all of it, reading and measuring included: as many epochs as fit, whatever --epochs says.",
+)
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 @_with_settings
 def train(
@@ -79,9 +103,12 @@ def train(
     mix: float,
     teachers: tuple[Path, ...],
     attacked: int,
+    autoattacked: int,
+    minutes: float | None,
     device: str,
     **given: Any,
 ) -> None:
+    begun = time.monotonic()
     if not 0 <= mix <= 1:
         raise click.UsageError(f"--mix is {mix}, but it is a share: give a number from 0 to 1")
     if mix < 1 and not start:
@@ -89,9 +116,14 @@ def train(
     if attacked < 1:
         raise click.UsageError(f"--attacked is {attacked}: the model card needs at least one attacked picture")
     settings = replace(RECIPES[network], **{name: value for name, value in given.items() if value is not None})
+    if not teachers and given["teaching"] is None:
+        settings = replace(settings, teaching=0.0)
     folder = out or Path("runs") / network
     if settings.bfloat16 and device == "cpu" and _lacks_bfloat16():
         click.echo("This processor only imitates bfloat16: --no-bfloat16 is about three times as fast here.")
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32 when the network is measured
     try:
         names = data.classes(source)
         pictures = {split: data.load(source, split) for split in ("train", "val")}
@@ -100,22 +132,55 @@ def train(
             click.echo(f"{split}: {len(read)} pictures, {len(read.skipped)} unreadable")
             if read.skipped:
                 (folder / f"unreadable-{split}.txt").write_text("\n".join(read.skipped) + "\n")
-        begun = folding.deepen(folding.read(start), settings.widths) if start else None
-        taught_by = [folding.read(path) for path in teachers]
-        trainer = Trainer(settings, pictures["train"], pictures["val"], folder, len(names), begun, device, taught_by)
-        trained = trainer.run()
-        if mix < 1:
-            trained = folding.mix(begun, trained, mix)
-        weights = card.export(trained, folder, network)
+        weights = folder / f"{network}.safetensors"
+        known = folding.deepen(folding.read(start), settings.widths) if start else None
+        made_of = (pictures["train"], pictures["val"])
+        wisdom = {"start": known, "device": device, "teachers": [folding.read(path) for path in teachers]}
+        deadline = math.inf
+        if minutes:
+            measuring = card.seconds(settings, pictures["val"], attacked, autoattacked, device)
+            deadline = begun + 60 * minutes - measuring
+            if deadline < time.monotonic():
+                raise ValueError(
+                    f"Measuring the network for its card takes about {measuring / 60:.1f} minutes, and {minutes:g} are "
+                    f"all there is: attack fewer pictures (--attacked {attacked}) or give more --minutes."
+                )
+            settings = replace(settings, epochs=_epochs(folder, settings, deadline, made_of, len(names), wisdom))
+            click.echo(f"{settings.epochs} epochs fit into the {minutes:g} minutes")
+        trainer = Trainer(settings, *made_of, folder, len(names), **wisdom)
+
+        def keep(trained: MiniVGG) -> None:
+            folding.write(folding.mix(known, trained, mix) if mix < 1 else trained, weights)
+
+        keep(trainer.run(deadline=deadline, keep=keep))
         origin = None
         if start:
             mixed = f", of which {1 - mix:.0%} were mixed into the result" if mix < 1 else ""
             origin = f"Started from the trained weights {start.name}{mixed}"
         taught = [path.name for path in teachers]
-        document = card.describe(weights, names, pictures["val"], settings, trainer.records(), origin, attacked, taught)
+        document = card.describe(
+            weights, names, pictures["val"], settings, trainer.records(), origin, attacked, taught, autoattacked, device
+        )
         click.echo(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
     except (FileNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _epochs(
+    folder: Path,
+    settings: Settings,
+    deadline: float,
+    pictures: tuple[Pictures, Pictures],
+    classes: int,
+    wisdom: dict[str, Any],
+) -> int:
+    """As many as fit before the deadline; a run that is gone on with keeps the number it was planned with."""
+    if planned := planned_epochs(folder):
+        return planned
+    begun = time.monotonic()
+    fit = epochs_within(deadline - begun, settings, *pictures, classes, **wisdom)
+    tried = time.monotonic() - begun
+    return max(1, int(fit * (1 - SLACK) * max(0.0, 1 - tried / (deadline - begun))))
 
 
 def _lacks_bfloat16() -> bool:

@@ -7,15 +7,17 @@ Two layouts are read: the folder layout of Tiny-ImageNet (Stanford CS231n; `trai
 
 import io
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -49,6 +51,10 @@ class Pictures:
     ) -> tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, " batch"]]:
         """Pictures `(B, 3, H, W)` float32 in [0, 1] and labels `(B,)`."""
         return self.pixels[index].permute(0, 3, 1, 2).float() / 255, self.labels[index]
+
+    def to(self, device: str | torch.device) -> "Pictures":
+        """The same pictures on a device, as bytes: 12 kB each of 64 pixels."""
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
     def batches(self, size: int) -> Iterator[tuple[Float[Tensor, "batch 3 height width"], Int[Tensor, " batch"]]]:
         """All of them in order, `size` at a time."""
@@ -86,12 +92,22 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     pixels: list[np.ndarray] = []
     skipped: list[str] = []
     sources = encoded(folder, split)
-    for name, source, label in tqdm(sources, desc=f"reading {split}", unit="picture", leave=False):
+
+    def read(source: io.BytesIO | Path) -> UInt8[np.ndarray, "side side 3"] | OSError:
         try:
-            pixels.append(decoded(source, side))
-            labels.append(label)
+            return decoded(source, side)
         except OSError as error:
-            skipped.append(f"{name}: {error}")
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = threads.map(read, [source for _, source, _ in sources])
+        bar = tqdm(found, desc=f"reading {split}", unit="picture", total=len(sources), leave=False)
+        for (name, _, label), picture in zip(sources, bar, strict=True):
+            if isinstance(picture, OSError):
+                skipped.append(f"{name}: {picture}")
+            else:
+                pixels.append(picture)
+                labels.append(label)
     empty = set(range(len(classes(folder)))) - set(labels)
     if empty:
         names = [classes(folder)[index]["wnid"] for index in sorted(empty)]
@@ -152,57 +168,76 @@ def decoded(source: io.BytesIO | Path, side: int) -> UInt8[np.ndarray, "side sid
 
 
 def augment(
-    pictures: Float[Tensor, "pictures 3 _ _"], side: int, shift: int, generator: torch.Generator
+    pixels: UInt8[Tensor, "pictures height width 3"],
+    side: int,
+    shift: int,
+    mirrored: Bool[Tensor, " pictures"],
+    generator: torch.Generator,
+    zoom: float = 1.0,
 ) -> Float[Tensor, "pictures 3 side side"]:
-    """Mirror half of the pictures and cut each at a random place.
+    """Cut a square from a random place of each picture and mirror some, on the pixels' device.
 
     Args:
-        pictures: `(B, 3, H, W)`.
-        side: pixels of the square that is kept; less than H makes an epoch cheaper.
-        shift: pixels of reflected border, so that a full-size cut moves too.
-        generator: source of the randomness.
+        pixels: `(B, H, W, 3)` bytes.
+        side: pixels of the square; less than H makes an epoch cheaper.
+        shift: how far, in pixels, a cut may reach beyond the border, where the picture is reflected.
+        mirrored: `(B,)`, which ones are turned left to right.
+        generator: source of the places, on the pixels' device.
+        zoom: shortest side of a cut as a share of `side`; cuts of random size are enlarged to `side` (bilinear).
+            At 1 all cuts lie on whole pixels.
 
     Returns:
-        `(B, 3, side, side)`, `channels_last`.
+        `(B, 3, side, side)` in [0, 1], `channels_last`.
     """
-    count, _, height, width = pictures.shape
-    padded = F.pad(pictures, (shift,) * 4, mode="reflect") if shift else pictures
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    padded = torch.where(mirrored.view(-1, 1, 1, 1), padded.flip(3), padded)
-    tops = torch.randint(height + 2 * shift - side + 1, (count,), generator=generator).tolist()
-    lefts = torch.randint(width + 2 * shift - side + 1, (count,), generator=generator).tolist()
-    cuts = [padded[i, :, tops[i] : tops[i] + side, lefts[i] : lefts[i] + side] for i in range(count)]
-    return torch.stack(cuts).contiguous(memory_format=torch.channels_last)
+    count, height, width = pixels.shape[:3]
+    draws = torch.rand(3, count, 1, generator=generator, device=pixels.device)
+    size = side * (zoom + (1 - zoom) * draws[0])
+    inside = (torch.arange(side, device=pixels.device) + 0.5) / side
+    lines = []
+    for length, place in ((height, draws[1]), (width, draws[2])):
+        room = length + 2 * shift - size
+        start = room * place if zoom < 1 else (place * (room + 1)).floor()
+        lines.append(2 * (start - shift + size * inside) / length - 1)
+    rows, columns = lines
+    columns = torch.where(mirrored.view(-1, 1), -columns, columns)
+    grid = torch.stack(torch.broadcast_tensors(columns.unsqueeze(1), rows.unsqueeze(2)), dim=3)
+    pictures = pixels.permute(0, 3, 1, 2).float() / 255
+    cuts = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    return cuts.contiguous(memory_format=torch.channels_last)
 
 
 def cut_and_mix(
     pictures: Float[Tensor, "pictures 3 height width"],
     targets: Float[Tensor, "pictures classes"],
+    share: float,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "pictures 3 height width"], Float[Tensor, "pictures classes"]]:
-    """Put the same patch of another picture of the batch into each, and mix their targets by area.
+    """Put a patch of another picture of the batch into some, and mix their targets by area.
 
-    Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers with localizable features". The
+    Yun et al. 2019, "CutMix: regularization strategy to train strong classifiers with localizable features". A
     patch's share of the area is uniform in [0, 1] before it is cut off at the border, its centre anywhere.
 
     Args:
         pictures: `(B, 3, H, W)`.
         targets: `(B, classes)`, probabilities.
-        generator: source of the randomness.
+        share: of the pictures that get a patch, in [0, 1].
+        generator: source of the randomness, on the pictures' device.
 
     Returns:
         Pictures and targets of the same shapes.
     """
-    height, width = pictures.shape[2:]
-    length, y, x = torch.rand(3, generator=generator).tolist()
-    length = length**0.5
-    top, bottom = (round(height * min(max(y + half * length, 0), 1)) for half in (-0.5, 0.5))
-    left, right = (round(width * min(max(x + half * length, 0), 1)) for half in (-0.5, 0.5))
-    others = torch.randperm(len(pictures), generator=generator)
-    mixed = pictures.clone()
-    mixed[:, :, top:bottom, left:right] = pictures[others, :, top:bottom, left:right]
-    share = (bottom - top) * (right - left) / (height * width)
-    return mixed, targets.lerp(targets[others], share)
+    count, _, height, width = pictures.shape
+    device = pictures.device
+    area, y, x, chance = torch.rand(4, count, 1, generator=generator, device=device)
+    others = torch.randperm(count, generator=generator, device=device)
+    half = area.sqrt() / 2 * (chance < share)
+    rows, columns = (
+        ((torch.arange(length, device=device) + 0.5) / length - centre).abs() < half
+        for length, centre in ((height, y), (width, x))
+    )
+    patch = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
+    mixed = torch.where(patch, pictures[others], pictures).contiguous(memory_format=torch.channels_last)
+    return mixed, targets.lerp(targets[others], patch.float().mean((1, 2, 3)).view(-1, 1))
 
 
 def _existing(folder: str | Path) -> Path:

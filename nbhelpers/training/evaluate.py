@@ -1,7 +1,8 @@
-"""How good is a network: everything its model card states is measured here, in float32."""
+"""How good is a network: everything its model card states is measured here, in float32, on the pictures' device."""
 
 import math
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -37,23 +38,62 @@ def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -
     """Share still right after a 20-step L2 attack, and the same per class (None: no picture of it).
 
     Args:
-        network: float32; its weights are frozen here.
+        network: float32, on the pictures' device; its weights are frozen here.
         pictures: what to attack; a picture that is wrong without the attack counts as wrong.
         radius: in units of [0, 1] pixels over the whole picture.
     """
     network.requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(pictures.pixels.device).manual_seed(0)
     right = []
-    for batch, labels in tqdm(list(pictures.batches(125)), desc=f"attack {radius}", leave=False):
+    count = at_once(pictures.pixels.device)
+    for batch, labels in tqdm(list(pictures.batches(count)), desc=f"attack {radius}", leave=False):
         batch = batch.contiguous(memory_format=torch.channels_last)
         still = network(normalise(batch)).argmax(1) == labels
-        hits = torch.zeros(len(labels), dtype=torch.bool)
+        hits = torch.zeros_like(labels, dtype=torch.bool)
         if still.any():
             moved = attack(lambda x: network(normalise(x)), batch[still], labels[still], radius, STEPS, generator)
             hits[still] = network(normalise(moved)).argmax(1) == labels[still]
         right.append(hits)
     hits = torch.cat(right)
     return hits.float().mean().item(), _by_class(hits, pictures.labels, network.head.out_features)
+
+
+def at_once(device: torch.device) -> int:
+    """Pictures that are attacked in one batch: what fits a processor's cache, or fills a GPU."""
+    return 125 if device.type == "cpu" else 1000
+
+
+def accuracy_under_autoattack(network: MiniVGG, pictures: Pictures, radius: float) -> float:
+    """Share still right after AutoAttack (Croce and Hein 2020), the standard set of four attacks, L2.
+
+    Args:
+        network: float32, on the pictures' device; its weights are frozen here.
+        pictures: what to attack, all at once.
+        radius: in units of [0, 1] pixels over the whole picture.
+
+    Raises:
+        ValueError: torchattacks, which runs the attacks, is not installed.
+    """
+    try:
+        import torchattacks
+    except ImportError as error:
+        raise ValueError(
+            "AutoAttack needs torchattacks: pip install --no-deps torchattacks (it asks for an old requests, which "
+            "it does not need)."
+        ) from error
+    network.requires_grad_(False)
+    judged = nn.Sequential(OrderedDict(normalise=_Normalise(), network=network))
+    batch, labels = pictures.batch(slice(None))
+    classes = network.head.out_features
+    attacks = torchattacks.AutoAttack(judged, norm="L2", eps=radius, version="standard", n_classes=classes, seed=0)
+    moved = attacks(batch.contiguous(), labels)
+    with torch.no_grad():
+        return (judged(moved).argmax(1) == labels).float().mean().item()
+
+
+class _Normalise(nn.Module):
+    def forward(self, pictures: Tensor) -> Tensor:
+        return normalise(pictures)
 
 
 def dead_channels(network: MiniVGG, pictures: Pictures) -> dict[str, float]:

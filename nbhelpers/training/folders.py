@@ -170,11 +170,10 @@ def views(pictures: Pictures, count: int, shift: int, seed: int) -> Pictures:
     side = pictures.pixels.shape[1]
     pixels = [pictures.pixels]
     for _ in range(count - 1):
-        moved = [
-            data.augment(batch, side, min(shift, side - 1), generator).permute(0, 2, 3, 1).mul(255).round().byte()
-            for batch, _ in pictures.batches(256)
-        ]
-        pixels.append(torch.cat(moved))
+        for batch in pictures.pixels.split(256):
+            mirrored = torch.rand(len(batch), generator=generator) < 0.5
+            moved = data.augment(batch, side, min(shift, side - 1), mirrored, generator)
+            pixels.append(moved.permute(0, 2, 3, 1).mul(255).round().byte())
     return Pictures(torch.cat(pixels), pictures.labels.repeat(count), pictures.skipped, pictures.names * count)
 
 

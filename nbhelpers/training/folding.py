@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nbhelpers import edge
 from nbhelpers.models.minivgg import MiniVGG
 
 
@@ -22,24 +24,28 @@ def fold(network: MiniVGG) -> MiniVGG:
         network: built with `norm=True`; its running statistics are used, as in eval mode.
 
     Returns:
-        A new MiniVGG (`norm=False`, eval mode), on the CPU, float32, with the same layer names.
+        A new MiniVGG (`norm=False`, eval mode), on the network's device, float32, with the same layer names.
     """
-    folded = MiniVGG(**{**config(network), "norm": False}).eval()
-    state = {key: value.detach().float().cpu() for key, value in network.state_dict().items()}
-    result = {}
-    for name, _ in folded.named_parameters():
-        layer, kind = name.rsplit(".", 1)
-        if layer == "head":
-            result[name] = state[name]
-            continue
-        norm = norm_name(layer)
-        scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + network.get_submodule(norm).eps).sqrt()
-        if kind == "weight":
-            result[name] = state[name] * scale.view(-1, 1, 1, 1)
-        else:
-            result[name] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
-    folded.load_state_dict(result)
+    with torch.device("meta"):  # nothing is drawn at random, nothing is filled twice
+        folded = MiniVGG(**{**config(network), "norm": False}).eval()
+    folded.load_state_dict(folded_weights(network), assign=True)
     return folded.to(memory_format=torch.channels_last)
+
+
+def folded_weights(network: MiniVGG) -> dict[str, Shaped[Tensor, "..."]]:
+    """The weights of `fold`, by name."""
+    state = {key: value.detach().float() for key, value in network.state_dict().items()}
+    result = {}
+    for key, weight in state.items():
+        layer, _ = key.rsplit(".", 1)
+        if layer == "head":
+            result[key] = weight.clone()
+        elif isinstance(network.get_submodule(layer), nn.Conv2d):
+            norm = norm_name(layer)
+            scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + network.get_submodule(norm).eps).sqrt()
+            result[key] = weight * scale.view(-1, 1, 1, 1)
+            result[f"{layer}.bias"] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+    return result
 
 
 @torch.no_grad()
@@ -151,6 +157,25 @@ def config(network: MiniVGG) -> dict:
         "classes": network.head.out_features,
         "pooling": network.pooling,
     }
+
+
+def write(network: MiniVGG, path: Path) -> Path:
+    """Write a folded network's weights as safetensors in half precision, whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: a weight is not finite in half precision.
+    """
+    state = {key: value.detach().cpu().half().contiguous() for key, value in network.state_dict().items()}
+    broken = [key for key, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{edge.few(broken)}: not finite in half precision; train with a lower peak learning rate.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with edge.replacing(path) as scratch:
+        save_file(state, scratch, metadata={"pooling": network.pooling})
+    return path
 
 
 def read(path: str | Path) -> MiniVGG:

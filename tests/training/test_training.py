@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,11 +51,11 @@ def train(settings: Settings, pictures: data.Pictures, folder: Path, epochs: int
 
 
 def test_learns_a_tiny_set(coloured, tmp_path):
-    trainer = train(replace(TINY, epochs=12), coloured, tmp_path)
+    trainer = train(replace(TINY, epochs=16), coloured, tmp_path)
     log = trainer.records()
     assert log[-1]["loss"] < 0.1
     assert log[-1]["clean"] == 1
-    assert trainer.epoch == 12
+    assert trainer.epoch == 16
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.5])
@@ -83,10 +85,11 @@ def test_targets_are_labels_smoothed_and_taught(coloured, tmp_path):
     settings = replace(TINY, teaching=0.3, smoothing=0.2)
     trainer = Trainer(settings, coloured, coloured, tmp_path, 4, teachers=teachers)
     pictures, labels = coloured.batch(slice(None))
+    _, targets = trainer._aims(pictures, labels, torch.Generator())
     with torch.no_grad():
         seen = torch.stack([teacher(normalise(pictures)).double().softmax(1) for teacher in teachers]).mean(0)
     smoothed = 0.8 * torch.eye(4, dtype=torch.double)[labels] + 0.2 / 4
-    assert torch.allclose(trainer._targets.double(), 0.7 * smoothed + 0.3 * seen, atol=1e-5)
+    assert torch.allclose(targets.double(), 0.7 * smoothed + 0.3 * seen, atol=1e-5)
     with pytest.raises(ValueError, match="at least one teacher"):
         Trainer(settings, coloured, coloured, tmp_path / "none", 4)
     with pytest.raises(ValueError, match="share above 0"):
@@ -111,10 +114,65 @@ def test_patches_mix_targets_by_their_area(seed, height, width):
     # picture i is filled with i and has the target i: its pixels then say which target they belong to
     count = 5
     pictures = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 3, height, width)
-    mixed, targets = data.cut_and_mix(pictures, torch.eye(count), torch.Generator().manual_seed(seed))
+    mixed, targets = data.cut_and_mix(pictures, torch.eye(count), 0.7, torch.Generator().manual_seed(seed))
     shares = torch.stack([(mixed[:, 0] == number).float().mean((1, 2)) for number in range(count)], dim=1)
     assert torch.allclose(targets, shares, atol=1e-6)
     assert torch.allclose(targets.sum(1), torch.ones(count))
+
+
+@given(seed=st.integers(0, 10**6), height=st.integers(8, 24), width=st.integers(8, 24), data_=st.data())
+def test_cuts_are_windows_of_the_reflected_picture(seed, height, width, data_):
+    side = data_.draw(st.integers(4, min(height, width)))
+    shift = data_.draw(st.integers(0, 3))
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (3, height, width, 3), generator=generator, dtype=torch.uint8)
+    mirrored = torch.tensor([False, True, False])
+    cuts = data.augment(pixels, side, shift, mirrored, generator).mul(255).round().byte().numpy()
+    for picture, turned, cut in zip(pixels.numpy(), mirrored.tolist(), cuts, strict=True):
+        around = np.pad(picture, ((shift, shift), (shift, shift), (0, 0)), mode="symmetric")
+        around = around[:, ::-1] if turned else around
+        windows = np.lib.stride_tricks.sliding_window_view(around, (side, side), axis=(0, 1))
+        assert (windows == cut).all((2, 3, 4)).any()
+
+
+def test_zoomed_cuts_are_enlarged_parts():
+    # a ramp stays a ramp, with a slope as small as the cut is
+    ramp = torch.arange(64.0).view(1, 1, 64, 1).expand(8, 64, 64, 3).byte()
+    cuts = data.augment(ramp, 64, 0, torch.zeros(8, dtype=torch.bool), torch.Generator().manual_seed(0), zoom=0.5)
+    slopes = (cuts * 255).diff(dim=3)[..., 1:-1]
+    each = slopes.flatten(1).mean(1)
+    assert (slopes - each.view(-1, 1, 1, 1)).abs().max() < 1e-3
+    assert each.min() >= 0.5
+    assert each.max() <= 1
+    assert each.max() - each.min() > 0.1
+
+
+def test_each_picture_is_mirrored_in_every_second_epoch(coloured, tmp_path, monkeypatch):
+    seen = []
+
+    def augment(pixels, side, shift, mirrored, generator, zoom):
+        seen.append((pixels[:, 0, 0].tolist(), mirrored.tolist()))
+        return data.augment(pixels, side, shift, mirrored, generator, zoom)
+
+    monkeypatch.setattr("nbhelpers.training.train.augment", augment)
+    train(replace(TINY, epochs=2, batch=64), coloured, tmp_path)
+    first, second = ({tuple(corner): turned for corner, turned in zip(*epoch, strict=True)} for epoch in seen)
+    assert len(first) == len(coloured)
+    assert all(second[corner] != turned for corner, turned in first.items())
+
+
+def test_a_run_out_of_time_is_usable_and_can_go_on(coloured, tmp_path):
+    settings = replace(TINY, epochs=2)
+    trainer = Trainer(settings, coloured, coloured, tmp_path / "halves", 4)
+    trainer.run(1, progress=False)
+    kept = trainer.run(progress=False, deadline=time.monotonic() - 1)
+    assert trainer.epoch == 1
+    assert torch.equal(kept.head.weight, folding.fold(trainer.average).head.weight)
+    whole = train(settings, coloured, tmp_path / "whole")
+    assert all(
+        torch.equal(value, states(whole)[k])
+        for k, value in states(train(settings, coloured, tmp_path / "halves")).items()
+    )
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(coloured, tmp_path):
@@ -166,7 +224,7 @@ def test_a_class_without_pictures_has_no_share(coloured, tmp_path):
     for shares in (evaluate.accuracy(network, few)[2], evaluate.accuracy_under_attack(network, few, 0.5)[1]):
         assert [share is None for share in shares] == [False, True, True, False, True]
     classes = [{"name": f"class {number}", "wnid": f"n{number}"} for number in range(5)]
-    weights = card.export(network, tmp_path, "tiny")
+    weights = folding.write(network, tmp_path / "tiny.safetensors")
     document = card.describe(weights, classes, few, TINY, [], attacked=1)
     written = json.loads(weights.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert written["measured"] == document["measured"]
@@ -212,7 +270,7 @@ def test_folding_unfolding_deepening_and_exporting_keep_the_function(tmp_path, p
         assert torch.allclose(folded(pictures), network(pictures), atol=1e-4)
         deeper = folding.deepen(folded, ((8, 8), (8, 8)))
         assert torch.allclose(deeper(pictures), folded(pictures), atol=1e-4)
-        path = card.export(folded, tmp_path, "small")
+        path = folding.write(folded, tmp_path / "small.safetensors")
         assert torch.allclose(folding.read(path)(pictures), folded(pictures), atol=1e-2)
     for (name, ours), theirs in zip(folding.read(path).state_dict().items(), folded.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs.half().float()), name
@@ -333,6 +391,21 @@ def test_one_command_trains_goes_on_and_mixes(folder, tmp_path):
         assert torch.allclose(mixed.get_parameter(name), expected, atol=2e-3), name
         assert not torch.equal(value, trained.get_parameter(name)), name
     assert "75% were mixed" in (tmp_path / "two" / "minivgg.md").read_text()
+
+
+def test_epochs_are_planned_for_a_time(folder, tmp_path):
+    options = ["--network", "minivgg", "--stem", "8", "--widths", "8 8,8", "--no-bfloat16", "--batch", "8"]
+    printed = trained_by(folder, *options, "--minutes", "0.1", "--attacked", "2", "--out", tmp_path / "one")
+    epochs = int(re.search(r"(\d+) epochs fit", printed)[1])
+    document = json.loads((tmp_path / "one" / "minivgg.json").read_text())
+    assert document["training"]["epochs"] == epochs
+    assert 1 <= document["training"]["epochs_done"] <= epochs
+    assert folding.read(tmp_path / "one" / "minivgg.safetensors").head.out_features == 2
+    # gone on with, a run keeps its plan
+    assert f"{epochs} epochs fit" in trained_by(folder, *options, "--minutes", "9", "--out", tmp_path / "one")
+    failed = CliRunner().invoke(cli.train, [str(folder), *options, "--minutes", "0.0001"])
+    assert failed.exit_code == 1
+    assert "give more --minutes" in failed.output
 
 
 @pytest.mark.parametrize(
