@@ -146,7 +146,7 @@ def train(
                     f"all there is: attack fewer pictures (--attacked {attacked}) or give more --minutes."
                 )
             settings = replace(settings, epochs=_epochs(folder, settings, deadline, made_of, len(names), wisdom))
-            click.echo(f"{settings.epochs} epochs fit into the {minutes:g} minutes")
+            click.echo(f"epochs that fit into {minutes:g} minutes: {settings.epochs}")
         trainer = Trainer(settings, *made_of, folder, len(names), **wisdom)
 
         def keep(trained: MiniVGG) -> None:

@@ -181,8 +181,8 @@ class Trainer:
         Args:
             epochs: how many at most.
             progress: whether to show bars and figures.
-            deadline: on the clock of `time.monotonic`; an epoch that it cuts short is not in the log and the
-                checkpoint, but in what is returned.
+            deadline: on the clock of `time.monotonic`. A short epoch that would not be done by then is not begun; a
+                long one is cut short: it is not in the log and the checkpoint, but in what is returned.
             keep: called with the folded average whenever a checkpoint is written.
 
         Returns:
@@ -199,13 +199,16 @@ class Trainer:
             shipped = folding.fold(self.average)
             record |= measure(shipped, self.validation, self.settings)
             record = {"epoch": self.epoch, **record, "seconds": round(seconds, 1)}
-            if self.epoch == last or time.monotonic() - self._saved > BETWEEN_CHECKPOINTS:
+            late = time.monotonic() + seconds > deadline
+            if self.epoch == last or late or time.monotonic() - self._saved > BETWEEN_CHECKPOINTS:
                 self._save()
                 keep(shipped.cpu())
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(record) + "\n")
             if progress:
                 tqdm.write("  ".join(f"{key} {value}" for key, value in record.items()))
+            if late and seconds < BETWEEN_CHECKPOINTS:
+                break
         return folding.fold(self.average).cpu()
 
     def _epoch(self, progress: bool = False, deadline: float = math.inf) -> dict[str, float] | None:
