@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS = ((64,), (128, 128), (256, 256), (512,))
+WIDTHS = ((96,), (192, 192), (352, 352), (512,))
 POOLINGS = ("max", "stride", "blur")
 
 

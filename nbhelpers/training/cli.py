@@ -123,7 +123,6 @@ def train(
         click.echo("This processor only imitates bfloat16: --no-bfloat16 is about three times as fast here.")
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32 when the network is measured
     try:
         names = data.classes(source)
         pictures = {split: data.load(source, split) for split in ("train", "val")}

@@ -7,9 +7,7 @@ Two layouts are read: the folder layout of Tiny-ImageNet (Stanford CS231n; `trai
 
 import io
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -92,22 +90,12 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     pixels: list[np.ndarray] = []
     skipped: list[str] = []
     sources = encoded(folder, split)
-
-    def read(source: io.BytesIO | Path) -> UInt8[np.ndarray, "side side 3"] | OSError:
+    for name, source, label in tqdm(sources, desc=f"reading {split}", unit="picture", leave=False):
         try:
-            return decoded(source, side)
+            pixels.append(decoded(source, side))
+            labels.append(label)
         except OSError as error:
-            return error
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = threads.map(read, [source for _, source, _ in sources])
-        bar = tqdm(found, desc=f"reading {split}", unit="picture", total=len(sources), leave=False)
-        for (name, _, label), picture in zip(sources, bar, strict=True):
-            if isinstance(picture, OSError):
-                skipped.append(f"{name}: {picture}")
-            else:
-                pixels.append(picture)
-                labels.append(label)
+            skipped.append(f"{name}: {error}")
     empty = set(range(len(classes(folder)))) - set(labels)
     if empty:
         names = [classes(folder)[index]["wnid"] for index in sorted(empty)]

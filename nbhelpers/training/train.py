@@ -89,6 +89,27 @@ class Settings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Clock:
+    """What of a run is done by the time that has passed.
+
+    Attributes:
+        before: share of the run that was done at the start.
+        start, deadline: on the clock of `time.monotonic`.
+    """
+
+    before: float
+    start: float
+    deadline: float
+
+    def done(self) -> float:
+        """Share of the run, in [0, 1]."""
+        if self.deadline <= self.start:
+            return 1.0
+        passed = (time.monotonic() - self.start) / (self.deadline - self.start)
+        return min(1.0, self.before + (1 - self.before) * passed)
+
+
 class Trainer:
     """One training run: its network, its optimiser, its moving average and its folder.
 
@@ -144,6 +165,9 @@ class Trainer:
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self._attacked = folding.fold(self.network).requires_grad_(False)
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        floating = [key for key in ours if ours[key].is_floating_point()]
+        self._averaged = [ours[key] for key in floating], [theirs[key] for key in floating]
         self._mirrored = (torch.rand(len(train), generator=generator) < 0.5).to(self.device)
         self._trained = torch.compile(self.network, dynamic=False) if settings.compiled else self.network
         self.optimizer = torch.optim.SGD(
@@ -181,17 +205,20 @@ class Trainer:
         Args:
             epochs: how many at most.
             progress: whether to show bars and figures.
-            deadline: on the clock of `time.monotonic`. A short epoch that would not be done by then is not begun; a
-                long one is cut short: it is not in the log and the checkpoint, but in what is returned.
+            deadline: on the clock of `time.monotonic`. Where steps are slower than the settings' epochs would need,
+                the learning rate falls with the time instead, and is at its end by then. A short epoch that would not
+                be done is not begun; a long one is cut short: it is not in the log and the checkpoint, but in what is
+                returned.
             keep: called with the folded average whenever a checkpoint is written.
 
         Returns:
             The folded average, on the CPU.
         """
         last = self.settings.epochs if epochs is None else min(self.epoch + epochs, self.settings.epochs)
+        clock = Clock(self.epoch / self.settings.epochs, time.monotonic(), deadline)
         while self.epoch < last:
             start = time.monotonic()
-            record = self._epoch(progress, deadline)
+            record = self._epoch(progress, clock)
             if record is None:
                 break
             self.epoch += 1
@@ -211,7 +238,7 @@ class Trainer:
                 break
         return folding.fold(self.average).cpu()
 
-    def _epoch(self, progress: bool = False, deadline: float = math.inf) -> dict[str, float] | None:
+    def _epoch(self, progress: bool = False, clock: "Clock | None" = None) -> dict[str, float] | None:
         settings = self.settings
         generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.train), generator=generator, device=self.device)
@@ -226,9 +253,11 @@ class Trainer:
         self.network.train()
         bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{settings.epochs}", unit="batch", disable=not progress)
         for index, chosen in enumerate(bar):
-            if time.monotonic() > deadline:
-                return None
             done = (self.epoch * len(batches) + index) / total
+            if clock:
+                done = max(done, clock.done())
+            if done >= 1:
+                return None
             side = settings.sides[int(done * len(settings.sides))]
             pixels, labels = self.train.pixels[chosen], self.train.labels[chosen]
             pictures = augment(pixels, side, settings.shift, mirrored[chosen], generator, settings.zoom)
@@ -291,9 +320,7 @@ class Trainer:
     def _update_average(self, step: int) -> None:
         # early on a long average would still hold the random start
         decay = min(self.settings.average, (step + 1) / (step + 10))
-        ours, theirs = self.average.state_dict(), self.network.state_dict()
-        floating = [key for key in ours if ours[key].is_floating_point()]
-        torch._foreach_lerp_([ours[key] for key in floating], [theirs[key] for key in floating], 1 - decay)
+        torch._foreach_lerp_(*self._averaged, 1 - decay)
 
     def _save(self) -> None:
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
