@@ -3,25 +3,20 @@
     photo = edge.existing_file("photo.jpg")              # a pipe, a folder, a link in a circle are refused in words
     raise ValueError(f"not read: {edge.few(names)}")     # five names and how many more, not a thousand
     with edge.replacing("picture.png") as temporary: ... # whole or not at all
+    for photo in edge.Bar(photos): ...                   # a progress bar that leaves no thread behind
 
-The lowest room: every other may use it, and it brings nothing but the standard library, so that a misspelled name is
-refused before torch is there.
+The lowest room: every other may use it, and it brings nothing but the standard library (tqdm when a bar is wanted), so
+that a misspelled name is refused before torch is there.
 """
 
-from nbhelpers.edge.paths import existing_file, existing_folder, folder_to_write, is_folder, kind, missing
-from nbhelpers.edge.words import close, few, short
-from nbhelpers.edge.writing import replacing, write_text
+import lazy_loader
 
-__all__ = [
-    "close",
-    "existing_file",
-    "existing_folder",
-    "few",
-    "folder_to_write",
-    "is_folder",
-    "kind",
-    "missing",
-    "replacing",
-    "short",
-    "write_text",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bars": ["Bar"],
+        "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
+        "words": ["close", "few", "short"],
+        "writing": ["replacing", "write_text"],
+    },
+)

@@ -103,9 +103,10 @@ def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[
     double = copied(network).eval().requires_grad_(False)
     old = double.net.get_submodule(head)
     if isinstance(old, nn.Linear):
-        new = nn.Linear(old.in_features, len(classes))
+        new = nn.utils.skip_init(nn.Linear, old.in_features, len(classes))
     else:
-        new = nn.Conv2d(old.in_channels, len(classes), old.kernel_size, old.stride, old.padding, old.dilation)
+        shape = (old.kernel_size, old.stride, old.padding, old.dilation)
+        new = nn.utils.skip_init(nn.Conv2d, old.in_channels, len(classes), *shape)
     for parameter in new.parameters():
         nn.init.zeros_(parameter)
     names = list(_runs(network, size))

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
-from tqdm import tqdm
 
 from nbhelpers import edge
 from nbhelpers.notebooks import arguments, documents, execution, results_page
@@ -110,7 +109,7 @@ def run_all(
     _ready(results, names)
     outcomes: list[Outcome] = []
     try:
-        with tqdm(paths, unit="notebook", disable=None) as progress:
+        with edge.Bar(paths, unit="notebook", disable=None) as progress:
             for path in progress:
                 progress.set_description(path.stem)
                 outcomes.append(run(path, parameters, results))

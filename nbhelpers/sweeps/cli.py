@@ -10,8 +10,8 @@ from textwrap import shorten
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from nbhelpers import edge
 from nbhelpers.sweeps import clusters, engine, plan, store
 from nbhelpers.sweeps.engine import Settings, Sweep
 from nbhelpers.sweeps.manifest import DONE, FAILED, RUNNING
@@ -97,7 +97,7 @@ def _carry_out(at_work: Sweep, settings: Settings, dry_run: bool, first: int | N
 def _watched(at_work: Sweep, jobs: Sequence[Job], settings: Settings) -> None:
     """The sweep under one progress bar."""
     shown = os.path.relpath(at_work.plan.notebook)
-    with tqdm(total=len(jobs), unit="job", disable=None) as bar:
+    with edge.Bar(total=len(jobs), unit="job", disable=None) as bar:
 
         def state(counts: Counter) -> None:
             bar.set_postfix_str(f"{counts[FAILED]} failed, {counts[RUNNING]} running", refresh=False)

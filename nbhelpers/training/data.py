@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from nbhelpers import edge
 
@@ -90,7 +89,7 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     pixels: list[np.ndarray] = []
     skipped: list[str] = []
     sources = encoded(folder, split)
-    for name, source, label in tqdm(sources, desc=f"reading {split}", unit="picture", leave=False):
+    for name, source, label in edge.Bar(sources, desc=f"reading {split}", unit="picture", leave=False):
         try:
             pixels.append(decoded(source, side))
             labels.append(label)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from nbhelpers import edge
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures
@@ -46,7 +46,7 @@ def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -
     generator = torch.Generator(pictures.pixels.device).manual_seed(0)
     right = []
     count = at_once(pictures.pixels.device)
-    for batch, labels in tqdm(list(pictures.batches(count)), desc=f"attack {radius}", leave=False):
+    for batch, labels in edge.Bar(list(pictures.batches(count)), desc=f"attack {radius}", leave=False):
         batch = batch.contiguous(memory_format=torch.channels_last)
         still = network(normalise(batch)).argmax(1) == labels
         hits = torch.zeros_like(labels, dtype=torch.bool)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from nbhelpers import edge, images
 from nbhelpers.models import nearest
@@ -290,7 +289,7 @@ def _chosen(members, sources, split: bool, limit: int, validation: float, genera
 def _decoded(readers, labels, names, size: int, skipped: list[str]) -> Pictures:
     pixels, kept, called = [], [], []
     rows = list(zip(readers, labels, names, strict=True))
-    for reader, label, name in tqdm(rows, desc="reading", unit="photo", leave=False, delay=1):
+    for reader, label, name in edge.Bar(rows, desc="reading", unit="photo", leave=False, delay=1):
         try:
             pixels.append(reader(size).permute(1, 2, 0).mul(255).round().byte())
         except (OSError, ValueError) as error:

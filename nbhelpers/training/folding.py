@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge
 from nbhelpers.models.minivgg import MiniVGG
+from nbhelpers.models.network import drawn_from
 
 
 def fold(network: MiniVGG) -> MiniVGG:
@@ -63,7 +64,8 @@ def unfold(network: MiniVGG, pictures: Float[Tensor, "pictures 3 height width"],
     Returns:
         A new MiniVGG with `norm=True`.
     """
-    trainable = MiniVGG(**{**config(network), "norm": True})
+    with drawn_from(0):
+        trainable = MiniVGG(**{**config(network), "norm": True})
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     outputs: dict[str, Tensor] = {}
     hooks = [
@@ -110,7 +112,8 @@ def deepen(network: MiniVGG, widths: Sequence[Sequence[int]]) -> MiniVGG:
     Raises:
         ValueError: a block is not the network's block with copies of its last width appended.
     """
-    deeper = MiniVGG(**{**config(network), "widths": widths}).eval()
+    with drawn_from(0):
+        deeper = MiniVGG(**{**config(network), "widths": widths}).eval()
     for name, old, new in zip(network.blocks, config(network)["widths"], widths, strict=True):
         if list(new) != old + [old[-1]] * (len(new) - len(old)):
             raise ValueError(f"{name} has widths {old}; it can grow to {old + old[-1:]} and so on, not to {list(new)}.")
@@ -136,9 +139,11 @@ def mix(one: MiniVGG, other: MiniVGG, share: float) -> MiniVGG:
         one, other: of the same architecture, without normalisation.
         share: of `other`, in [0, 1].
     """
-    mixed = MiniVGG(**config(one)).eval()
+    with torch.device("meta"):
+        mixed = MiniVGG(**config(one)).eval()
     theirs = other.state_dict()
-    mixed.load_state_dict({key: value.lerp(theirs[key], share) for key, value in one.state_dict().items()})
+    mean = {key: value.lerp(theirs[key], share) for key, value in one.state_dict().items()}
+    mixed.load_state_dict(mean, assign=True)
     return mixed.to(memory_format=torch.channels_last)
 
 
@@ -197,13 +202,14 @@ def read(path: str | Path) -> MiniVGG:
             block, _, kind = key.partition(".")
             if block.startswith("block") and kind.endswith(".weight"):
                 widths.setdefault(block, []).append(len(state[key]))
-        network = MiniVGG(
-            list(widths.values()),
-            len(state["stem.conv.weight"]),
-            len(state["head.weight"]),
-            pooling=note.get("pooling", "max"),
-        )
-        network.load_state_dict(state)
+        with torch.device("meta"):
+            network = MiniVGG(
+                list(widths.values()),
+                len(state["stem.conv.weight"]),
+                len(state["head.weight"]),
+                pooling=note.get("pooling", "max"),
+            )
+        network.load_state_dict(state, assign=True)
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} does not hold a MiniVGG (stem.conv, block1.conv1, ..., head): {error}") from error
     return network.eval().to(memory_format=torch.channels_last)

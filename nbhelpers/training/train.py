@@ -24,10 +24,10 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from nbhelpers import edge
 from nbhelpers.models.minivgg import WIDTHS, MiniVGG
+from nbhelpers.models.network import drawn_from
 from nbhelpers.training import folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures, augment, cut_and_mix
@@ -156,8 +156,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         generator = torch.Generator().manual_seed(settings.seed)
         if start is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(settings.seed)
+            with drawn_from(settings.seed):
                 network = MiniVGG(settings.widths, settings.stem, classes, norm=True, pooling=settings.pooling)
         else:
             index = torch.randperm(len(train), generator=generator)[:1000]
@@ -233,7 +232,7 @@ class Trainer:
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(record) + "\n")
             if progress:
-                tqdm.write("  ".join(f"{key} {value}" for key, value in record.items()))
+                edge.Bar.write("  ".join(f"{key} {value}" for key, value in record.items()))
             if late and seconds < BETWEEN_CHECKPOINTS:
                 break
         return folding.fold(self.average).cpu()
@@ -251,7 +250,7 @@ class Trainer:
         losses, right, seen = torch.zeros((), device=self.device), torch.zeros((), device=self.device), 0
         shown = time.monotonic()
         self.network.train()
-        bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{settings.epochs}", unit="batch", disable=not progress)
+        bar = edge.Bar(batches, desc=f"epoch {self.epoch + 1}/{settings.epochs}", unit="batch", disable=not progress)
         for index, chosen in enumerate(bar):
             done = (self.epoch * len(batches) + index) / total
             if clock:
