@@ -100,7 +100,7 @@ class Trainer:
         folder: str | Path,
         classes: int,
         start: MiniVGG | None = None,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         teachers: Sequence[MiniVGG] = (),
     ) -> None:
         if (settings.teaching > 0) != bool(teachers):
@@ -236,7 +236,7 @@ class Trainer:
 
     def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         def forward(pictures: Tensor) -> Tensor:
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.bfloat16):
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.settings.bfloat16):
                 return network(normalise(pictures)).float()
 
         return forward
@@ -318,12 +318,12 @@ def learning_rate(done: float, settings: Settings) -> float:
     return settings.peak * 0.5 * (1 + math.cos(math.pi * (done - settings.rise) / (1 - settings.rise)))
 
 
-def measure(network: MiniVGG, pictures: Pictures, settings: Settings, device: str) -> dict[str, float]:
+def measure(network: MiniVGG, pictures: Pictures, settings: Settings, device: torch.device | str) -> dict[str, float]:
     """Quick look after an epoch: share right, clean, and of 250 pictures under a 10-step attack of radius 0.5."""
     network = network.to(device).requires_grad_(False).eval()
 
     def forward(batch: Tensor) -> Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.bfloat16):
             return network(normalise(batch)).float()
 
     right = 0
