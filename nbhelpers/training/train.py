@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -236,7 +237,7 @@ class Trainer:
 
     def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         def forward(pictures: Tensor) -> Tensor:
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.settings.bfloat16):
+            with _mixed(self.device, self.settings.bfloat16):
                 return network(normalise(pictures)).float()
 
         return forward
@@ -301,6 +302,11 @@ class Trainer:
             (self.folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in done))
 
 
+def _mixed(device: torch.device | str, bfloat16: bool) -> AbstractContextManager:
+    """Within it the device computes in bfloat16 where that is safe, or as always."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if bfloat16 else nullcontext()
+
+
 def _format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
 
@@ -323,7 +329,7 @@ def measure(network: MiniVGG, pictures: Pictures, settings: Settings, device: to
     network = network.to(device).requires_grad_(False).eval()
 
     def forward(batch: Tensor) -> Tensor:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.bfloat16):
+        with _mixed(device, settings.bfloat16):
             return network(normalise(batch)).float()
 
     right = 0

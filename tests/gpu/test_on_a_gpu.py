@@ -1,0 +1,86 @@
+"""What a GPU makes is what the processor makes, and nothing in a climb waits for it but the one look at each step."""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from same_on_every_device import CASES, CAT, CLASSES, SAMPLES, differences, similarities
+
+from nbhelpers import models
+from nbhelpers.ascent import Step
+from nbhelpers.ascent.canvas import CANVASES
+from nbhelpers.models import Network
+from nbhelpers.recipes import Recipe
+from nbhelpers.techniques.activation_maximization import ActivationMaximization
+from nbhelpers.techniques.class_agnostic_features import ClassAgnosticFeatures
+from nbhelpers.techniques.class_pictures import ClassPictures
+from nbhelpers.techniques.inversion import Inversion
+
+CLIMBS = {
+    **{f"activation maximization, {name}": ActivationMaximization(canvas=name, size=48, rounds=1, steps=6)
+       for name in CANVASES},
+    "class pictures": ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6, dropout=0.3, variation_weight=1),
+    # from step 2 on one round; a later one begins with constants of its own
+    "inversion": Inversion(photos=CAT, size=48, steps=24),
+    "class-agnostic features": ClassAgnosticFeatures(
+        folder=str(SAMPLES), size=48, crops=1, clusters=2, steps=6, checkpoint_step=100
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:.* components were asked for")
+def test_a_technique_gives_the_processors_numbers(name: str, here: Network, there: Network) -> None:
+    make = CASES[name][1]
+    assert differences(make(here), make(there)) == []
+
+
+@pytest.mark.parametrize("name", CLIMBS)
+@pytest.mark.filterwarnings("ignore:.* components were asked for")
+def test_a_step_waits_once(name: str, gpu: torch.device, there: Network) -> None:
+    steps = CLIMBS[name].iterate(there)
+    next(steps)  # what is prepared once may wait
+    for _ in range(4):
+        waits = waited(steps)
+        assert len(waits) == 1, f"{len(waits)} waits in one step, expected the look at its scores alone: {waits}"
+
+
+def waited(steps: Iterator[Step]) -> list[str]:
+    """Where the next step waited for the GPU."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            next(steps)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return [f"{each.filename}:{each.lineno}" for each in found if "synchroniz" in str(each.message)]
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        ActivationMaximization(channels=[1, 326], size=48, rounds=1, steps=6),
+        ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6),
+        Inversion(photos=CAT, size=48, steps=6),
+    ],
+    ids=lambda recipe: type(recipe).__name__,
+)
+def test_bfloat16_is_the_same_parameter(recipe: Recipe, here: Network, there: Network) -> None:
+    full, half = recipe.run(there), recipe.changed(precision="bfloat16").run(there)
+    elsewhere = recipe.changed(precision="bfloat16").run(here)
+    assert half.picture.dtype == half.scores.dtype == torch.float32
+    assert not torch.equal(half.picture, full.picture)
+    torch.testing.assert_close(half.scores, full.scores, rtol=0.1, atol=0.05)
+    torch.testing.assert_close(half.scores, elsewhere.scores, rtol=0.1, atol=0.05)
+    assert min(similarities(full.picture, half.picture)) > 0.8
+
+
+def test_a_picture_is_the_same_twice(there: Network) -> None:
+    recipe = ActivationMaximization(channels=[1], size=48, rounds=2, steps=4)
+    assert min(similarities(recipe.run(there).picture, recipe.run(there).picture)) > 0.98
+
+
+def test_a_network_is_loaded_onto_the_gpu(gpu: torch.device) -> None:
+    assert models.load("minivgg").mean.device.type == gpu.type
