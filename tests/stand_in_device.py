@@ -149,7 +149,7 @@ class _Lists(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if function in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             return function(*args, **{**kwargs, "device": None}).to(kwargs["device"])
-        if function is Tensor.data.__set__ and isinstance(args[0], There):
+        if function == Tensor.data.__set__ and isinstance(args[0], There):
             args[0].values_here = args[1].values_here
         if function in (Tensor.__getitem__, Tensor.__setitem__):
             places = args[1] if isinstance(args[1], tuple) else (args[1],)
