@@ -67,8 +67,10 @@ class Canvas:
         raise NotImplementedError
 
     @classmethod
-    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Canvas:
-        """A canvas of seeded noise, one generator per picture."""
+    def random(
+        cls, height: int, width: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+    ) -> Canvas:
+        """A canvas of seeded noise, one generator per picture; drawn on the processor, the same for every device."""
         raise NotImplementedError
 
     def picture(self) -> Float[Tensor, "pictures 3 height width"]:
@@ -90,9 +92,11 @@ class Pixels(Canvas):
         return cls(picture)
 
     @classmethod
-    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Pixels:
+    def random(
+        cls, height: int, width: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+    ) -> Pixels:
         noise = _per_picture(torch.rand, (3, height, width), generators)
-        return cls(natural_images()["mean"].view(3, 1, 1) + 0.1 * (noise - 0.5))
+        return cls((natural_images()["mean"].view(3, 1, 1) + 0.1 * (noise - 0.5)).to(device))
 
     def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         return self.parameters
@@ -126,8 +130,10 @@ class Fourier(Canvas):
         return cls(torch.view_as_real(spectrum), picture.shape[3])
 
     @classmethod
-    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> Fourier:
-        return cls(0.1 * _per_picture(torch.randn, (3, height, width // 2 + 1, 2), generators), width)
+    def random(
+        cls, height: int, width: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+    ) -> Fourier:
+        return cls((0.1 * _per_picture(torch.randn, (3, height, width // 2 + 1, 2), generators)).to(device), width)
 
     def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         return self._synthesise(torch.view_as_complex(self.parameters) * self.amplitude)
@@ -147,8 +153,9 @@ class Fourier(Canvas):
     def _synthesise(self, spectrum: Tensor) -> Tensor:
         """Picture of a Fourier transform in decorrelated colour; undoes `_analyse`."""
         channels = torch.fft.irfft2(spectrum, s=self.shape, norm="ortho")
-        offset = torch.einsum("ij,bjhw->bihw", self._colour().to(channels), channels)
-        return torch.sigmoid(natural_images()["mean"].to(channels).view(3, 1, 1).logit() + 4 * offset)
+        offset = torch.einsum("ij,bjhw->bihw", self._colour().to(channels, non_blocking=True), channels)
+        mean = natural_images()["mean"].to(channels, non_blocking=True).view(3, 1, 1)
+        return torch.sigmoid(mean.logit() + 4 * offset)
 
 
 class FourierRGB(Fourier):
@@ -179,8 +186,11 @@ class MaCo(Fourier):
         return cls(cls._analyse(picture).angle(), picture.shape[3])
 
     @classmethod
-    def random(cls, height: int, width: int, generators: Sequence[torch.Generator]) -> MaCo:
-        return cls(2 * torch.pi * _per_picture(torch.rand, (3, height, width // 2 + 1), generators), width)
+    def random(
+        cls, height: int, width: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+    ) -> MaCo:
+        phase = 2 * torch.pi * _per_picture(torch.rand, (3, height, width // 2 + 1), generators)
+        return cls(phase.to(device), width)
 
     def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         phase = self.parameters.clone()
@@ -188,7 +198,8 @@ class MaCo(Fourier):
         # each other the two would partly cancel, and their amplitude be lost
         height, width = self.shape
         ends, pairs = [0] if width % 2 else [0, width // 2], (height - 1) // 2
-        phase[:, :, height - pairs :, ends] = -phase[:, :, 1 : pairs + 1, ends].flip(2)
+        for end in ends:
+            phase[:, :, height - pairs :, end] = -phase[:, :, 1 : pairs + 1, end].flip(2)
         return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
 
 

@@ -132,11 +132,12 @@ def ascend(
         draws = [source.get_state() for source in sources]
         with torch.enable_grad():
             scores = _scores(fast, objective, canvas, transforms, sources)
+            (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
+            scores, reached, finite = _told(scores, gradient)
             if not scores.isfinite().all():
                 raise _stopped("score", scores, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
             good.copy_(canvas.parameters.detach())
-            (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
-            alive |= gradient.flatten(1).ne(0).any(1).cpu()
+            alive |= reached.bool()
             if not alive.all() and index <= PATIENCE:
                 for source, state in zip(sources, draws, strict=True):
                     source.set_state(state)
@@ -144,7 +145,8 @@ def ascend(
                     opened = _scores(fast, objective, canvas, transforms, sources)
                 (borrowed,) = torch.autograd.grad(opened.sum(), canvas.parameters)
                 gradient[~alive] = borrowed[~alive]
-        if not gradient.isfinite().all():
+                finite = gradient.flatten(1).isfinite().all(1)
+        if not finite.all():
             raise _stopped("gradient", gradient, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
         canvas.parameters.grad = gradient.neg_()
         if settle:
@@ -154,7 +156,7 @@ def ascend(
         if fade:
             canvas.parameters.data.mul_(1 - fade)
         canvas.project()
-        yield Step(index, steps, scores.detach().cpu(), alive.clone(), canvas)
+        yield Step(index, steps, scores, alive.clone(), canvas)
 
 
 @torch.no_grad()
@@ -216,7 +218,7 @@ def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch
     def hide(module: nn.Module, inputs: tuple) -> tuple:
         (activations,) = inputs
         kept = torch.stack([torch.rand(activations.shape[1:], generator=source) for source in sources]) >= share
-        return (activations * kept.to(activations) / (1 - share),)
+        return (activations * kept.to(activations, non_blocking=True) / (1 - share),)
 
     find_module(network, layer).register_forward_pre_hook(hide)
 
@@ -231,12 +233,20 @@ def _scores(
     return objective(Seen(seen) | {PICTURE: picture})
 
 
+def _told(scores: Tensor, gradient: Tensor) -> Tensor:
+    """Of each picture: its score, whether a gradient reaches it, whether that is finite, `(3, B)`.
+
+    In one transfer, the only one of a step: a GPU is waited for until it has done all that it was given.
+    """
+    rows = gradient.flatten(1)
+    return torch.stack([scores.detach(), rows.ne(0).any(1).to(scores), rows.isfinite().all(1).to(scores)]).cpu()
+
+
 def _stopped(
     what: str, numbers: Tensor, canvas: Canvas, good: Tensor, step: Step, objective: Objective
 ) -> NonFiniteScore:
     with torch.no_grad():
         canvas.parameters.copy_(good)
-    step.scores = step.scores.detach().cpu()
     rows = numbers.detach().flatten(1) if numbers.ndim > 1 else numbers.detach()[:, None]
     bad = [index for index, row in enumerate(rows) if not row.isfinite().all()]
     value = rows[bad[0]][~rows[bad[0]].isfinite()][0].item()

@@ -146,7 +146,7 @@ def direction(layer: str, vectors: Float[Tensor, "pictures channels"]) -> Object
                 f"layer {layer!r} gives {tuple(mean.shape)} (pictures, channels), but the directions are "
                 f"{tuple(unit_vectors.shape)}: one vector per picture, one number per channel"
             )
-        return (mean * unit_vectors.to(mean.device)).sum(1)
+        return (mean * unit_vectors.to(mean.device, non_blocking=True)).sum(1)
 
     return Objective([layer], score, f"direction({layer!r})")
 
@@ -206,4 +206,5 @@ def _one_each(activations: Tensor, channels: Sequence[int], layer: str) -> Tenso
             f"channels {edge.few(channels)} for layer {layer!r}, which has {activations.shape[1]}: "
             f"each must be from 0 to {activations.shape[1] - 1}"
         )
-    return activations[torch.arange(len(channels)), torch.as_tensor(channels)]
+    chosen = torch.as_tensor(channels).to(activations.device, non_blocking=True)
+    return activations[torch.arange(len(channels), device=activations.device), chosen]

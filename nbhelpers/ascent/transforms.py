@@ -58,7 +58,7 @@ class Transforms:
         """
         if not (self.jitter or self.scale or self.rotate or self.view):
             return pictures
-        affine = self.draw(generators, *pictures.shape[2:]).to(pictures)
+        affine = self.draw(generators, *pictures.shape[2:]).to(pictures, non_blocking=True)
         sides = [self.view, self.view] if self.view else pictures.shape[2:]
         grid = F.affine_grid(affine, [*pictures.shape[:2], *sides], align_corners=False)
         return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

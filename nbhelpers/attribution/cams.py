@@ -115,14 +115,14 @@ def score_cam(
     best = spread.topk(min(channels or spread.shape[1], spread.shape[1]), dim=1).indices
     tried = torch.zeros_like(spread, dtype=torch.bool).scatter_(1, best, True) & (high > low)
     scores = torch.full_like(spread, -torch.inf)
+    wanted = torch.as_tensor(classes, device=spread.device)
     for chosen in tried.nonzero().split(batch_size):
         photo, channel = chosen.T
         bottom, span = low[photo, channel], (high - low)[photo, channel]
         masks = F.interpolate(activations[photo, channel][:, None], photos.shape[2:], mode="bilinear")
         masks = (masks - bottom[:, None, None, None]) / span[:, None, None, None]
         logits = fast(masks * photos[photo] + (1 - masks) * fast.mean)
-        wanted = torch.as_tensor(classes, device=logits.device)[photo]
-        scores[photo, channel] = logits.gather(1, wanted[:, None])[:, 0] * (-1 if counterfactual else 1)
+        scores[photo, channel] = logits.gather(1, wanted[photo][:, None])[:, 0] * (-1 if counterfactual else 1)
     weights = scores.softmax(1).nan_to_num(0.0)  # a layer that says nothing gives an empty map
     return (weights[:, :, None, None] * activations).sum(1).relu()
 

@@ -52,8 +52,9 @@ def favour_large_shapes(
     if power == 0:
         return gradients
     height, width = gradients.shape[2:]
-    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
-    frequency = (down**2 + across**2).sqrt().clamp(min=1 / max(height, width)).to(gradients)
+    down = torch.fft.fftfreq(height, device=gradients.device)[:, None]
+    across = torch.fft.rfftfreq(width, device=gradients.device)
+    frequency = (down**2 + across**2).sqrt().clamp(min=1 / max(height, width)).to(gradients.dtype)
     return torch.fft.irfft2(torch.fft.rfft2(gradients) / frequency**power, s=(height, width))
 
 

@@ -41,7 +41,16 @@ def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | tor
         network = from_torchvision(name, weights)
     else:
         raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + torchvision_names())}")
-    return network.eval().to(_device(device))
+    return network.eval().to(chosen_device(device))
+
+
+def chosen_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of this name; of `"auto"` a GPU where there is one."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def as_network(network: str | nn.Module) -> Network:
@@ -220,11 +229,3 @@ def _numbered(network: Network, number: SupportsIndex) -> int:
     if index < 0 or index >= count:
         raise ValueError(f"{network.name} has {count} classes, 0 to {count - 1}: there is no class {index}")
     return index
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -157,7 +157,6 @@ def _objective(recipe: ActivationMaximization) -> objectives.Objective:
 def _first_canvas(recipe: ActivationMaximization, seeds: list[int], device: torch.device) -> Canvas:
     kind = CANVASES[recipe.canvas]
     if recipe.start == "noise":
-        canvas = kind.random(recipe.size, recipe.size, generators(seeds))
-        return kind.from_picture(canvas.picture().detach().to(device)) if device.type != "cpu" else canvas
+        return kind.random(recipe.size, recipe.size, generators(seeds), device)
     photo = images.read(recipe.start, recipe.size).to(device)
     return kind.from_picture(photo.expand(len(seeds), -1, -1, -1))

@@ -54,7 +54,7 @@ class NetworkTraining(Recipe):
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Epoch]:
         """Train, yielding after every epoch; see `train`."""
-        yield from train(self)
+        yield from train(self, "auto" if network is None else models.as_network(network).mean.device)
 
 
 @dataclass
@@ -75,8 +75,12 @@ class Epoch:
     network: Network
 
 
-def train(recipe: NetworkTraining) -> Iterator[Epoch]:
+def train(recipe: NetworkTraining, device: torch.device | str = "auto") -> Iterator[Epoch]:
     """Train the recipe's MiniVGG; a folder that holds a checkpoint of the same run is continued.
+
+    Args:
+        recipe: what and how.
+        device: where to compute; `"auto"` is a GPU where there is one.
 
     Raises:
         FileNotFoundError, ValueError: no data there, or a checkpoint that is damaged or of another run.
@@ -84,7 +88,8 @@ def train(recipe: NetworkTraining) -> Iterator[Epoch]:
     training, validation, classes = pictures(recipe)
     with TemporaryDirectory() as nowhere:
         folder = Path(recipe.keep).expanduser() if recipe.keep else Path(nowhere)
-        trainer = Trainer(settings(recipe), training, validation, folder, len(classes))
+        device = models.chosen_device(device)
+        trainer = Trainer(settings(recipe), training, validation, folder, len(classes), device=device)
         yielded = False
         while trainer.epoch < recipe.epochs or not yielded:
             folded = trainer.run(epochs=1, progress=False)

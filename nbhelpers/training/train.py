@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -132,7 +133,7 @@ class Trainer:
         folder: str | Path,
         classes: int,
         start: MiniVGG | None = None,
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         teachers: Sequence[MiniVGG] = (),
     ) -> None:
         if (settings.teaching > 0) != bool(teachers):
@@ -310,7 +311,7 @@ class Trainer:
 
     def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         def forward(pictures: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            with _mixed(self.device, self.settings.bfloat16):
                 return network(normalise(pictures)).float()
 
         return forward
@@ -373,6 +374,11 @@ class Trainer:
             (self.folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in done))
 
 
+def _mixed(device: torch.device, bfloat16: bool) -> AbstractContextManager:
+    """Within it the device computes in bfloat16 where that is safe, or as always."""
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+
+
 def _format(tensor: Tensor) -> torch.memory_format:
     return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
 
@@ -403,7 +409,7 @@ def measure(network: MiniVGG, pictures: Pictures, settings: Settings) -> dict[st
     device = pictures.pixels.device
 
     def forward(batch: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
+        with _mixed(device, settings.bfloat16):
             return network(normalise(batch)).float()
 
     def share_right(found: Iterable[tuple[Tensor, Tensor]]) -> float:

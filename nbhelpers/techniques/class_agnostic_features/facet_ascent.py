@@ -150,7 +150,7 @@ class Run:
         )
 
     def step(self, state: State) -> FacetStep:
-        canvas = Pixels(state.picture.cpu())
+        canvas = Pixels(state.picture)
         checkpoints = dict(state.checkpoints)
         return FacetStep(state.index, self.settings.steps, state.scores, state.alive, canvas, self.facets, checkpoints)
 
@@ -163,7 +163,7 @@ class Run:
         if index % settings.window_step == 0:
             state = self._moved(state)
         mask_sigma = now(*settings.mask_sigma) * settings.size / PUBLISHED_SIZE
-        mask = gaussian_mask(settings.size, settings.size, mask_sigma).to(self.device)
+        mask = gaussian_mask(settings.size, settings.size, mask_sigma).to(self.device, non_blocking=True)
         picture = state.picture
         if index % SMOOTH_EVERY == 0:
             blurred = smoothing.gaussian_blur(picture, now(*settings.blur_sigma))
@@ -171,9 +171,11 @@ class Run:
         if index % settings.brightness_step == 0:
             picture = (picture + BRIGHTER).clamp(0, 1)
         scores, gradient = self._gradient(picture, now(*settings.penalty_weight))
+        size = gradient.square().flatten(1).mean(1).sqrt()
+        scores, reached = torch.stack([scores, size]).cpu()  # the only transfer of most steps
         if not scores.isfinite().all():
             raise self._stopped(state, scores)
-        size = gradient.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)
+        size = size.view(-1, 1, 1, 1)
         gradient = gradient / size.clamp(min=1e-30) * mask
         velocity = MOMENTUM * state.velocity + gradient
         rate = STRIDE * now(*settings.learning_rate)
@@ -189,8 +191,8 @@ class Run:
             index=index,
             picture=picture,
             velocity=velocity,
-            scores=scores.cpu(),
-            alive=state.alive | size.flatten().gt(0).cpu(),
+            scores=scores,
+            alive=state.alive | reached.gt(0),
             checkpoints=checkpoints,
         )
 

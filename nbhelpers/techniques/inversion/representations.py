@@ -159,7 +159,7 @@ def alpha_norm(alpha: float = 6.0) -> Objective:
 
     def score(seen: Mapping[str, Tensor]) -> Tensor:
         picture = seen[PICTURE]
-        mean = natural_images()["mean"].to(picture).view(3, 1, 1)
+        mean = natural_images()["mean"].to(picture, non_blocking=True).view(3, 1, 1)
         return ((picture - mean) / HALF_RANGE).abs().pow(alpha).flatten(1).mean(1)
 
     return Objective([], score, f"alpha_norm({alpha:g})")
