@@ -15,8 +15,6 @@ from nbhelpers.training import card, data, folding
 from nbhelpers.training.data import Pictures
 from nbhelpers.training.train import Settings, Trainer, epochs_within, planned_epochs
 
-SLACK = 0.05  # of the time, for steps that turn out slower than those that were tried
-
 RECIPES = {
     # too large to be bundled; the bundled ones learn from it
     "teacher": Settings(
@@ -179,7 +177,7 @@ def _epochs(
     begun = time.monotonic()
     fit = epochs_within(deadline - begun, settings, *pictures, classes, **wisdom)
     tried = time.monotonic() - begun
-    return max(1, int(fit * (1 - SLACK) * max(0.0, 1 - tried / (deadline - begun))))
+    return max(1, int(fit * max(0.0, 1 - tried / (deadline - begun))))
 
 
 def _lacks_bfloat16() -> bool:
