@@ -6,8 +6,8 @@
     device_log.waits                       # the operations at which a GPU would have been waited for
 
 As on a GPU, operations refuse tensors of two devices, numpy refuses tensors that are not on the processor, and a number
-that is asked for, or a copy that does not say `non_blocking`, makes everybody wait. It computes on the processor, so of a
-GPU's own arithmetic it says nothing.
+that is asked for, or a copy that does not say `non_blocking`, makes everybody wait. It computes on the processor, so it
+says nothing of a GPU's own arithmetic.
 """
 
 from __future__ import annotations
@@ -143,12 +143,14 @@ class StandIn(TorchDispatchMode):
 
 
 class _Lists(TorchFunctionMode):
-    """Tensors of numbers and lists, which torch would make for `meta` without their values."""
+    """What torch does before it dispatches: tensors of lists, for `meta` without their values, and other `data`."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if function in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             return function(*args, **{**kwargs, "device": None}).to(kwargs["device"])
+        if function == Tensor.data.__set__ and isinstance(args[0], There):
+            args[0].values_here = args[1].values_here
         if function in (Tensor.__getitem__, Tensor.__setitem__):
             places = args[1] if isinstance(args[1], tuple) else (args[1],)
             places = tuple(torch.tensor(each) if isinstance(each, list) else each for each in places)

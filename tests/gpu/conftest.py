@@ -13,7 +13,7 @@ import torch
 from nbhelpers import models
 from nbhelpers.models import Network
 
-ROUNDING = 1e-6
+ROUNDING = 2e-7
 
 
 @pytest.fixture(scope="session")

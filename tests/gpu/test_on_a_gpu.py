@@ -68,13 +68,27 @@ def waited(steps: Iterator[Step]) -> list[str]:
     ids=lambda recipe: type(recipe).__name__,
 )
 def test_bfloat16_is_the_same_parameter(recipe: Recipe, here: Network, there: Network) -> None:
-    full, half = recipe.run(there), recipe.changed(precision="bfloat16").run(there)
-    elsewhere = recipe.changed(precision="bfloat16").run(here)
-    assert half.picture.dtype == half.scores.dtype == torch.float32
-    assert not torch.equal(half.picture, full.picture)
-    torch.testing.assert_close(half.scores, full.scores, rtol=0.1, atol=0.05)
-    torch.testing.assert_close(half.scores, elsewhere.scores, rtol=0.1, atol=0.05)
-    assert min(similarities(full.picture, half.picture)) > 0.8
+    recipe = recipe.changed(precision="bfloat16")
+    first, *_, last = list(recipe.iterate(there))
+    for full in (recipe.changed(precision="float32").iterate(there), recipe.iterate(here)):
+        torch.testing.assert_close(first.scores, next(full).scores, rtol=0.05, atol=0.05)
+    assert last.picture.dtype == last.scores.dtype == torch.float32
+    assert (last.scores > first.scores).all()
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_bfloat16_is_what_the_network_computes_in(batch: int, there: Network) -> None:
+    seen = set()
+
+    def look(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        seen.add((output.dtype, output.device.type))
+
+    handle = there.net.block2.conv1.register_forward_hook(look)
+    try:
+        ActivationMaximization(channels=[1] * batch, size=48, rounds=1, steps=1, precision="bfloat16").run(there)
+    finally:
+        handle.remove()
+    assert (torch.bfloat16, there.mean.device.type) in seen
 
 
 def test_a_picture_is_the_same_twice(there: Network) -> None:
