@@ -10,10 +10,10 @@ BIN     := .venv/bin
 # Kernels come from .venv, whatever kernel of the same name a user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help demo test lab bench notebooks clean
+.PHONY: help demo test lab bench bench-gpu notebooks clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: .venv/.installed-demo  ## run every notebook; pictures and results/index.html
 	$(BIN)/nbhelpers run notebooks
@@ -32,6 +32,9 @@ lab: .venv/.installed-demo   ## JupyterLab, opened on the tour
 
 bench: .venv/.installed-bench  ## speed and memory against the plain loop and the other libraries
 	$(BIN)/python tests/benchmarks/run.py
+
+bench-gpu: .venv/.installed-bench  ## pictures a second on a GPU, against torch-lucent
+	$(BIN)/python tests/gpu/bench.py
 
 notebooks: .venv/.installed-test  ## run the notebooks and keep their new outputs, cleaned and formatted
 	$(BIN)/ruff format notebooks

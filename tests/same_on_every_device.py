@@ -303,3 +303,15 @@ def _training(network: Network) -> Made:
     (epoch,) = list(recipe.iterate(network))
     changed, logits = network_training.attacked(network, photos(), 0.5, 3)
     return Made({"loss": torch.tensor(epoch.log[-1]["loss"]), "attacked": changed, "logits": logits})
+
+
+# a few steps within one round, of each loop and canvas
+CLIMBS: dict[str, Recipe] = {
+    **{f"activation maximization, {name}": ActivationMaximization(canvas=name, size=48, rounds=1, steps=6)
+       for name in CANVASES},
+    "class pictures": ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6, dropout=0.3, variation_weight=1),
+    "inversion": Inversion(photos=CAT, size=48, steps=24),
+    "class-agnostic features": ClassAgnosticFeatures(
+        folder=str(SAMPLES), size=48, crops=1, clusters=2, steps=6, checkpoint_step=100
+    ),
+}  # fmt: skip

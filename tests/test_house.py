@@ -97,7 +97,7 @@ def test_upper_bounds_and_exclusions_give_their_reason(name: str) -> None:
 # --- commands
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "notebooks", "clean"])
+@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "bench-gpu", "notebooks", "clean"])
 def test_make_knows_its_targets(target: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("needs make")

@@ -5,28 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from same_on_every_device import CASES, CAT, CLASSES, SAMPLES, differences, similarities
+from same_on_every_device import CASES, CAT, CLASSES, CLIMBS, differences, similarities
 
 from nbhelpers import models
 from nbhelpers.ascent import Step
-from nbhelpers.ascent.canvas import CANVASES
 from nbhelpers.models import Network
 from nbhelpers.recipes import Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
-from nbhelpers.techniques.class_agnostic_features import ClassAgnosticFeatures
 from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.techniques.inversion import Inversion
-
-CLIMBS = {
-    **{f"activation maximization, {name}": ActivationMaximization(canvas=name, size=48, rounds=1, steps=6)
-       for name in CANVASES},
-    "class pictures": ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6, dropout=0.3, variation_weight=1),
-    # from step 2 on one round; a later one begins with constants of its own
-    "inversion": Inversion(photos=CAT, size=48, steps=24),
-    "class-agnostic features": ClassAgnosticFeatures(
-        folder=str(SAMPLES), size=48, crops=1, clusters=2, steps=6, checkpoint_step=100
-    ),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -55,7 +42,7 @@ def waited(steps: Iterator[Step]) -> list[str]:
             next(steps)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return [f"{each.filename}:{each.lineno}" for each in found if "synchroniz" in str(each.message)]
+    return [f"{each.filename}:{each.lineno}" for each in found if "called a synchronizing" in str(each.message)]
 
 
 @pytest.mark.parametrize(
