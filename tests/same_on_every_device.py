@@ -125,14 +125,14 @@ def photos(size: int = 64) -> Float[Tensor, "2 3 size size"]:
 for _canvas in CANVASES:
     case(f"activation maximization, {_canvas}", ActivationMaximization)(
         lambda network, canvas=_canvas: climbed(
-            ActivationMaximization(canvas=canvas, channels=[1, 326], size=48, rounds=2, steps=2).iterate(network)
+            ActivationMaximization(canvas=canvas, channels=[18, 200], size=48, rounds=2, steps=2).iterate(network)
         )
     )
 for _objective in ("unit", "layer"):
     case(f"activation maximization, {_objective}", ActivationMaximization)(
         lambda network, objective=_objective: climbed(
             ActivationMaximization(
-                objective=objective, channels=[1, 326], size=48, rounds=1, steps=4, start=CAT, diversity=1
+                objective=objective, channels=[18, 200], size=48, rounds=1, steps=4, start=CAT, diversity=1
             ).iterate(network)
         )
     )
@@ -140,7 +140,7 @@ for _objective in ("unit", "layer"):
 
 @case("activation maximization, multi-scale", ActivationMaximization)
 def _multi_scale(network: Network) -> Made:
-    return climbed(multi_scale(channels=[1, 326], rounds=3, steps=3).iterate(network))
+    return climbed(multi_scale(channels=[18, 200], rounds=3, steps=3).iterate(network))
 
 
 @case("class pictures", ClassPictures)

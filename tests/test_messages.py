@@ -22,9 +22,10 @@ from nbhelpers.sweeps.plan import Job
 from nbhelpers.techniques import interpretation_test
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.techniques.principal_features import PrincipalFeatures
-from nbhelpers.volumes import files
+from nbhelpers.volumes import Order, files
 
 PACKAGE = Path(nbhelpers.__file__).parent
+SAMPLES = PACKAGE.parent / "sample_images"
 THOUSAND = range(1000)
 
 
@@ -121,3 +122,19 @@ BOUNDED = {
 def test_errors_join_only_what_is_short() -> None:
     found = {text for path in PACKAGE.rglob("*.py") for text in joined_in_errors(ast.parse(path.read_text()))}
     assert found <= set(BOUNDED), "a list of any length goes through edge.few"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        images.read,
+        Order.load,
+        lambda path: files.load(f"{path}.nrrd"),
+        lambda path: PrincipalFeatures(photos=str(SAMPLES), size=32, palette=path).run(),
+    ],
+    ids=["photo", "order", "volume", "palette"],
+)
+def test_a_name_that_no_file_can_have_is_no_crash(read: Callable[[str], Any]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"too long for a name|there is no palette x") as said:
+        read("x" * 300)
+    assert len(str(said.value)) < 400

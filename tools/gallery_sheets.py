@@ -57,10 +57,10 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
         "minivgg_robust", "block3.conv2", [7, 34, 35, 112, 157, 160, 222, 25, 67, 52, 3, 9], size=96, steps=30
     ),
     "minivgg_robust-block4": lambda: _channels(
-        "minivgg_robust", "block4.conv1", [1, 3, 4, 5, 326, 8, 9, 10, 12, 13, 17, 18], size=112
+        "minivgg_robust", "block4.conv1", [5, 18, 31, 44, 57, 70, 83, 200, 109, 122, 135, 148], size=112
     ),
     "minivgg_robust-maco": lambda: _channels(
-        "minivgg_robust", "block4.conv1", [1, 4, 5, 326, 9, 12], size=112, canvas="maco", learning_rate=0.01
+        "minivgg_robust", "block4.conv1", [18, 57, 122, 200, 31, 83], size=112, canvas="maco", learning_rate=0.01
     ),
     "squeezenet1_0-features.7": lambda: _channels(
         "squeezenet1_0", "features.7.expand3x3", [0, 5, 10, 20, 30, 40], steps=30

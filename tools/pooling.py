@@ -22,7 +22,8 @@ from nbhelpers.models.minivgg import POOLINGS, MiniVGG
 from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.training import data, evaluate
 from nbhelpers.training.data import Pictures
-from nbhelpers.training.train import MEAN, STD, Settings, Trainer, normalise
+from nbhelpers.training.settings import Settings
+from nbhelpers.training.train import MEAN, STD, Trainer, normalise
 
 STRIDE = 16  # of the last convolution's map, in pixels
 SHOWN, STEPS = 6, 120  # classes on the sheet, and steps of each picture

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 
@@ -56,7 +56,7 @@ class Network(nn.Module):
         pictures = pictures.to(self.mean.device)
         return pictures if self._plain else (pictures - self.mean) / self.std
 
-    def forward(self, pictures: Float[Tensor, "*pictures 3 height width"]) -> Tensor:
+    def forward(self, pictures: Float[Tensor, "*pictures 3 height width"]) -> Shaped[Tensor, "..."]:
         """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
         return self.net(self.normalise(pictures))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -70,17 +71,17 @@ PIXELS = Field(Span(0, 0, 1), Span(0, 0, 1))
 class Watch(TorchFunctionMode):
     """While active, follows the field of every tensor that comes from a picture given to `start`."""
 
-    def start(self, pictures: Tensor) -> Tensor:
+    def start(self, pictures: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """Declare that these are pixels, `(B, C, H, W)`; the same tensor is returned."""
         pictures._field = PIXELS
         return pictures
 
-    def lost(self, output: Tensor) -> Field:
+    def lost(self, output: Shaped[Tensor, "..."]) -> Field:
         """Declare that this tensor comes from the picture in a way we could not see."""
         output._field = PIXELS.whole(None)._replace(axes=(output.ndim - 2, output.ndim - 1))
         return output._field
 
-    def field(self, tensor: Tensor) -> Field | None:
+    def field(self, tensor: Shaped[Tensor, "..."]) -> Field | None:
         """The field of a tensor's units, or None where it does not come from the picture in any way we saw."""
         return getattr(tensor, "_field", None)
 

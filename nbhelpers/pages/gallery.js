@@ -436,9 +436,12 @@ function drawOpen() {
     make("a", { href: data.src[i] }, "picture file"));
   const recipe = recipeText(i);
   const command = Object.values(data.command).filter((col) => at(col, i) >= 0).map((col) => plain(col.values[at(col, i)])).join("");
+  // a figure that only its notebook draws says none of these
+  const remade = recipe && ["index", "sheet", "drawn_by"].some(
+    (name) => Object.hasOwn(data.document, name) && at(data.document[name], i) >= 0);
   byId("again").replaceChildren(
     ...(command ? copyable("make it again", command) : []),
-    ...(recipe && data.folder !== null ? copyable("check it against its recipe", `nbhelpers replay ${shellWord(data.folder + source)}`) : []));
+    ...(remade && data.folder !== null ? copyable("check it against its recipe", `nbhelpers replay ${shellWord(data.folder + source)}`) : []));
   byId("recipe").hidden = !recipe;
   byId("recipe").lastElementChild.replaceChildren(...(recipe ? copyable("as it stands in the file", recipe) : []));
   const place = shown.indexOf(i);

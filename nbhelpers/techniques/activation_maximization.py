@@ -27,7 +27,7 @@ class ActivationMaximization(Recipe):
 
     network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer, best before its ReLU; empty: the logits")
-    channels: list[int] = Field([1, 4, 5, 326], min_length=1, description="feature maps, one picture each")
+    channels: list[int] = Field([18, 57, 122, 200], min_length=1, description="feature maps, one picture each")
     objective: Literal["channel", "unit", "layer"] = Field(
         "channel", description="what is maximised: the channel's mean, its centre unit, or the whole layer (deep dream)"
     )

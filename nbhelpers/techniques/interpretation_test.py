@@ -26,7 +26,7 @@ class InterpretationTest(Recipe):
 
     network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer")
-    channel: int = Field(326, ge=0, description="the feature map whose picture was interpreted")
+    channel: int = Field(200, ge=0, description="the feature map whose picture was interpreted")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     photo: str = Field("coffee.jpg", description="the photo that shows the interpretation; empty: the first one")
     top: int = Field(15, ge=1, le=100, description="the channel must be among this many strongest")

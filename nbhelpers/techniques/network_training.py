@@ -27,7 +27,8 @@ from nbhelpers.recipes import Field, Recipe
 from nbhelpers.training import data, folders
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures
-from nbhelpers.training.train import MEAN, STD, Settings, Trainer
+from nbhelpers.training.settings import Settings
+from nbhelpers.training.train import MEAN, STD, Trainer
 
 DRAWN = {"Conv2d", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d"}
 

@@ -4,5 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["attack", "card", "data", "evaluate", "fingerprints", "folders", "folding", "train"],
-)
+    submodules=[
+        "attack", "budget", "card", "data", "evaluate", "fingerprints", "folders", "folding", "settings", "train"
+    ],
+)  # fmt: skip

@@ -13,7 +13,8 @@ from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training import evaluate, folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures
-from nbhelpers.training.train import Settings, normalise
+from nbhelpers.training.settings import Settings
+from nbhelpers.training.train import drawing_on, normalise
 
 LICENCE = (
     "The weights come under the package's MIT licence. Trained on 100 of the 200 classes of Tiny-ImageNet (Stanford "
@@ -21,6 +22,7 @@ LICENCE = (
     "part of the package. Whoever uses the weights commercially should consider ImageNet's terms."
 )
 AUTOATTACK_RADIUS = 0.5
+PROCESSOR = "the processor"
 # 100 of APGD and 900 of its targeted kind, 900 of FAB at three times the cost, 5,000 forward passes of Square
 AUTOATTACK_STEPS = 5500
 POOLING = {"max": "max pooling", "stride": "a stride of 2", "blur": "blurred max pooling"}
@@ -79,6 +81,7 @@ def describe(
             "teachers": ", ".join(teachers) or None,
             "epochs_done": log[-1]["epoch"] if log else None,
             "minutes": round(sum(line["seconds"] for line in log) / 60, 1),
+            "device": _called(device),
         },
         "measured": {
             "pictures": len(validation),
@@ -86,6 +89,7 @@ def describe(
             "sample_top1": _percent(evaluate.accuracy(network, validation.subset(500))[0]),
             "clean_top5": _percent(top5),
             "attacked_pictures": len(sample),
+            "attacked_on": _called(device),
             "l2_attack_top1": {str(radius): _percent(share) for radius, (share, _) in under.items()},
             **strongest,
             "dead_channels": {
@@ -117,7 +121,7 @@ def seconds(settings: Settings, validation: Pictures, attacked: int, autoattacke
 
     def step(count: int) -> float:
         pictures, _ = validation.subset(count).to(device).batch(slice(None))
-        generator = torch.Generator(device).manual_seed(0)
+        generator = drawing_on(torch.device(device)).manual_seed(0)
         labels = torch.zeros(len(pictures), dtype=torch.long, device=device)
         for steps in (1, 4):  # the first call chooses kernels
             begun = time.monotonic()
@@ -191,6 +195,11 @@ def markdown(document: dict, name: str) -> str:
             else []
         ),
         "",
+        *(
+            [f"The attacks were made on {measured['attacked_on']}, whose convolutions round to 11 bits (TF32).", ""]
+            if measured.get("attacked_on", PROCESSOR) != PROCESSOR
+            else []
+        ),
         f"Load {measured['load_ms']} ms; forward pass of 8 pictures of 64 pixels {measured['forward_ms']} ms "
         f"({measured['threads']} threads{', ' + measured['conditions'] if 'conditions' in measured else ''}).",
         "",
@@ -238,10 +247,11 @@ def markdown(document: dict, name: str) -> str:
 
 def _training(training: dict) -> str:
     begin = training["start"] or "Random weights"
+    where = f" on {training['device']}" if "device" in training else ""
     text = (
-        f"{begin}; {training['epochs_done']} epochs in {training['minutes']} minutes (time includes whatever else the "
-        "machine did). Stochastic gradient descent with Nesterov momentum, one-cycle learning rate, random cuts and "
-        "mirroring."
+        f"{begin}; {training['epochs_done']} epochs in {training['minutes']} minutes{where} (time includes whatever "
+        "else the machine did). Stochastic gradient descent with Nesterov momentum, one-cycle learning rate, random "
+        "cuts and mirroring."
     )
     if training.get("teaching"):
         text += (
@@ -269,6 +279,10 @@ def _photographs(judged: dict) -> str:
         f"{judged['mobilenet_photographs_top1']} % and {judged['mobilenet_photographs_top5']} % within its first five: "
         "it learned from 224-pixel pictures, and 64 are few."
     )
+
+
+def _called(device: str) -> str:
+    return torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else PROCESSOR
 
 
 def _percent(share: float | None) -> float | None:

@@ -12,18 +12,23 @@ import torch
 
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training import card, data, folding
+from nbhelpers.training.budget import epochs_within, planned_epochs
 from nbhelpers.training.data import Pictures
-from nbhelpers.training.train import Settings, Trainer, epochs_within, planned_epochs
+from nbhelpers.training.settings import Settings
+from nbhelpers.training.train import Trainer
 
 RECIPES = {
     # too large to be bundled; the bundled ones learn from it
     "teacher": Settings(
         widths=((96, 96), (192, 192, 192), (384, 384, 384), (448, 448)),
-        epochs=80, batch=512, peak=0.4, cutmix=0.5, zoom=0.5,
+        epochs=80, batch=512, peak=0.4, cutmix=0.5, zoom=0.5, settle=0.15,
     ),
-    "minivgg": Settings(epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.8, cutmix=0.5, zoom=0.5),
+    "minivgg": Settings(
+        epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.8, cutmix=0.5, zoom=0.5, settle=0.15
+    ),
     "minivgg_robust": Settings(
-        epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.5, cutmix=0.5, zoom=0.75, radius=0.6, steps=2
+        epochs=150, batch=512, peak=0.4, smoothing=0.0, teaching=0.5, cutmix=0.5, zoom=0.75, settle=0.15,
+        radius=0.6, steps=2,
     ),
 }  # fmt: skip
 
@@ -62,7 +67,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(
     help="Train a bundled network. DATA is a Tiny-ImageNet folder, or a folder of packed shards.",
-    epilog="`nbhelpers.training.train.Settings` says what the options without a text decide, and their defaults.",
+    epilog="`nbhelpers.training.settings.Settings` says what the options without a text decide, and their defaults.",
 )
 @click.argument("source", metavar="DATA", type=click.Path(path_type=Path))
 @click.option("--network", type=click.Choice(list(RECIPES)), default="minivgg_robust", help="Which recipe.")

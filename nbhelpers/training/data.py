@@ -169,7 +169,7 @@ def augment(
         side: pixels of the square; less than H makes an epoch cheaper.
         shift: how far, in pixels, a cut may reach beyond the border, where the picture is reflected.
         mirrored: `(B,)`, which ones are turned left to right.
-        generator: source of the places, on the pixels' device.
+        generator: source of the places; on the pixels' device, or everything waits for it.
         zoom: shortest side of a cut as a share of `side`; cuts of random size are enlarged to `side` (bilinear).
             At 1 all cuts lie on whole pixels.
 
@@ -177,7 +177,7 @@ def augment(
         `(B, 3, side, side)` in [0, 1], `channels_last`.
     """
     count, height, width = pixels.shape[:3]
-    draws = torch.rand(3, count, 1, generator=generator, device=pixels.device)
+    draws = torch.rand(3, count, 1, generator=generator, device=generator.device).to(pixels.device)
     size = side * (zoom + (1 - zoom) * draws[0])
     inside = (torch.arange(side, device=pixels.device) + 0.5) / side
     lines = []
@@ -208,15 +208,15 @@ def cut_and_mix(
         pictures: `(B, 3, H, W)`.
         targets: `(B, classes)`, probabilities.
         share: of the pictures that get a patch, in [0, 1].
-        generator: source of the randomness, on the pictures' device.
+        generator: source of the randomness; on the pictures' device, or everything waits for it.
 
     Returns:
         Pictures and targets of the same shapes.
     """
     count, _, height, width = pictures.shape
     device = pictures.device
-    area, y, x, chance = torch.rand(4, count, 1, generator=generator, device=device)
-    others = torch.randperm(count, generator=generator, device=device)
+    area, y, x, chance = torch.rand(4, count, 1, generator=generator, device=generator.device).to(device)
+    others = torch.randperm(count, generator=generator, device=generator.device).to(device)
     half = area.sqrt() / 2 * (chance < share)
     rows, columns = (
         ((torch.arange(length, device=device) + 0.5) / length - centre).abs() < half

@@ -13,7 +13,7 @@ from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures
 from nbhelpers.training.folding import read
-from nbhelpers.training.train import normalise
+from nbhelpers.training.train import drawing_on, normalise
 
 RADII = (0.25, 0.5, 1.0)
 STEPS = 20
@@ -43,7 +43,7 @@ def accuracy_under_attack(network: MiniVGG, pictures: Pictures, radius: float) -
         radius: in units of [0, 1] pixels over the whole picture.
     """
     network.requires_grad_(False)
-    generator = torch.Generator(pictures.pixels.device).manual_seed(0)
+    generator = drawing_on(pictures.pixels.device).manual_seed(0)
     right = []
     count = at_once(pictures.pixels.device)
     for batch, labels in edge.Bar(list(pictures.batches(count)), desc=f"attack {radius}", leave=False):

@@ -13,10 +13,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,88 +26,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nbhelpers import edge
-from nbhelpers.models.minivgg import WIDTHS, MiniVGG
+from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.models.network import drawn_from
 from nbhelpers.training import folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures, augment, cut_and_mix
 from nbhelpers.training.fingerprints import fingerprint
+from nbhelpers.training.settings import Clock, Settings, learning_rate
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CHECKPOINT = "checkpoint.safetensors"
 BETWEEN_CHECKPOINTS = 20.0  # seconds; shorter epochs are not all kept
-REHEARSED = 8  # steps of each size that are timed before a run with a time limit
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a run computes.
-
-    Attributes:
-        widths, stem, pooling: the architecture, see `MiniVGG`.
-        epochs: passes over the training pictures.
-        batch: pictures per step.
-        peak, rise: highest learning rate, and the share of the run that climbs to it.
-        momentum, decay: of the gradient (Nesterov), and of the weights.
-        smoothing: probability that the target spreads over all classes.
-        teaching: share of the target that is what the teachers see in the picture as it is trained on, cut and mixed
-            (Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and consistent"), not its label.
-        cutmix: share of the pictures that carry a patch of another, see `cut_and_mix`.
-        average: decay per step of the moving average of the weights.
-        shift: pixels of reflected border for random cuts. Which pictures are mirrored changes from epoch to epoch: in
-            any two each is seen both ways (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU").
-        zoom: shortest side of a cut as a share of the full one, see `augment`.
-        sides: sizes of the cuts, in equal shares of the run; small ones first make it cheaper.
-        radius, steps: of the L2 attack; radius 0 is standard training. A cut of half the side gets half the radius.
-        radius_rise: share of the run over which the radius grows from 0.
-        bfloat16: autocast; about twice as fast where the processor has it.
-        compiled: `torch.compile` fuses normalisation and ReLU, a tenth of the time; it needs a C++ compiler.
-        seed: of everything random.
-    """
-
-    widths: tuple[tuple[int, ...], ...] = WIDTHS
-    stem: int = 32
-    pooling: str = "max"
-    epochs: int = 30
-    batch: int = 128
-    peak: float = 0.2
-    rise: float = 0.25
-    momentum: float = 0.9
-    decay: float = 5e-4
-    smoothing: float = 0.1
-    teaching: float = 0.0
-    cutmix: float = 0.0
-    average: float = 0.999
-    shift: int = 4
-    zoom: float = 1.0
-    sides: tuple[int, ...] = (64,)
-    radius: float = 0.0
-    steps: int = 1
-    radius_rise: float = 0.2
-    bfloat16: bool = True
-    compiled: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """What of a run is done by the time that has passed.
-
-    Attributes:
-        before: share of the run that was done at the start.
-        start, deadline: on the clock of `time.monotonic`.
-    """
-
-    before: float
-    start: float
-    deadline: float
-
-    def done(self) -> float:
-        """Share of the run, in [0, 1]."""
-        if self.deadline <= self.start:
-            return 1.0
-        passed = (time.monotonic() - self.start) / (self.deadline - self.start)
-        return min(1.0, self.before + (1 - self.before) * passed)
 
 
 class Trainer:
@@ -238,10 +166,10 @@ class Trainer:
                 break
         return folding.fold(self.average).cpu()
 
-    def _epoch(self, progress: bool = False, clock: "Clock | None" = None) -> dict[str, float] | None:
+    def _epoch(self, progress: bool = False, clock: Clock | None = None) -> dict[str, float] | None:
         settings = self.settings
-        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(len(self.train), generator=generator, device=self.device)
+        generator = drawing_on(self.device).manual_seed(settings.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(self.train), generator=generator, device=generator.device).to(self.device)
         # the last, smaller batch would weigh its pictures more
         batches = order.split(settings.batch)
         if len(batches) > 1 and len(batches[-1]) < settings.batch:
@@ -260,8 +188,10 @@ class Trainer:
                 return None
             side = settings.sides[int(done * len(settings.sides))]
             pixels, labels = self.train.pixels[chosen], self.train.labels[chosen]
-            pictures = augment(pixels, side, settings.shift, mirrored[chosen], generator, settings.zoom)
-            pictures, targets = self._aims(pictures, labels, generator)
+            settling = done >= 1 - settings.settle
+            zoom, patched = (1.0, 0.0) if settling else (settings.zoom, settings.cutmix)
+            pictures = augment(pixels, side, settings.shift, mirrored[chosen], generator, zoom)
+            pictures, targets = self._aims(pictures, labels, patched, generator)
             radius = settings.radius * side / self.train.pixels.shape[1]
             if settings.radius_rise > 0:
                 radius *= min(1.0, done / settings.radius_rise)
@@ -294,16 +224,18 @@ class Trainer:
         }
 
     @torch.no_grad()
-    def _aims(self, pictures: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Pictures, some with patches of others, and targets `(B, classes)`.
+    def _aims(
+        self, pictures: Tensor, labels: Tensor, patched: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures, a share of them with patches of others, and targets `(B, classes)`.
 
         A target is the label, smoothed, and for a share of it what the teachers see in the picture.
         """
         settings = self.settings
         targets = F.one_hot(labels, self.network.head.out_features).float()
         targets = (1 - settings.smoothing) * targets + settings.smoothing / targets.shape[1]
-        if settings.cutmix > 0:
-            pictures, targets = cut_and_mix(pictures, targets, settings.cutmix, generator)
+        if patched > 0:
+            pictures, targets = cut_and_mix(pictures, targets, patched, generator)
         if self.teachers:
             verdicts = torch.stack([self._forward(teacher)(pictures).softmax(1) for teacher in self.teachers])
             targets = targets.lerp(verdicts.mean(0), settings.teaching)
@@ -374,6 +306,11 @@ class Trainer:
             (self.folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in done))
 
 
+def drawing_on(device: torch.device) -> torch.Generator:
+    """A generator on a GPU, where drawing elsewhere would cost; on the processor for any other device."""
+    return torch.Generator(device if device.type == "cuda" else "cpu")
+
+
 def _mixed(device: torch.device, bfloat16: bool) -> AbstractContextManager:
     """Within it the device computes in bfloat16 where that is safe, or as always."""
     return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
@@ -396,13 +333,6 @@ def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def learning_rate(done: float, settings: Settings) -> float:
-    """Linear climb to the peak, then half a cosine down to nothing; `done` in [0, 1)."""
-    if done < settings.rise:
-        return settings.peak * max(done / settings.rise, 0.01)
-    return settings.peak * 0.5 * (1 + math.cos(math.pi * (done - settings.rise) / (1 - settings.rise)))
-
-
 def measure(network: MiniVGG, pictures: Pictures, settings: Settings) -> dict[str, float]:
     """Quick look after an epoch: share right, clean, and of 250 pictures under a 10-step attack of radius 0.5."""
     network = network.requires_grad_(False).eval()
@@ -418,54 +348,9 @@ def measure(network: MiniVGG, pictures: Pictures, settings: Settings) -> dict[st
     with torch.no_grad():
         result = {"clean": share_right((forward(batch), labels) for batch, labels in pictures.batches(250))}
     if settings.radius > 0:
-        generator = torch.Generator(device).manual_seed(0)
+        generator = drawing_on(device).manual_seed(0)
         result["attacked"] = share_right(
             (forward(attack(forward, batch, labels, 0.5, 10, generator)), labels)
             for batch, labels in pictures.subset(250).batches(250)
         )
     return result
-
-
-def planned_epochs(folder: Path) -> int | None:
-    """Epochs of the run that a folder's checkpoint belongs to; None where there is none that can be read."""
-    try:
-        with safe_open(folder / CHECKPOINT, "pt") as file:
-            return json.loads(file.metadata()["settings"])["epochs"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return None
-
-
-def epochs_within(
-    seconds: float,
-    settings: Settings,
-    train: Pictures,
-    validation: Pictures,
-    classes: int,
-    start: MiniVGG | None = None,
-    device: str = "cpu",
-    teachers: Sequence[MiniVGG] = (),
-) -> int:
-    """How many epochs fit into a time, at least one: a few steps of every size are tried, on weights thrown away.
-
-    Args:
-        seconds: for the epochs and the quick look after each.
-        settings: of the run; its number of epochs has no say.
-        train, validation, classes, start, device, teachers: as for `Trainer`.
-    """
-    few = train.subset(min(REHEARSED * settings.batch, len(train)))
-    per_step = []
-    for side in settings.sides:
-        with TemporaryDirectory() as folder:
-            tried = replace(settings, sides=(side,), radius_rise=0.0, epochs=2)
-            rehearsal = Trainer(tried, few, validation, folder, classes, start, device, teachers)
-            rehearsal._epoch()  # kernels are chosen, memory is taken
-            begun = time.monotonic()
-            rehearsal._epoch()
-            per_step.append((time.monotonic() - begun) / max(1, len(few) // settings.batch))
-            shipped = folding.fold(rehearsal.average)
-            measure(shipped, rehearsal.validation, settings)
-            begun = time.monotonic()
-            measure(shipped, rehearsal.validation, settings)
-            looking = time.monotonic() - begun
-    epoch = sum(per_step) / len(per_step) * max(1, len(train) // settings.batch) + looking
-    return max(1, int(seconds / epoch))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Real
 from torch import Tensor
 
-from nbhelpers.edge import replacing
+from nbhelpers import edge
 from nbhelpers.volumes.files import finite
 
 
@@ -72,7 +72,7 @@ class Order:
 
     def save(self, path: str | PathLike) -> None:
         """Write the order as JSON, whole or not at all."""
-        with replacing(Path(path).expanduser()) as temporary:
+        with edge.replacing(Path(path).expanduser()) as temporary:
             temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
     @classmethod
@@ -82,9 +82,7 @@ class Order:
         Raises:
             FileNotFoundError: there is no such file. ValueError: it holds no order.
         """
-        path = Path(path).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+        path = edge.existing_file(path)
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError, KeyError) as error:

@@ -140,9 +140,11 @@ def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
     """
     path = _checked_path(path)
     for needed in [path] + ([path.with_suffix(".hd")] if path.suffix == ".vox" else []):
-        if not needed.is_file():
+        try:
+            edge.existing_file(needed)
+        except FileNotFoundError as error:
             beside = "; a .vox needs its .hd beside it, which says the size" if needed != path else ""
-            raise FileNotFoundError(f"there is no file {needed}{beside}")
+            raise FileNotFoundError(f"{error}{beside}") from error
     if path.suffix == ".vox":
         return _read_vox(path)
     try:

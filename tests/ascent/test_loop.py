@@ -496,7 +496,7 @@ def test_hooks_left_behind_by_another_library_stop_nothing():
     picture = Pixels(torch.full((1, 3, 64, 64), 0.5))
     *_, step = ascend(network, channel("block2.conv1", [3]), picture, steps=2)
     assert step.scores.isfinite().all()
-    assert models.layers(network)["block1.conv1"].channels == 64
+    assert models.layers(network)["block1.conv1"].channels == 96
     assert models.randomised(network).name == "minivgg_robust (random)"
 
 

@@ -326,6 +326,19 @@ def test_the_page_names_no_place_and_asks_no_server(sweep: Path) -> None:
     assert all((sweep / "thumbnails" / name).is_file() for name in told["small"])
 
 
+def test_only_what_can_be_made_again_alone_says_how(tmp_path: Path, page: Any) -> None:
+    alone, figure = document(), document()
+    del figure["index"]
+    save(tmp_path / "1-alone.png", recipe=alone)
+    save(tmp_path / "2-figure.png", recipe=figure)
+    page.goto(gallery.write(tmp_path).as_uri())
+    for number, commands in enumerate(([f"nbhelpers replay {tmp_path}/1-alone.png"], [])):
+        page.locator(".card").nth(number).click()
+        assert page.locator("#again pre").all_text_contents() == commands
+        assert page.locator("#recipe summary").is_visible()
+        page.keyboard.press("Escape")
+
+
 def test_damage_is_listed_and_the_rest_is_shown(tmp_path: Path) -> None:
     folder = small_sweep(tmp_path / "sweep")
     (folder / "jobs" / "00" / "job.json").write_text('{"id": ')

@@ -48,7 +48,7 @@ def waited(steps: Iterator[Step]) -> list[str]:
 @pytest.mark.parametrize(
     "recipe",
     [
-        ActivationMaximization(channels=[1, 326], size=48, rounds=1, steps=6),
+        ActivationMaximization(channels=[18, 200], size=48, rounds=1, steps=6),
         ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6),
         Inversion(photos=CAT, size=48, steps=6),
     ],

@@ -373,9 +373,9 @@ def test_least_size_is_where_a_real_pass_stops_working(name, layer):
 
 
 def test_layers_and_channels_are_checked():
-    assert models.check_channels("minivgg", "block3.conv2", [0, 255]).channels == 256
-    with pytest.raises(ValueError, match=r"'block3\.conv2' has 256 channels, 0 to 255: there is no channel -1, 256"):
-        models.check_channels("minivgg", "block3.conv2", [-1, 3, 256])
+    assert models.check_channels("minivgg", "block3.conv2", [0, 351]).channels == 352
+    with pytest.raises(ValueError, match=r"'block3\.conv2' has 352 channels, 0 to 351: there is no channel -1, 352"):
+        models.check_channels("minivgg", "block3.conv2", [-1, 3, 352])
     with pytest.raises(ValueError, match=r"'head' of minivgg \(Linear\) gives no feature maps"):
         models.check_channels("minivgg", "head", [0])
     with pytest.raises(KeyError, match=r"minivgg has no layer 'blok3\.conv2'.*Nearest: block3\.conv2"):

@@ -131,7 +131,7 @@ def test_a_batch_gives_the_pictures_of_one_at_a_time(minivgg, canvas):
         assert torch.allclose(alone.scores[0], together.scores[index], rtol=2e-3, atol=1e-3)
         # waves that an enlarged picture lacks have a phase of rounding errors, and Adam steps by it as by any other
         assert (alone.picture[0] - together.picture[index]).abs().mean() < 0.01
-    assert (together.picture[0] - together.picture[1]).abs().mean() > 0.04
+    assert (together.picture[0] - together.picture[1]).abs().mean() > 0.02
 
 
 def test_the_same_seed_gives_the_same_picture_bit_for_bit_and_another_seed_another(network):

@@ -46,8 +46,8 @@ def test_each_depth_holds_its_channel(network: Network, maps: torch.Tensor, meth
     step = recipe.run(network)
     scaled = np.rint(maps.double().numpy() / maps.max().item() * 255)
     places = step.order.places(2)
-    assert step.volume.shape == (16, 16, 128 + 2 * (len(step.order.groups) - 1))
-    assert sorted(place for place in places if place is not None) == list(range(128))
+    assert step.volume.shape == (16, 16, len(maps) + 2 * (len(step.order.groups) - 1))
+    assert sorted(place for place in places if place is not None) == list(range(len(maps)))
     for depth, channel in enumerate(places):
         expected = scaled[channel] if channel is not None else np.zeros((16, 16))
         assert np.abs(step.volume[:, :, depth] - expected).max() <= 1
@@ -63,7 +63,7 @@ def test_an_order_carries_over_to_another_photo(network: Network, maps: torch.Te
     depth = first.order.channels.index(40)
     expected = np.rint(other[40].double().numpy() / other.max().item() * 255)
     assert np.abs(second.volume[:, :, depth] - expected).max() <= 1
-    with pytest.raises(ValueError, match=r"64 maps, but the order .* has 128 channels"):
+    with pytest.raises(ValueError, match=r"64 maps, but the order .* has 192 channels"):
         activation_volumes.stacked(recipe, other[:64], first.order)
 
 
@@ -84,7 +84,7 @@ def test_the_grid_shows_the_maps_that_were_asked_for(maps: torch.Tensor) -> None
     strongest = ActivationVolume(**QUICK, count=5)
     assert activation_volumes.chosen(strongest, maps) == np.argsort(-means, kind="stable")[:5].tolist()
     assert activation_volumes.chosen(strongest.changed(maps="first"), maps) == [0, 1, 2, 3, 4]
-    assert activation_volumes.chosen(strongest.changed(maps="all"), maps) == list(range(128))
+    assert activation_volumes.chosen(strongest.changed(maps="all"), maps) == list(range(len(maps)))
     assert activation_volumes.chosen(strongest.changed(count=4000), maps)[-1] == int(
         np.flatnonzero(means == means.min())[-1]
     )
@@ -108,7 +108,7 @@ def test_layers_that_cannot_be_stacked_are_explained(network: Network) -> None:
         ActivationVolume(**{**QUICK, "layer": "head"}).run(network)
     with pytest.raises(ValueError, match="slice_index 99 is outside the map, whose rows are 0 to 15"):
         ActivationVolume(**QUICK, order="row_component", slice_index=99).run(network)
-    with pytest.raises(ValueError, match="200 clusters of 128 maps"):
+    with pytest.raises(ValueError, match="200 clusters of 192 maps"):
         ActivationVolume(**QUICK, order="row_clusters", clusters=200).run(network)
     with pytest.raises(FileNotFoundError):
         ActivationVolume(**{**QUICK, "photo": str(SAMPLES / "catt.jpg")}).run(network)

@@ -38,7 +38,7 @@ def test_maps_classes_and_overlays_fit_together(network: Network, few: Path) -> 
     pictures = images.read_many(few, 64).pictures
     with torch.no_grad():
         shares = network(pictures).softmax(1)
-    assert step.labels == ["espresso", "bow tie", "projectile"]
+    assert step.labels == ["espresso", "bow tie", "obelisk"]
     assert torch.allclose(step.probabilities, shares.amax(1), atol=1e-5)
     maps, _ = cams.class_maps(network, "block4", pictures)
     assert torch.allclose(step.maps, maps, atol=1e-6)

@@ -116,7 +116,7 @@ def test_a_network_without_convolutions_has_no_stages() -> None:
 
 def test_only_finer_stages_weight_a_layer(network: models.Network) -> None:
     layer, finer = select(network, "block3.conv1")
-    assert (layer.channels, [each.name for each in finer]) == (256, ["block1.relu1", "block2.relu2"])
+    assert (layer.channels, [each.name for each in finer]) == (352, ["block1.relu1", "block2.relu2"])
 
 
 # --- painting --------------------------------------------------------------------------------------------------------

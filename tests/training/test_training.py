@@ -21,7 +21,8 @@ from nbhelpers import models
 from nbhelpers.models.minivgg import POOLINGS, Blur, MiniVGG
 from nbhelpers.training import card, cli, data, evaluate, folding
 from nbhelpers.training.attack import attack
-from nbhelpers.training.train import Settings, Trainer, learning_rate, normalise
+from nbhelpers.training.settings import Settings, learning_rate
+from nbhelpers.training.train import Trainer, normalise
 
 WEIGHTS = Path(models.__file__).parent / "weights"
 TINY = Settings(
@@ -85,7 +86,7 @@ def test_targets_are_labels_smoothed_and_taught(coloured, tmp_path):
     settings = replace(TINY, teaching=0.3, smoothing=0.2)
     trainer = Trainer(settings, coloured, coloured, tmp_path, 4, teachers=teachers)
     pictures, labels = coloured.batch(slice(None))
-    _, targets = trainer._aims(pictures, labels, torch.Generator())
+    _, targets = trainer._aims(pictures, labels, 0.0, torch.Generator())
     with torch.no_grad():
         seen = torch.stack([teacher(normalise(pictures)).double().softmax(1) for teacher in teachers]).mean(0)
     smoothed = 0.8 * torch.eye(4, dtype=torch.double)[labels] + 0.2 / 4
@@ -159,6 +160,23 @@ def test_each_picture_is_mirrored_in_every_second_epoch(coloured, tmp_path, monk
     first, second = ({tuple(corner): turned for corner, turned in zip(*epoch, strict=True)} for epoch in seen)
     assert len(first) == len(coloured)
     assert all(second[corner] != turned for corner, turned in first.items())
+
+
+def test_a_run_settles_on_whole_pictures(coloured, tmp_path, monkeypatch):
+    seen = []
+
+    def augment(pixels, side, shift, mirrored, generator, zoom):
+        seen.append(zoom)
+        return data.augment(pixels, side, shift, mirrored, generator, zoom)
+
+    def cut_and_mix(pictures, targets, share, generator):
+        seen.append(share)
+        return data.cut_and_mix(pictures, targets, share, generator)
+
+    monkeypatch.setattr("nbhelpers.training.train.augment", augment)
+    monkeypatch.setattr("nbhelpers.training.train.cut_and_mix", cut_and_mix)
+    train(replace(TINY, epochs=4, batch=64, zoom=0.5, cutmix=0.7, settle=0.25), coloured, tmp_path)
+    assert seen == [0.5, 0.7] * 3 + [1.0]
 
 
 def test_a_run_out_of_time_is_usable_and_can_go_on(coloured, tmp_path):

@@ -99,7 +99,7 @@ def test_a_header_that_cannot_be_read(volume: np.ndarray, tmp_path: Path, text: 
 
 
 def test_missing_files(volume: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         volumes.load(tmp_path / "v.nrrd")
     volumes.save(volume, tmp_path / "v.vox")
     (tmp_path / "v.hd").unlink()

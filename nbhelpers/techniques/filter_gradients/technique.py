@@ -34,7 +34,7 @@ class FilterGradients(Recipe):
     target: str | int = Field("obelisk", description="the class: its name or number")
     reference: str = Field("../sample_images/rocket.jpg", description="photos of the class: a file, or a folder")
     similar: str = Field("../sample_images/temple.jpg", description="photos of a similar class: a file, or a folder")
-    dissimilar: str = Field("../sample_images/coffee.jpg", description="photos of another class: a file, or a folder")
+    dissimilar: str = Field("../sample_images/cat.jpg", description="photos of another class: a file, or a folder")
     views: int = Field(6, ge=1, le=64, description="crops of each photo; 1 for folders with many photos")
     size: int = Field(96, ge=16, le=512, description="side of the photos' crops in pixels")
     batch_size: int = Field(6, ge=1, le=256, description="photos at a time; bounds the memory")

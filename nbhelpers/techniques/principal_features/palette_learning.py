@@ -275,9 +275,12 @@ def _palette(facts: dict[str, Any], tensors: dict[str, Tensor], network: models.
 
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no palette {path}; learn one from a folder with Fit(recipe, {str(path)!r})")
+    try:
+        path = edge.existing_file(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no palette {edge.short(path)}; learn one from a folder with Fit(recipe, 'a name')"
+        ) from error
     try:
         with safetensors.safe_open(path, "pt") as opened:
             facts = json.loads((opened.metadata() or {})["nbhelpers"])
