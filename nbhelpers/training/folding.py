@@ -13,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nbhelpers import edge
+from nbhelpers import edge, models
 from nbhelpers.models.minivgg import MiniVGG
-from nbhelpers.models.network import drawn_from
 
 
 def fold(network: MiniVGG) -> MiniVGG:
@@ -64,7 +63,7 @@ def unfold(network: MiniVGG, pictures: Float[Tensor, "pictures 3 height width"],
     Returns:
         A new MiniVGG with `norm=True`.
     """
-    with drawn_from(0):
+    with models.drawn_from(0):
         trainable = MiniVGG(**{**config(network), "norm": True})
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     outputs: dict[str, Tensor] = {}
@@ -112,7 +111,7 @@ def deepen(network: MiniVGG, widths: Sequence[Sequence[int]]) -> MiniVGG:
     Raises:
         ValueError: a block is not the network's block with copies of its last width appended.
     """
-    with drawn_from(0):
+    with models.drawn_from(0):
         deeper = MiniVGG(**{**config(network), "widths": widths}).eval()
     for name, old, new in zip(network.blocks, config(network)["widths"], widths, strict=True):
         if list(new) != old + [old[-1]] * (len(new) - len(old)):

@@ -25,9 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nbhelpers import edge
+from nbhelpers import edge, models
 from nbhelpers.models.minivgg import MiniVGG
-from nbhelpers.models.network import drawn_from
 from nbhelpers.training import folding
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures, augment, cut_and_mix
@@ -85,7 +84,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         generator = torch.Generator().manual_seed(settings.seed)
         if start is None:
-            with drawn_from(settings.seed):
+            with models.drawn_from(settings.seed):
                 network = MiniVGG(settings.widths, settings.stem, classes, norm=True, pooling=settings.pooling)
         else:
             index = torch.randperm(len(train), generator=generator)[:1000]
