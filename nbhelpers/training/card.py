@@ -248,8 +248,9 @@ def markdown(document: dict, name: str) -> str:
 def _training(training: dict) -> str:
     begin = training["start"] or "Random weights"
     where = f" on {training['device']}" if "device" in training else ""
+    epochs = "epoch" if training["epochs_done"] == 1 else "epochs"
     text = (
-        f"{begin}; {training['epochs_done']} epochs in {training['minutes']} minutes{where} (time includes whatever "
+        f"{begin}; {training['epochs_done']} {epochs} in {training['minutes']} minutes{where} (time includes whatever "
         "else the machine did). Stochastic gradient descent with Nesterov momentum, one-cycle learning rate, random "
         "cuts and mirroring."
     )
