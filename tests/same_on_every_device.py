@@ -125,7 +125,7 @@ def photos(size: int = 64) -> Float[Tensor, "2 3 size size"]:
 for _canvas in CANVASES:
     case(f"activation maximization, {_canvas}", ActivationMaximization)(
         lambda network, canvas=_canvas: climbed(
-            ActivationMaximization(canvas=canvas, channels=[18, 200], size=48, rounds=2, steps=2).iterate(network)
+            ActivationMaximization(canvas=canvas, channels=[18, 57], size=48, rounds=2, steps=2).iterate(network)
         )
     )
 for _objective in ("unit", "layer"):
