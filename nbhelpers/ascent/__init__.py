@@ -8,7 +8,7 @@
 """
 
 from nbhelpers.ascent import canvas, objectives
-from nbhelpers.ascent.loop import NonFiniteScore, Step, ascend, generators, measure, twin
+from nbhelpers.ascent.loop import NonFiniteScore, Step, ascend, generators, measure
 from nbhelpers.ascent.recognition import Recognition, recognised
 from nbhelpers.ascent.rounds import climb, last_side, picture_seeds, steps_in
 from nbhelpers.ascent.transforms import Transforms
@@ -28,5 +28,4 @@ __all__ = [
     "picture_seeds",
     "recognised",
     "steps_in",
-    "twin",
 ]

@@ -25,7 +25,7 @@ from nbhelpers import edge
 from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.objectives import PICTURE, Objective
 from nbhelpers.ascent.transforms import Transforms
-from nbhelpers.models import Network, Seen, capture, find_module, sharing_copy
+from nbhelpers.models import Capture, Network, Seen, capture, differentiable, find_module, twin
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # so many steps may borrow the gradient of a ReLU that lets nothing through before a picture counts as dead
@@ -122,6 +122,7 @@ def ascend(
     sources = generators(range(batch) if seeds is None else seeds)
     if dropout is not None:
         _hide_inputs(fast, *dropout, sources)
+    look = Capture(fast, *objective.layers, stop=True)
     optimiser = torch.optim.Adam(
         [canvas.parameters], lr=learning_rate * canvas.step_size, weight_decay=weight_decay, eps=1e-12
     )
@@ -130,8 +131,8 @@ def ascend(
 
     for index in range(1, steps + 1):
         draws = [source.get_state() for source in sources]
-        with torch.enable_grad():
-            scores = _scores(fast, objective, canvas, transforms, sources)
+        with differentiable():
+            scores = _scores(look, objective, canvas, transforms, sources)
             (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
             scores, reached, finite = _told(scores, gradient)
             if not scores.isfinite().all():
@@ -142,7 +143,7 @@ def ascend(
                 for source, state in zip(sources, draws, strict=True):
                     source.set_state(state)
                 with _OpenReLU():
-                    opened = _scores(fast, objective, canvas, transforms, sources)
+                    opened = _scores(look, objective, canvas, transforms, sources)
                 (borrowed,) = torch.autograd.grad(opened.sum(), canvas.parameters)
                 gradient[~alive] = borrowed[~alive]
                 finite = gradient.flatten(1).isfinite().all(1)
@@ -164,47 +165,8 @@ def measure(
     network: nn.Module, objective: Objective, pictures: Float[Tensor, "pictures channels height width"]
 ) -> Float[Tensor, " pictures"]:
     """Scores of finished pictures, `(B,)` float32, without any transform."""
-    with capture(network, *objective.layers, stop=True) as seen:
-        if objective.layers:
-            network(pictures)
+    seen = capture(network, *objective.layers, stop=True)(pictures) if objective.layers else Seen()
     return objective(Seen(seen) | {PICTURE: pictures}).float()
-
-
-def twin(network: Network, dtype: torch.dtype = torch.float32) -> Network:
-    """A network of the same modules and weights, frozen and laid out for speed; the original is not touched.
-
-    Weights are shared with the original, and converted (`channels_last`, `dtype`) only in modules that run, when
-    they first run, with those below them: a pass that stops early converts little behind the stop.
-    """
-    double = sharing_copy(network)
-    handles = {}
-
-    def convert_all(module: nn.Module, inputs: tuple) -> None:
-        # with those below it: attention uses its parts' weights without calling the parts
-        for part in module.modules():
-            if part in handles:
-                handles.pop(part).remove()
-                convert(part)
-
-    def convert(module: nn.Module) -> None:
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            return  # takes bfloat16 activations with float32 statistics
-        for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_floating_point():
-                layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
-                module._parameters[name] = nn.Parameter(parameter.to(dtype, memory_format=layout), requires_grad=False)
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_floating_point():
-                module._buffers[name] = buffer.to(dtype)
-
-    def enter(module: nn.Module, inputs: tuple) -> tuple:
-        return tuple(x.to(dtype, memory_format=torch.channels_last) for x in inputs)
-
-    for module in double.net.modules():
-        if module._parameters:
-            handles[module] = module.register_forward_pre_hook(convert_all)
-    double.net.register_forward_pre_hook(enter)
-    return double
 
 
 def _falling(done: float) -> float:
@@ -224,12 +186,10 @@ def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch
 
 
 def _scores(
-    network: Network, objective: Objective, canvas: Canvas, transforms: Transforms, sources: list[torch.Generator]
+    look: Capture, objective: Objective, canvas: Canvas, transforms: Transforms, sources: list[torch.Generator]
 ) -> Tensor:
     picture = canvas.picture()
-    with capture(network, *objective.layers, stop=True) as seen:
-        if objective.layers:
-            network(transforms(picture, sources))
+    seen = look(transforms(picture, sources)) if objective.layers else Seen()
     return objective(Seen(seen) | {PICTURE: picture})
 
 

@@ -113,7 +113,7 @@ def explain(
                 raise
             return []
         except (RuntimeError, AssertionError) as error:
-            raise refusal(network.name, pictures.shape[-1], error) from error
+            raise refusal(network, tuple(pictures.shape[-2:]), error) from error
         logits, maps = logits.float().cpu(), maps.cpu()
         classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
         painted = overlays.overlay(pictures, maps, opacity, colour_map)

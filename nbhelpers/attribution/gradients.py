@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nbhelpers import edge, models
-from nbhelpers.ascent import twin
-from nbhelpers.models import Network, capture
+from nbhelpers.models import Capture, Network, differentiable, twin
 
 Classes = Sequence[str | int] | str | int | None
+OUTPUT = ""  # the layer that is the network's own output
 # So many pixels at a time: a processor is faster while the largest activation lies in memory that is used again and
 # again. At 32 MB the C library stops doing so; two photos of 224 pixels on VGG16 stay below. Peak memory falls, too.
 PORTION = 2 * 224 * 224
@@ -62,8 +62,8 @@ def raw_pixel_gradients(
     """What `pixel_gradients` returns, of a `frozen` network and photos `as_batch`; finite or not."""
     found = []
     for part in _parts(pixels):
-        some = pixels[part].clone().requires_grad_()
-        with torch.enable_grad():
+        with differentiable():
+            some = pixels[part].clone().requires_grad_()
             logits = class_logits(fast, fast(some), len(some))
             wanted = _wanted(fast, logits, of_part(classes, part, len(pixels)))
             found.append((logits.detach(), *torch.autograd.grad(wanted.sum(), some)))
@@ -92,20 +92,24 @@ def layer_gradients(
 
     Source: Selvaraju et al. 2017, equation 1 before the mean.
     """
-    fast = frozen(network)
+    fast = frozen(network, gradients=False)
     module = models.find_module(fast, layer)
     module.register_forward_hook(_begin_graph)
+    look = Capture(fast, layer, OUTPUT)
     pixels = as_batch(fast, photos)
     found = []
-    with torch.enable_grad(), capture(fast, layer) as seen:
+    with differentiable():
         for part in _parts(pixels):
-            logits = class_logits(fast, fast(pixels[part]), len(pixels[part]))
+            seen = look(pixels[part])
+            logits = class_logits(fast, seen[OUTPUT], len(pixels[part]))
             activations, wanted = seen[layer], _wanted(fast, logits, of_part(classes, part, len(pixels)))
             on_the_way = wanted.requires_grad
             gradients = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if on_the_way else None
             if gradients is None:
+                why = models.examine(models.as_network(network), tuple(pixels.shape[2:])).no_gradient
                 raise ValueError(
-                    f"the logits of {fast.name} do not depend on layer {layer!r}: choose a layer on their way"
+                    f"the logits of {fast.name} do not depend on layer {layer!r} by any gradient: "
+                    + (why or "choose a layer on their way")
                 )
             found.append((activations.detach(), gradients, logits.detach()))
     activations, gradients, logits = (torch.cat(each) for each in zip(*found, strict=True))
@@ -145,11 +149,9 @@ class GuidedReLUs(TorchFunctionMode):
         return kwargs["max_val"] if function is nn.functional.hardtanh and kwargs["min_val"] == 0 else None
 
 
-def frozen(network: str | nn.Module) -> Network:
-    """A frozen twin of a network in evaluation mode, with its weights and in their precision."""
-    network = models.as_network(network)
-    parameters = (each.dtype for each in network.parameters() if each.is_floating_point())
-    return twin(network, next(parameters, torch.float32))
+def frozen(network: str | nn.Module, gradients: bool = True) -> Network:
+    """A frozen twin of a network in evaluation mode, with its weights; in float64 if they are, else in float32."""
+    return twin(models.as_network(network), gradients=gradients)
 
 
 def _begin_graph(module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -166,11 +168,13 @@ def as_batch(
     Raises:
         ValueError: not a batch of photos.
     """
-    if not isinstance(photos, Tensor) or photos.ndim != 4 or photos.shape[1] != 3 or not photos.is_floating_point():
+    fits = isinstance(photos, Tensor) and photos.ndim == 4 and photos.shape[1] in (3, network.channels)
+    if not fits or not photos.is_floating_point():
         got = f"{photos.dtype} {tuple(photos.shape)}" if isinstance(photos, Tensor) else type(photos).__name__
         raise ValueError(f"expected a batch of photos, a float tensor (B, 3, H, W) in [0, 1], got {got}")
-    like = next((each for each in network.parameters() if each.is_floating_point()), network.mean)
-    return photos.detach().to(like.device, like.dtype)
+    with torch.inference_mode(False):
+        photos = photos.clone() if photos.is_inference() else photos.detach()
+        return photos.to(network.mean)
 
 
 def class_logits(network: Network, output: object, count: int) -> Float[Tensor, "photos classes"]:
@@ -181,10 +185,10 @@ def class_logits(network: Network, output: object, count: int) -> Float[Tensor, 
     """
     if isinstance(output, Tensor) and output.ndim == 2 and len(output) == count:
         return output
-    got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise ValueError(
-        f"{network.name} gives {got} for {count} photos, expected class logits ({count}, classes): a gradient needs "
-        "a class. Take a network with its classifier head, or wrap yours so that it returns the logits"
+        f"{network.name} gives {models.described(output)} for {count} photos, expected class logits "
+        f"({count}, classes): a gradient needs a class. Take a network with its classifier head, or say where the "
+        "logits are: Network(module, output=lambda out: ...)"
     )
 
 

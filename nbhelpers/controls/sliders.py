@@ -81,7 +81,7 @@ def last_channel(network: models.Network, layer: str) -> int:
     """The greatest channel number of a layer, or the greatest class number where the layer is the logits."""
     if layer != OUTPUT:
         return models.check_layer(network, layer).channels - 1
-    return (len(network.classes) if network.classes else class_count(network.net, network.size)) - 1
+    return class_count(network) - 1
 
 
 def from_slider(recipe: Recipe, name: str, value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Networks: by name or one's own, their layers, and what a layer gives.
 
     network = models.load("minivgg_robust")
-    with models.capture(network, "block4", stop=True) as seen: ...
+    seen = models.capture(network, "block4", stop=True)(pictures)
 
 Two small networks are bundled (`weights/`); torchvision's classifiers load through torchvision. Besides the names
 below, four modules are for everybody: `stages` (the layers before each reduction of resolution), `parts` (a network
@@ -9,13 +9,15 @@ cut in two, or with another head), `covariance` (components of more activations 
 """
 
 from nbhelpers.models import covariance, minivgg, parts, stages
-from nbhelpers.models.capturing import Seen, activation_batches, capture
-from nbhelpers.models.layer_table import Layer, LayerTable, class_count, nearest, refusal
+from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture
+from nbhelpers.models.examination import Examination, described, differentiable, examine, refusal
+from nbhelpers.models.layer_table import Layer, LayerTable, nearest
 from nbhelpers.models.loading import (
     as_network,
     check_channels,
     check_layer,
     chosen_device,
+    class_count,
     class_indices,
     find_module,
     layers,
@@ -24,9 +26,12 @@ from nbhelpers.models.loading import (
 )
 from nbhelpers.models.network import Network, copied, drawn_from, reinitialise, sharing_copy
 from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
+from nbhelpers.models.twins import twin
 
 __all__ = [
     "DEFAULT",
+    "Capture",
+    "Examination",
     "Layer",
     "LayerTable",
     "Network",
@@ -43,7 +48,10 @@ __all__ = [
     "class_indices",
     "copied",
     "covariance",
+    "described",
+    "differentiable",
     "drawn_from",
+    "examine",
     "find_module",
     "layers",
     "load",
@@ -56,4 +64,5 @@ __all__ = [
     "sharing_copy",
     "stages",
     "torchvision_names",
+    "twin",
 ]

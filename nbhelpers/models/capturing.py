@@ -1,14 +1,16 @@
 """See what a layer gives: activations at named layers, and a forward pass that ends when they are there.
 
-    with capture(network, "features.24", stop=True) as seen:
-        network(pictures)
+    look = capture(network, "features.24", stop=True)
+    seen = look(pictures)
     seen["features.24"]          # (B, C, H, W), with its gradient graph
 
-Gradients come from `torch.autograd.grad(score, seen["features.24"])`: no backward hook, no `.grad` left behind.
+It is a copy that looks, with the same weights: the network itself has no hook at any time, so a slider's thread and a
+cell can look into one network at once. Gradients come from `torch.autograd.grad(score, seen["features.24"])`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge
 from nbhelpers.models.loading import find_module
-from nbhelpers.models.network import Network, sharing_copy
+from nbhelpers.models.network import sharing_copy
 
 
 class Seen(dict):
@@ -25,8 +27,8 @@ class Seen(dict):
     def __missing__(self, layer: str) -> Tensor:
         known = edge.few(map(repr, self)) or "nothing"
         raise KeyError(
-            f"no activation of layer {layer!r}: captured was {known}. Name the layer in capture(...), call the network "
-            "inside the `with` block, and check that its forward pass uses this layer."
+            f"no activation of layer {layer!r}: captured was {known}. Name the layer in capture(...), and check that "
+            "the network's forward pass uses it."
         )
 
 
@@ -34,90 +36,75 @@ class _Reached(Exception):
     """Every layer asked for has been seen."""
 
 
-@contextmanager
-def capture(network: nn.Module, *layers: str, stop: bool = False) -> Iterator[Seen]:
-    """Collect the outputs of named layers during the forward passes made inside the `with` block.
+class Capture:
+    """A network, in evaluation mode and with frozen weights, that tells what its layers give; made by `capture`.
 
-    Inside the block the network is in evaluation mode with frozen weights; on leaving, also by an exception or an
-    interrupt, the hooks are gone and `training` and `requires_grad` are as they were. A layer that runs several
-    times in one pass (a shared ReLU) is seen at its first run.
-
-    The network itself is changed for that time. Where a slider's thread may use it too, give a copy of
-    it (`network.sharing_copy`).
+    Calling it with pictures runs a forward pass and returns what was seen in it, a dictionary by layer name. A layer
+    that runs several times in one pass (a shared ReLU) is seen at its first run.
 
     Args:
-        network: a `Network` or any module.
-        layers: dotted names as in `named_modules()`; "" is the network's own output.
-        stop: end each forward pass as soon as all layers are seen; what the call itself returns is of no use then.
-
-    Yields:
-        A dictionary from layer name to its output, of the latest forward pass.
+        network: hooks are added to it, so it is a copy of the caller's own.
+        layers: dotted names; "" is the network's own output.
+        stop: end each pass as soon as all layers are seen.
 
     Raises:
-        KeyError: a layer is unknown (the nearest names are offered), or was never reached when it is looked up.
+        KeyError: a layer is unknown (the nearest names are offered).
     """
-    net = network.net if isinstance(network, Network) else network
-    modules = {layer: find_module(net, layer) for layer in layers}
-    seen = Seen()
-    this_pass: set[str] = set()
-    was_training = [(module, module.training) for module in net.modules()]
-    had_gradient = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
 
-    def begin(module: nn.Module, inputs: tuple) -> None:
-        this_pass.clear()
+    def __init__(self, network: nn.Module, *layers: str, stop: bool = False) -> None:
+        self.network = network
+        # behind its own output nothing is left to be spared
+        self._stop, self._count = stop and "" not in layers, len(set(layers))
+        self._seen = Seen()
+        for layer in set(layers):
+            module = find_module(network, layer) if layer else network
+            module.register_forward_hook(self._look_at(layer))
 
-    def look_at(layer: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-            if layer in this_pass:
+    def __call__(self, pictures: Float[Tensor, "pictures channels height width"]) -> Seen:
+        """What the layers give for these pictures."""
+        self._seen = seen = Seen()
+        with contextlib.suppress(_Reached):
+            self.network(pictures)
+        return seen
+
+    def _look_at(self, layer: str) -> Callable[..., Tensor | None]:
+        def hook(module: nn.Module, inputs: tuple, output: Any) -> Tensor | None:
+            if layer in self._seen:
                 return None
-            seen[layer] = output
-            this_pass.add(layer)
-            if stop and len(this_pass) == len(modules) and module is not network:  # behind its output nothing is left
+            self._seen[layer] = output
+            if self._stop and len(self._seen) == self._count:
                 raise _Reached
             # what follows gets a copy: an in-place ReLU must not change what was seen
             return output.clone() if isinstance(output, Tensor) else None
 
         return hook
 
-    forward = network.forward
 
-    def forward_until_seen(*inputs, **options):
-        try:
-            return forward(*inputs, **options)
-        except _Reached:
-            return None
+def capture(network: nn.Module, *layers: str, stop: bool = False) -> Capture:
+    """Something to call with pictures that tells what named layers give for them.
 
-    own_forward = network.__dict__.get("forward")
-    handles = []
-    try:
-        handles.append(net.register_forward_pre_hook(begin))
-        handles += [module.register_forward_hook(look_at(layer)) for layer, module in modules.items()]
-        if stop:
-            network.forward = forward_until_seen
-        net.eval()
-        net.requires_grad_(False)
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-        if stop and own_forward is None:
-            network.__dict__.pop("forward", None)
-        elif stop:
-            network.forward = own_forward
-        for module, training in was_training:
-            module.training = training
-        for parameter, requires_gradient in had_gradient:
-            parameter.requires_grad_(requires_gradient)
+    Args:
+        network: a `Network` or any module; never touched, a copy that shares its weights is run.
+        layers: dotted names as in `named_modules()`; "" is the network's own output.
+        stop: end each forward pass as soon as all layers are seen.
+
+    Raises:
+        KeyError: a layer is unknown (the nearest names are offered), or was never reached when it is looked up.
+        ValueError: the network cannot be copied (says why).
+    """
+    for layer in layers:
+        find_module(network, layer)  # names the network's own class where there is no such layer
+    return Capture(sharing_copy(network), *layers, stop=stop)
 
 
 @torch.no_grad()
 def activation_batches(
-    network: nn.Module, layer: str, pictures: Float[Tensor, "pictures 3 height width"], batch_size: int = 16
+    network: nn.Module, layer: str, pictures: Float[Tensor, "pictures channels height width"], batch_size: int = 16
 ) -> Iterator[Shaped[Tensor, "batch ..."]]:
     """What a layer gives for many pictures, a batch at a time, in evaluation mode and without gradients.
 
     Args:
-        network: a `Network` or any module; left as it is, a copy that shares its weights is run.
+        network: a `Network` or any module; left as it is.
         layer: dotted name.
         pictures: `(N, 3, H, W)` in [0, 1].
         batch_size: pictures at a time; bounds the memory, not the result.
@@ -126,8 +113,6 @@ def activation_batches(
         The layer's output for each batch in order, on the network's device.
     """
     like = next((parameter for parameter in network.parameters() if parameter.is_floating_point()), pictures)
-    network = sharing_copy(network)
-    with capture(network, layer, stop=True) as seen:
-        for batch in pictures.split(batch_size):
-            network(batch.to(like.device, like.dtype))
-            yield seen[layer]
+    look = capture(network, layer, stop=True)
+    for batch in pictures.split(batch_size):
+        yield look(batch.to(like.device, like.dtype))[layer]

@@ -5,10 +5,8 @@ network's size. It runs a copy, so hooks and modes of the original do not matter
 way in.
 """
 
-import contextlib
 import html
 import math
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nbhelpers import edge
-from nbhelpers.models.network import copied
+from nbhelpers.models.examination import refusal
+from nbhelpers.models.network import Network, Size, quiet_copy, sides
 from nbhelpers.models.receptive_field import Field, Watch
 
 
@@ -100,42 +99,47 @@ def _cells(layer: Layer) -> tuple[str, ...]:
     return (layer.name, layer.kind, str(layer.channels), size, f"{layer.stride:g}", seen)
 
 
-def table(net: nn.Module, size: int, title: str) -> LayerTable:
-    """Every named layer of a bare module that gives feature maps, for pictures of `size` pixels.
+def table(network: Network, size: Size) -> LayerTable:
+    """Every named layer of a network that gives feature maps, for pictures of `size` pixels.
 
     Raises:
-        ValueError: the pictures are too small or otherwise not what the module takes, or it has no feature maps.
+        ValueError: the pictures are too small or otherwise not what the network takes (says the cause), or it has no
+            feature maps.
     """
-    found, error = survey(net, size)
+    found, error = survey(network, size)
+    title, (height, width) = network.name, sides(size)
     if error is not None:
-        least = least_size(net)
-        if least is not None and least > size:
-            raise ValueError(f"pictures of {size} pixels are too small for {title}: at least {least} pixels") from error
+        least = least_size(network)
+        if least is not None and least > min(height, width):
+            side = size if height == width else f"{height} x {width}"
+            raise ValueError(f"pictures of {side} pixels are too small for {title}: at least {least} pixels") from error
         # some modules cannot run an empty batch: `view(len(x), -1)`
-        found, error = survey(net, size, count=1)
+        found, error = survey(network, size, count=1)
     if error is not None:
-        raise refusal(title, size, error) from error
+        raise refusal(network, size, error) from error
     if not found:
         raise ValueError(f"{title} has no feature maps: no layer's output has the shape (B, channels, height, width)")
     convolutions = [layer for layer in found if layer.kind == "Conv2d"]
-    if len(convolutions) < 2 and any(isinstance(module, nn.LayerNorm) for module in net.modules()):
+    if len(convolutions) < 2 and any(isinstance(module, nn.LayerNorm) for module in network.net.modules()):
         raise ValueError(
             f"{title} has no feature maps: it cuts the picture into patches ({found[0].name!r}) and is a transformer "
             "from there on, without channels to look at. Take a convolutional network"
         )
-    return LayerTable(found, f"{title}, pictures of {size} x {size} pixels")
+    return LayerTable(found, f"{title}, pictures of {height} x {width} pixels")
 
 
 class _Reached(Exception):
     """The layer asked for has been seen."""
 
 
-def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) -> tuple[list[Layer], Exception | None]:
+def survey(
+    network: Network, size: Size, until: str | None = None, count: int = 0
+) -> tuple[list[Layer], Exception | None]:
     """The layers that a picture passes, and the error that it ran into on the way, if it did.
 
     Args:
-        net: a bare module; it is copied, and the copy is run.
-        size: side of the picture in pixels.
+        network: a copy is run.
+        size: side of the picture in pixels, or (height, width).
         until: stop after this layer.
         count: pictures in the batch; with 0 nothing is computed.
     """
@@ -150,7 +154,7 @@ def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) 
                     field = watch.lost(output)
                 # (2, 3): not maps that run (down, across, channel), as transformers have them
                 if field is not None and field.axes == (2, 3) and min(output.shape[1:]) > 0:
-                    found[name] = _measured(name, type(module).__name__, output, field, size)
+                    found[name] = _measured(name, type(module).__name__, output, field, sides(size)[0])
             if name == until:
                 raise _Reached
 
@@ -158,12 +162,13 @@ def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) 
 
     error = None
     try:
-        double = _trial_copy(net)
-        for name, module in double.named_modules():
+        double = quiet_copy(network)
+        for name, module in double.net.named_modules():
             if name:
                 module.register_forward_hook(note(name))
+        pictures = double.normalise(torch.zeros(count, network.channels, *sides(size)))
         with torch.no_grad(), watch:
-            double(watch.start(_pictures(double, size, count)))
+            double.net(watch.start(pictures))
     except _Reached:
         pass
     except Exception as caught:  # a module of the user's own may raise anything
@@ -171,7 +176,7 @@ def survey(net: nn.Module, size: int, until: str | None = None, count: int = 0) 
     return list(found.values()), error
 
 
-def least_size(net: nn.Module, layer: str | None = None) -> int | None:
+def least_size(network: Network, layer: str | None = None) -> int | None:
     """The least picture side, in pixels, at which a layer (or the whole network) still has a unit.
 
     Returns:
@@ -179,7 +184,7 @@ def least_size(net: nn.Module, layer: str | None = None) -> int | None:
     """
 
     def fits(size: int) -> bool:
-        found, error = survey(net, size, until=layer)
+        found, error = survey(network, size, until=layer)
         return error is None and (layer is None or any(each.name == layer for each in found))
 
     enough = next((size for size in (2**power for power in range(12)) if fits(size)), None)
@@ -192,34 +197,12 @@ def least_size(net: nn.Module, layer: str | None = None) -> int | None:
     return enough
 
 
-@torch.no_grad()
-def class_count(net: nn.Module, size: int) -> int:
-    """How many logits a bare module gives for a picture of this size."""
-    double = _trial_copy(net)
-    with contextlib.suppress(Exception):
-        return double(_pictures(double, size, 0)).shape[1]
-    return double(_pictures(double, size, 1)).shape[1]
-
-
-def refusal(title: str, size: int, error: Exception) -> ValueError:
-    """What to raise where a network's own code fails on a picture of this size."""
-    return ValueError(
-        f"{title} does not take pictures of {size} x {size} pixels ({first_line(error)}): give the size that it was "
-        "made for"
-    )
-
-
 def nearest(name: str, known: Sequence[str]) -> str:
     """A sentence that offers the names closest to one that is not known."""
     close = edge.close(name, known, most=4)
     if close:
         return f"Nearest: {', '.join(close)}"
     return f"There are: {edge.few(known)}"
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line, for quoting it in another."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _measured(name: str, kind: str, output: Tensor, field: Field, size: int) -> Layer:
@@ -231,20 +214,3 @@ def _measured(name: str, kind: str, output: Tensor, field: Field, size: int) -> 
 
 def _tidy(number: float) -> float:
     return int(number) if float(number).is_integer() else number
-
-
-def _trial_copy(net: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that shares only the parameters with the original: running it changes nothing."""
-    double = copied(net, {id(parameter): parameter for parameter in net.parameters()}).eval()
-    for module in double.modules():
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            for key, hook in list(hooks.items()):
-                # functions would act on what they hold of the original; weight norm's hooks are objects
-                if isinstance(hook, types.FunctionType | types.MethodType):
-                    del hooks[key]
-    return double
-
-
-def _pictures(net: nn.Module, size: int, count: int) -> Tensor:
-    like = next((parameter for parameter in net.parameters() if parameter.is_floating_point()), torch.empty(0))
-    return torch.zeros(count, 3, size, size, dtype=like.dtype, device=like.device)

@@ -6,14 +6,16 @@ through torchvision's own cache and download. A module of your own works everywh
 
 import operator
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import SupportsIndex
 
 import torch
 from torch import nn
 
 from nbhelpers import edge
-from nbhelpers.models.layer_table import Layer, LayerTable, class_count, least_size, nearest, refusal, survey, table
-from nbhelpers.models.network import Network, randomised_copy
+from nbhelpers.models.examination import examine, refusal
+from nbhelpers.models.layer_table import Layer, LayerTable, least_size, nearest, survey, table
+from nbhelpers.models.network import Network, Size, randomised_copy, sides
 from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
 
 
@@ -66,8 +68,12 @@ def as_network(network: str | nn.Module) -> Network:
     """
     if isinstance(network, Network):
         return network
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return as_network(network.module)
+    if isinstance(network, torch._dynamo.OptimizedModule):
+        return as_network(network._orig_mod)
     if isinstance(network, nn.Module):
-        return Network(network, type(network).__name__)
+        return Network(network)
     if isinstance(network, str):
         return load(network)
     raise TypeError(f"expected a network's name or an nn.Module, got {type(network).__name__}: {network!r:.80}")
@@ -100,18 +106,25 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
         KeyError: no module has this name; the nearest ones are offered.
     """
     net, name = (network.net, network.name) if isinstance(network, Network) else (network, type(network).__name__)
-    modules = dict(net.named_modules())
+    modules = dict(net.named_modules(remove_duplicate=False))
     if layer not in modules:
         raise KeyError(f"{name} has no layer {layer!r}. {nearest(layer, [known for known in modules if known])}")
     return modules[layer]
 
 
-def layers(network: str | nn.Module, size: int | None = None) -> LayerTable:
+def first_name(network: nn.Module, layer: str) -> str:
+    """The first of a module's names: one that is used in two places has two, and tables list it once."""
+    net = network.net if isinstance(network, Network) else network
+    module = find_module(network, layer)
+    return next(name for name, each in net.named_modules() if each is module)
+
+
+def layers(network: str | nn.Module, size: Size | None = None) -> LayerTable:
     """Every layer that gives feature maps, in the order of execution.
 
     Args:
         network: a name, a `Network` or your own module.
-        size: side of the pictures in pixels; the network's own size if not given.
+        size: side of the pictures in pixels, or (height, width); the network's own size if not given.
 
     Returns:
         A table of `Layer(name, kind, channels, height, width, stride, receptive_field)`, by number or by name.
@@ -120,16 +133,16 @@ def layers(network: str | nn.Module, size: int | None = None) -> LayerTable:
         ValueError: the pictures are too small (says the least size), or the network has no feature maps.
     """
     network = as_network(network)
-    return table(network.net, size or network.size, network.name)
+    return table(network, size or network.size)
 
 
-def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -> Layer:
+def check_layer(network: str | nn.Module, layer: str, size: Size | None = None) -> Layer:
     """What is known of a layer that must give feature maps, at this picture size.
 
     Args:
         network: a name, a `Network` or your own module.
         layer: dotted name.
-        size: side of the pictures in pixels; the network's own size if not given.
+        size: side of the pictures in pixels, or (height, width); the network's own size if not given.
 
     Raises:
         KeyError: no layer has this name; the nearest ones are offered.
@@ -138,21 +151,23 @@ def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -
     network = as_network(network)
     size = size or network.size
     module = find_module(network, layer)
+    known = first_name(network, layer)
     for count in (0, 1):
-        found, error = survey(network.net, size, until=layer, count=count)
+        found, error = survey(network, size, until=known, count=count)
         for each in found:
-            if each.name == layer:
-                return each
+            if each.name == known:
+                return replace(each, name=layer)
         if error is None:
             break
-        least = least_size(network.net, layer)
-        if least is not None and least > size:
+        least = least_size(network, known)
+        if least is not None and least > min(sides(size)):
+            height, width = sides(size)
             raise ValueError(
-                f"pictures of {size} pixels are too small for layer {layer!r} of {network.name}: "
-                f"at least {least} pixels"
+                f"pictures of {size if height == width else f'{height} x {width}'} pixels are too small for layer "
+                f"{layer!r} of {network.name}: at least {least} pixels"
             ) from error
     if error is not None:
-        raise refusal(network.name, size, error) from error
+        raise refusal(network, size, error) from error
     kind = type(module).__name__
     raise ValueError(
         f"layer {layer!r} of {network.name} ({kind}) gives no feature maps (B, channels, height, width). "
@@ -160,14 +175,14 @@ def check_layer(network: str | nn.Module, layer: str, size: int | None = None) -
     )
 
 
-def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int], size: int | None = None) -> Layer:
+def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int], size: Size | None = None) -> Layer:
     """The layer, after making sure that it has these channels.
 
     Args:
         network: a name, a `Network` or your own module.
         layer: dotted name.
         channels: numbers from 0.
-        size: side of the pictures in pixels; the network's own size if not given.
+        size: side of the pictures in pixels, or (height, width); the network's own size if not given.
 
     Raises:
         KeyError, ValueError: as `check_layer`, and ValueError for a channel out of range (says how many there are).
@@ -202,6 +217,20 @@ def class_indices(network: str | nn.Module, names: str | SupportsIndex | Sequenc
     return [_named(network, name) if isinstance(name, str) else _numbered(network, name) for name in names]
 
 
+def class_count(network: Network, size: Size | None = None) -> int:
+    """How many classes a network has names for, or logits at this picture size.
+
+    Raises:
+        ValueError: it has neither, or does not take such pictures.
+    """
+    if network.classes is not None:
+        return len(network.classes)
+    examination = examine(network, size or network.size)
+    if examination.classes is None:
+        raise ValueError(f"{network.name} gives {examination.output}, expected class logits (B, classes)")
+    return examination.classes
+
+
 def _named(network: Network, name: str) -> int:
     wanted, classes = name.strip().lower(), network.classes or []
     exact = [index for index, known in enumerate(classes) if known.lower() == wanted]
@@ -225,7 +254,7 @@ def _named(network: Network, name: str) -> int:
 
 def _numbered(network: Network, number: SupportsIndex) -> int:
     index = operator.index(number)
-    count = len(network.classes) if network.classes is not None else class_count(network.net, network.size)
+    count = class_count(network)
     if index < 0 or index >= count:
         raise ValueError(f"{network.name} has {count} classes, 0 to {count - 1}: there is no class {index}")
     return index

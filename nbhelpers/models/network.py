@@ -1,17 +1,23 @@
 """A network together with its preprocessing, and its copy that has learned nothing.
 
 Every picture in this package is `(B, 3, H, W)` float32 in [0, 1]. What a network was trained on besides that (its
-normalisation) belongs to the network and is applied inside it, so a technique never asks which network it looks at.
+normalisation, grey pictures, another type) and what it answers with besides logits belongs to the network and is dealt
+with inside it, so a technique never asks which network it looks at.
 """
 
+import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns colour into grey
+Size = int | tuple[int, int]
 
 
 class Network(nn.Module):
@@ -20,45 +26,72 @@ class Network(nn.Module):
     Layer names are those of the bare module `net` (`"block3.conv2"`, `"features.24"`); `""` is its output.
 
     Args:
-        net: the bare module, pictures `(B, 3, H, W)` in, logits `(B, classes)` out.
-        name: what to call it in titles and messages.
+        net: the bare module, pictures `(B, channels, H, W)` in, logits `(B, classes)` out. Of a tuple or a list the
+            first `(B, classes)` counts, of a dictionary `"logits"` or `"out"`.
+        name: what to call it in titles and messages; the module's class unless given.
         classes: class names in the order of the logits, or None where they are not known.
-        size: side of the pictures it is at home with, in pixels.
-        mean: per colour, subtracted from the picture first.
-        std: per colour, what the difference is divided by.
+        size: side of the pictures it is at home with, in pixels, or `(height, width)`.
+        mean: per channel, subtracted from the picture first; 0 unless given.
+        std: per channel, what the difference is divided by; 1 unless given.
+        channels: colours of its pictures; what its first convolution takes unless given. One: photos become grey.
+        output: from what the module gives to logits `(B, classes)`, where the rule above finds the wrong ones or none.
     """
 
     def __init__(
         self,
         net: nn.Module,
-        name: str,
+        name: str | None = None,
         classes: Sequence[str] | None = None,
-        size: int = 224,
-        mean: Sequence[float] = (0.0, 0.0, 0.0),
-        std: Sequence[float] = (1.0, 1.0, 1.0),
+        size: Size | list[int] = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels: int | None = None,
+        output: Callable[[Any], Shaped[Tensor, "..."]] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
-        self.name = name
+        self.name = type(net).__name__ if name is None else name
         self.classes = None if classes is None else list(classes)
-        self.size = size
+        self.size = size if isinstance(size, int) else (int(size[0]), int(size[1]))
         self.training = net.training
-        parameter = next(net.parameters(), None)
-        device = None if parameter is None else parameter.device
-        self.register_buffer("mean", torch.tensor(mean, device=device).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std, device=device).view(3, 1, 1), persistent=False)
-        self._plain = all(value == 0 for value in mean) and all(value == 1 for value in std)
+        given = next((len(values) for values in (mean, std) if values is not None), None)
+        self.channels = channels or given or _channels_taken(net, self.size)
+        self.output = output
+        like = next((each for each in net.parameters() if each.is_floating_point()), torch.empty(0))
+        precise = torch.float64 if like.dtype == torch.float64 else torch.float32
+        for called, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):
+            values = [default] * self.channels if values is None else list(values)
+            if len(values) != self.channels:
+                raise ValueError(
+                    f"{self.name} takes pictures of {self.channels} channels, and its {called} has {len(values)} "
+                    "values: give one per channel"
+                )
+            tensor = torch.tensor(values, dtype=precise, device=like.device).view(self.channels, 1, 1)
+            self.register_buffer(called, tensor, persistent=False)
+        self._plain = not self.mean.any() and bool((self.std == 1).all())
 
     def normalise(
-        self, pictures: Float[Tensor, "*pictures 3 height width"]
-    ) -> Float[Tensor, "*pictures 3 height width"]:
-        """The pictures as the bare module wants them: on its device, normalised, same shape."""
-        pictures = pictures.to(self.mean.device)
-        return pictures if self._plain else (pictures - self.mean) / self.std
+        self, pictures: Float[Tensor, "*pictures colours height width"]
+    ) -> Float[Tensor, "*pictures channels height width"]:
+        """The pictures as the bare module wants them: on its device, of its type and channels, normalised."""
+        pictures = pictures.to(self.mean)
+        if pictures.shape[-3] != self.channels:
+            pictures = self._recoloured(pictures)
+        if not self._plain:
+            pictures = (pictures - self.mean) / self.std
+        like = next((each for each in self.net.parameters() if each.is_floating_point()), pictures)
+        return pictures.to(like.dtype)
 
-    def forward(self, pictures: Float[Tensor, "*pictures 3 height width"]) -> Shaped[Tensor, "..."]:
-        """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1]."""
-        return self.net(self.normalise(pictures))
+    def forward(self, pictures: Float[Tensor, "*pictures colours height width"]) -> Any:
+        """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1], or of as many channels as the network takes."""
+        return self.logits(self.net(self.normalise(pictures)), len(pictures))
+
+    def logits(self, given: Any, count: int) -> Any:
+        """Of what the bare module gives for `count` pictures, the class logits; as it is where there are none."""
+        if self.output is not None:
+            return self.output(given)
+        found = answers(given, count)
+        return next(iter(found.values())) if found else given
 
     def class_name(self, number: int) -> str:
         """What a class is called: its name, or `class 7` where the names are not known."""
@@ -66,7 +99,57 @@ class Network(nn.Module):
 
     def extra_repr(self) -> str:
         known = "classes not named" if self.classes is None else f"{len(self.classes)} classes"
-        return f"{self.name!r}, {self.size} pixels, {known}"
+        height, width = sides(self.size)
+        return f"{self.name!r}, {height if height == width else f'{height} x {width}'} pixels, {known}"
+
+    def _recoloured(self, pictures: Tensor) -> Tensor:
+        colours = pictures.shape[-3]
+        if self.channels == 1 and colours == 3:
+            weights = torch.tensor(GREY, dtype=pictures.dtype, device=pictures.device).view(3, 1, 1)
+            return (pictures * weights).sum(-3, keepdim=True)
+        if self.channels == 3 and colours == 1:
+            return pictures.expand(*pictures.shape[:-3], 3, *pictures.shape[-2:])
+        raise ValueError(
+            f"{self.name} takes pictures of {self.channels} channels, got {colours}: photos have three colours, so it "
+            f"needs tensors (B, {self.channels}, H, W) of your own. If it is {self.channels} by mistake, say "
+            "Network(module, channels=...)"
+        )
+
+
+def sides(size: Size | Sequence[int]) -> tuple[int, int]:
+    """Height and width in pixels."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def answers(given: Any, count: int) -> dict[str, Shaped[Tensor, "..."]]:
+    """What may be the class logits in a module's output for `count` pictures, by name, the most likely first.
+
+    Of several, those called `logits` or `out` come first, then those of shape `(count, classes)`, in order.
+    """
+    if isinstance(given, Tensor):
+        return {"": given}
+    entries = (
+        given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, list | tuple) else ()
+    )
+    tensors = {str(name): value for name, value in entries if isinstance(value, Tensor)}
+    fitting = {name: value for name, value in tensors.items() if value.ndim == 2 and len(value) == count}
+    named = {name: tensors[name] for name in ("logits", "out") if name in tensors}
+    return named | fitting
+
+
+def _channels_taken(net: nn.Module, size: Size) -> int:
+    """Channels of the pictures that a module takes: what its first convolution says, if a pass bears it out."""
+    stated = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d) and module.in_channels]
+    if not stated or stated[0] == 3:
+        return 3
+    for channels in dict.fromkeys([3, *stated]):  # the first one that is written down need not be the first to run
+        for count in (0, 1):
+            with contextlib.suppress(Exception), torch.no_grad():
+                double = sharing_copy(net)
+                like = next((each for each in double.parameters() if each.is_floating_point()), torch.empty(0))
+                double(like.new_zeros(count, channels, *sides(size)))
+                return channels
+    return stated[0]
 
 
 def randomised_copy(network: Network, seed: int) -> Network:
@@ -93,7 +176,57 @@ def copied(module: nn.Module, shared: Mapping[int, Any] | None = None) -> Any:
     for each in module.modules():
         memo |= {id(tensor): tensor.detach() for tensor in _kept(vars(each)) if not tensor.is_leaf}
         memo |= {id(value): value.copy() for name, value in vars(each).items() if name.endswith("_hooks")}
-    return copy.deepcopy(module, memo | dict(shared or {}))
+    memo |= dict(shared or {})
+    try:
+        double = copy.deepcopy(module, memo)
+    except Exception as error:  # whatever an object of the user's own raises
+        raise Uncopyable(_in_the_way(module, memo, error)) from error
+    for each in double.modules():
+        forward = vars(each).get("forward")
+        if isinstance(forward, types.FunctionType):
+            each.forward = _rebound(forward, memo)
+    return double
+
+
+class Uncopyable(ValueError):
+    """A module holds something that cannot be copied; the message says what."""
+
+
+def _in_the_way(module: nn.Module, memo: dict[int, Any], error: Exception) -> str:
+    for name, each in module.named_modules():
+        for attribute, value in vars(each).items():
+            if attribute.startswith("_") and attribute in nn.Module().__dict__:
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception as own:
+                where = f"{name}.{attribute}" if name else attribute
+                return (
+                    f"{type(module).__name__} cannot be copied, and it is a copy that is looked into: its attribute "
+                    f"{where!r} is a {type(value).__name__} ({own}). Delete it before you hand the network over "
+                    f"(del net.{where}), or give its class a __deepcopy__"
+                )
+    return f"{type(module).__name__} cannot be copied, and it is a copy that is looked into ({error})"
+
+
+def _rebound(function: types.FunctionType, memo: dict[int, Any]) -> types.FunctionType:
+    """A function that means the copies wherever it named the modules: net.forward = lambda x: net.head(x).mean(1)."""
+
+    def copy_of(value: Any) -> Any:
+        if isinstance(value, types.MethodType) and id(value.__self__) in memo:
+            return types.MethodType(value.__func__, memo[id(value.__self__)])
+        return memo.get(id(value), value) if isinstance(value, nn.Module) else value
+
+    closure = tuple(types.CellType(copy_of(cell.cell_contents)) for cell in function.__closure__ or ())
+    names = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    meant = {name: copy_of(value) for name, value in names.items()}
+    if all(meant[name] is names[name] for name in names) and not closure:
+        return function
+    rebound = types.FunctionType(
+        function.__code__, {**function.__globals__, **meant}, function.__name__, function.__defaults__, closure or None
+    )
+    rebound.__kwdefaults__ = function.__kwdefaults__
+    return rebound
 
 
 def sharing_copy(network: nn.Module) -> Any:
@@ -102,10 +235,24 @@ def sharing_copy(network: nn.Module) -> Any:
     So a slider's thread and a cell can look into one network at the same time.
     """
     shared = {}
-    for tensor in [*network.parameters(), *network.buffers()]:
-        frozen = tensor.detach()
-        shared[id(tensor)] = nn.Parameter(frozen, requires_grad=False) if isinstance(tensor, nn.Parameter) else frozen
-    return copied(network, shared).eval()
+    with torch.inference_mode(False):
+        for tensor in [*network.parameters(), *network.buffers()]:
+            # nothing can be differentiated through a tensor that was made in inference mode
+            frozen = tensor.clone() if tensor.is_inference() else tensor.detach()
+            shared[id(tensor)] = nn.Parameter(frozen, False) if isinstance(tensor, nn.Parameter) else frozen
+        return copied(network, shared).eval()
+
+
+def quiet_copy(network: nn.Module) -> Any:
+    """A `sharing_copy` to try things on: without the user's own hooks, which would hear of passes that are none."""
+    double = sharing_copy(network)
+    for module in double.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key, hook in list(hooks.items()):
+                # functions would act on what they hold of the original; weight norm's hooks are objects
+                if isinstance(hook, types.FunctionType | types.MethodType):
+                    del hooks[key]
+    return double
 
 
 def _kept(value: object) -> Iterator[Tensor]:

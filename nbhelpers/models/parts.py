@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
 
-from nbhelpers.models.layer_table import refusal
-from nbhelpers.models.loading import find_module
-from nbhelpers.models.network import Network, copied, sharing_copy
+from nbhelpers.models.examination import refusal
+from nbhelpers.models.loading import find_module, first_name
+from nbhelpers.models.network import Network, copied, sharing_copy, sides
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
@@ -71,7 +71,7 @@ def head_layer(network: Network, size: int) -> str:
     runs = _runs(network, size)
     logits = runs[""]
     if isinstance(logits, Tensor) and logits.ndim == 2:
-        for name in reversed(runs):
+        for name in list(reversed(runs))[:-1]:
             kind = isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d)
             if kind and runs[name].shape[1] == logits.shape[1]:
                 return name
@@ -141,6 +141,7 @@ def freed_from(network: Network, layer: str, size: int) -> list[str]:
                     return order[index:]
         return order[-1:]
     find_module(network, layer)
+    layer = first_name(network, layer)
     inside = [index for index, name in enumerate(order) if name == layer or name.startswith(f"{layer}.")]
     if not inside:
         raise ValueError(
@@ -234,15 +235,16 @@ def _runs(network: Network, size: int) -> dict[str, object]:
         return hook
 
     for name, module in double.net.named_modules():
-        module.register_forward_pre_hook(begin(name))
-        module.register_forward_hook(end(name))
-    pictures = torch.full((1, 3, size, size), 0.5).to(next(double.parameters(), double.mean))
+        if name:
+            module.register_forward_pre_hook(begin(name))
+            module.register_forward_hook(end(name))
+    pictures = torch.full((1, network.channels, *sides(size)), 0.5)
     try:
         with torch.no_grad():
-            double(pictures)
-    except (RuntimeError, AssertionError) as error:
-        raise refusal(network.name, size, error) from error
-    return seen
+            output = double(pictures)
+    except Exception as error:  # a module of the user's own may raise anything
+        raise refusal(network, size, error) from error
+    return {"": output} | seen
 
 
 def _replace(net: nn.Module, name: str, module: nn.Module) -> None:

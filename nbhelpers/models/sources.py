@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nbhelpers.models.layer_table import first_line
+from nbhelpers.models.examination import first_line
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.models.network import Network, drawn_from, randomised_copy
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models, volumes
-from nbhelpers.models import capture, sharing_copy
+from nbhelpers.models import capture
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.volumes import Order, ordering
 from nbhelpers.volumes.rendering import coloured, projections, strongest
@@ -106,9 +106,7 @@ def activations(
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
     picture = images.read(photo if photo is not None else recipe.photo, recipe.size)
-    network = sharing_copy(network)
-    with capture(network, recipe.layer, stop=True) as seen:
-        network(picture[None].to(network.mean.device))
+    seen = capture(network, recipe.layer, stop=True)(picture[None].to(network.mean.device))
     return seen[recipe.layer][0].float().cpu()
 
 

@@ -32,8 +32,7 @@ from nbhelpers.ascent import (
     steps_in,
 )
 from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
-from nbhelpers.attribution import gradients
-from nbhelpers.models import capture, refusal
+from nbhelpers.models import capture
 from nbhelpers.models.parts import head_layer
 from nbhelpers.recipes import Field, Recipe
 
@@ -202,13 +201,12 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
         network gives no class logits, or it takes no pictures of this size, or views of theirs.
     """
     size = min(recipe.size, recipe.view or recipe.size)
-    probe = torch.full((1, 3, size, size), 0.5)
-    try:
-        with torch.no_grad(), capture(network, objectives.OUTPUT) as seen:
-            network(probe)
-    except (RuntimeError, AssertionError) as error:
-        raise refusal(network.name, size, error) from error
-    gradients.class_logits(network, seen[objectives.OUTPUT], 1)
+    examination = models.examine(network, size)
+    if examination.classes is None:
+        raise ValueError(
+            f"{network.name} gives {examination.output}, expected class logits (B, classes): a class picture needs a "
+            "class. Say where they are: Network(module, output=lambda out: ...)"
+        )
     return models.class_indices(network, recipe.classes)
 
 
@@ -273,8 +271,8 @@ def _head(network: models.Network, size: int) -> tuple[str, bool]:
         head = head_layer(network, size)
     except ValueError:
         return objectives.OUTPUT, False
-    with torch.no_grad(), capture(network, head, objectives.OUTPUT) as seen:
-        network(torch.full((1, 3, size, size), 0.5))
+    with torch.no_grad():
+        seen = capture(network, head, objectives.OUTPUT)(torch.full((1, network.channels, size, size), 0.5))
     logits, evidence = seen[objectives.OUTPUT], seen[head][..., None].flatten(2)
     if evidence.shape[:2] != logits.shape or torch.allclose(evidence.mean(2), logits, atol=1e-5):
         return head, False

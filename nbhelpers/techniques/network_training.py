@@ -20,9 +20,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from nbhelpers import images, models
-from nbhelpers.ascent import twin
 from nbhelpers.images import figures
-from nbhelpers.models import LayerTable, Network
+from nbhelpers.models import LayerTable, Network, twin
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.training import data, folders
 from nbhelpers.training.attack import attack

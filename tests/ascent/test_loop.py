@@ -11,11 +11,11 @@ from small_networks import noise, outside, same_outside, tiny
 from torch import nn
 
 from nbhelpers import models
-from nbhelpers.ascent import NonFiniteScore, Transforms, ascend, generators, measure, twin
+from nbhelpers.ascent import NonFiniteScore, Transforms, ascend, generators, measure
 from nbhelpers.ascent.canvas import CANVASES, Fourier, Pixels
 from nbhelpers.ascent.loop import _OpenReLU
 from nbhelpers.ascent.objectives import PICTURE, Objective, channel, deep_dream, diversity, logit, squared_norm
-from nbhelpers.models import Network, capture
+from nbhelpers.models import Network, capture, twin
 
 SHAKEN = Transforms(jitter=2, scale=0.1, rotate=5)
 

@@ -1,6 +1,7 @@
 """Captured activations against torchvision's feature extractor, and networks left as they were, whatever happens."""
 
 import threading
+import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,8 +39,7 @@ def test_sees_what_torchvisions_feature_extractor_sees(name):
     pictures = noise(2, 3, 48, 48)
     extracted = create_feature_extractor(network.net, list(layers.values()))(network.normalise(pictures))
     for stop in (False, True):
-        with capture(network, *layers, stop=stop) as seen:
-            assert (network(pictures) is None) == stop
+        seen = capture(network, *layers, stop=stop)(pictures)
         for layer, node in layers.items():
             # the extractor hands out the tensor that an in-place ReLU changes next; a capture has it as it was
             rectified = (extracted[node] >= 0).all() and (seen[layer] < 0).any()
@@ -49,13 +49,12 @@ def test_sees_what_torchvisions_feature_extractor_sees(name):
 def test_an_in_place_relu_does_not_change_what_was_seen():
     net = tiny().eval()
     pictures = noise(2, 3, 9, 9)
-    with capture(net, "conv1", "relu1", "conv2") as seen:
-        logits = net(pictures)
+    seen = capture(net, "conv1", "relu1", "conv2", "")(pictures)
     assert torch.equal(seen["conv1"], net.conv1(pictures))
     assert seen["conv1"].min() < 0
     assert torch.equal(seen["relu1"], seen["conv1"].clamp(min=0))
     assert torch.equal(seen["conv2"], net.conv2(seen["relu1"]))
-    assert torch.equal(logits, net(pictures))
+    assert torch.equal(seen[""], net(pictures))
 
 
 def test_a_layer_that_runs_again_is_seen_at_its_first_run_of_each_pass():
@@ -69,18 +68,15 @@ def test_a_layer_that_runs_again_is_seen_at_its_first_run_of_each_pass():
 
     net, first, second = Twice(), noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
     for stop in (False, True):
-        with capture(net, "shared", stop=stop) as seen:
-            net(first)
-            assert torch.equal(seen["shared"], (first - 0.5).clamp(min=0))
-            net(second)
-            assert torch.equal(seen["shared"], (second - 0.5).clamp(min=0))
+        look = capture(net, "shared", stop=stop)
+        for pictures in (first, second):
+            assert torch.equal(look(pictures)["shared"], (pictures - 0.5).clamp(min=0))
 
 
 def test_gradients_of_a_stopped_pass_are_those_of_a_whole_one():
     net = tiny().eval()
     pictures = noise(2, 3, 9, 9).requires_grad_()
-    with capture(net, "conv2", stop=True) as seen:
-        net(pictures)
+    seen = capture(net, "conv2", stop=True)(pictures)
     (stopped,) = torch.autograd.grad(seen["conv2"].square().sum(), pictures)
     plain = net.conv2(net.conv1(pictures).relu())
     (whole,) = torch.autograd.grad(plain.square().sum(), pictures)
@@ -91,8 +87,7 @@ def test_gradients_of_a_stopped_pass_are_those_of_a_whole_one():
 def test_gradients_with_respect_to_a_layer_flow_from_the_output():
     net = tiny().eval()
     pictures = noise(1, 3, 9, 9).requires_grad_()
-    with capture(net, "conv2", "") as seen:
-        net(pictures)
+    seen = capture(net, "conv2", "")(pictures)
     (by_capture,) = torch.autograd.grad(seen[""][0, 3], seen["conv2"])
     activations = seen["conv2"].detach()
     # logit = head(mean of relu): the weight over the number of units, where the unit is on
@@ -109,13 +104,12 @@ def test_stop_ends_the_pass_there(wrapped, layer):
     for name, module in net.named_children():
         module.register_forward_hook(lambda module, inputs, output, name=name: ran.append(name))
     pictures = noise(1, 3, 9, 9)
-    with capture(network, layer, stop=True) as seen:
-        for _ in range(2):
-            assert network(pictures) is None or (layer == "" and not wrapped)
+    look = capture(network, layer, stop=True)
+    seen = [look(pictures) for _ in range(2)]
     names = [name for name, _ in net.named_children()]
     # the capture's own hook, registered later, stops after the module's other hooks
     assert ran == 2 * names[: names.index(layer) + 1 if layer else None]
-    assert torch.equal(seen[layer], net.eval()[: len(ran) // 2](pictures))
+    assert all(torch.equal(each[layer], net.eval()[: len(ran) // 2](pictures)) for each in seen)
 
 
 def test_activations_come_batch_by_batch_and_the_network_is_left_alone() -> None:
@@ -133,8 +127,7 @@ def test_activations_come_batch_by_batch_and_the_network_is_left_alone() -> None
 
 def test_stop_waits_for_every_layer():
     net = tiny()
-    with capture(net, "conv2", "conv1", stop=True) as seen:
-        net(noise(1, 3, 9, 9))
+    seen = capture(net, "conv2", "conv1", stop=True)(noise(1, 3, 9, 9))
     assert set(seen) == {"conv1", "conv2"}
 
 
@@ -149,8 +142,7 @@ def test_names_are_those_of_the_bare_module_even_beside_an_attribute_called_net(
 
     holder = Holder()
     for network in (holder, Network(holder, "holder")):
-        with capture(network, "net.conv1", stop=True) as seen:
-            network(noise(1, 3, 9, 9))
+        seen = capture(network, "net.conv1", stop=True)(noise(1, 3, 9, 9))
         assert seen["net.conv1"].shape == (1, 8, 9, 9)
 
 
@@ -164,100 +156,103 @@ def _mixed_network():
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "Network"])
 @pytest.mark.parametrize("stop", [False, True])
-def test_everything_is_as_it_was_after_success(wrapped, stop):
-    network = Network(_mixed_network(), "mixed") if wrapped else _mixed_network()
+def test_the_network_is_never_touched_not_even_while_its_copy_runs(wrapped, stop):
+    net = _mixed_network()
+    network = Network(net, "mixed") if wrapped else net
+    before, during = outside(network), []
+
+    class Spy(nn.Identity):
+        def forward(self, x):
+            during.append(same_outside(before, outside(network)) and not any(p.requires_grad for p in watched()))
+            return x
+
+    def watched():
+        return look.network.parameters()
+
+    net.relu1.add_module("spy", spy := Spy())
+    net.relu1.register_forward_hook(lambda module, inputs, output: spy(output))
     before = outside(network)
-    with capture(network, "conv1", "conv2", stop=stop):
-        network(noise(1, 3, 9, 9))
-        inside = network.net if wrapped else network
-        assert not any(parameter.requires_grad for parameter in inside.parameters())
-        assert not any(module.training for module in inside.modules())
+    look = capture(network, "conv1", "conv2", stop=stop)
+    assert not any(module.training for module in look.network.modules())
+    look(noise(1, 3, 9, 9))
+    assert during == [True]
     assert same_outside(before, outside(network))
     assert network(noise(1, 3, 9, 9)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
 @pytest.mark.parametrize("stop", [False, True])
-def test_everything_is_as_it_was_after_an_error_in_the_forward_pass(error, stop):
+def test_after_an_error_in_the_forward_pass_the_next_one_is_seen_again(error, stop):
     class Breaks(nn.Module):
+        broken = True
+
         def forward(self, x):
-            raise error("in the middle")
+            if Breaks.broken:
+                raise error("in the middle")
+            return x
 
     net = _mixed_network()
     net.relu2 = Breaks()
     before = outside(net)
-    with pytest.raises(error, match="in the middle"), capture(net, "conv2", "head", stop=stop):
-        net(noise(1, 3, 9, 9))
+    look = capture(net, "conv2", "head", stop=stop)
+    with pytest.raises(error, match="in the middle"):
+        look(noise(1, 3, 9, 9))
+    Breaks.broken = False
+    assert set(look(noise(1, 3, 9, 9))) == {"conv2", "head"}
     assert same_outside(before, outside(net))
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_everything_is_as_it_was_after_an_error_in_the_block(error):
+def test_an_unknown_layer_is_said_before_anything_is_copied():
+    with pytest.raises(KeyError, match=r"Sequential has no layer 'conv3'.*conv"):
+        capture(_mixed_network(), "conv1", "conv3")
+
+
+def test_a_copy_made_while_another_looks_has_none_of_its_hooks():
     net = _mixed_network()
-    before = outside(net)
-
-    def interrupted():
-        with capture(net, "conv2", stop=True):
-            net(noise(1, 3, 9, 9))
-            raise error
-
-    with pytest.raises(error):
-        interrupted()
-    assert same_outside(before, outside(net))
+    outer = capture(net, "conv1")
+    inner = capture(net, "conv2", stop=True)
+    assert set(inner(noise(1, 3, 9, 9))) == {"conv2"}
+    assert set(outer(noise(1, 3, 9, 9))) == {"conv1"}
 
 
-def test_everything_is_as_it_was_after_an_unknown_layer():
-    net = _mixed_network()
-    before = outside(net)
-    with pytest.raises(KeyError, match=r"no layer 'conv3'.*conv"), capture(net, "conv1", "conv3"):
-        raise AssertionError("never entered")
-    assert same_outside(before, outside(net))
-
-
-def test_everything_is_as_it_was_when_a_generator_is_closed_in_mid_run():
-    net = _mixed_network()
-    before = outside(net)
-
-    def passes():
-        with capture(net, "conv2", stop=True) as seen:
-            while True:
-                net(noise(1, 3, 9, 9))
-                yield seen["conv2"]
-
-    running = passes()
-    next(running)
-    running.close()
-    assert same_outside(before, outside(net))
-
-
-def test_captures_nest():
-    net = _mixed_network()
-    before = outside(net)
-    with capture(net, "conv1") as outer:
-        with capture(net, "conv2", stop=True) as inner:
-            assert net(noise(1, 3, 9, 9)) is None
-        assert net(noise(1, 3, 9, 9)) is not None
-    assert set(outer) == {"conv1"}
-    assert set(inner) == {"conv2"}
-    assert same_outside(before, outside(net))
-
-
-def test_an_override_of_forward_by_the_user_is_put_back():
-    net = tiny().eval()
+def _by_closure(net):
     plain = net.forward
     net.forward = lambda pictures: plain(pictures) + 1
-    mine = net.forward
-    with capture(net, "conv1", stop=True):
-        net(noise(1, 3, 9, 9))
+
+
+def _by_name(net):
+    global brought
+    brought = net
+    brought.forward = lambda pictures: (
+        brought.head(brought.conv2(brought.conv1(pictures).relu()).relu().mean((2, 3))) + 1
+    )
+
+
+def _by_method(net):
+    net.forward = types.MethodType(lambda self, pictures: self.head(self.conv1(pictures).mean((2, 3))[:, :6]), net)
+
+
+@pytest.mark.parametrize("replace", [_by_closure, _by_name, _by_method])
+def test_a_forward_replaced_on_the_instance_runs_the_copy_and_not_the_users_network(replace):
+    net = tiny().eval()
+    replace(net)
+    mine, pictures = net.forward, noise(1, 3, 9, 9)
+    expected, own = net(pictures), []
+    look = capture(net, "conv1", "")  # a hook on the user's own would be copied, so it is put there afterwards
+    handle = net.conv1.register_forward_hook(lambda *_: own.append(1))
+    seen = look(pictures)
+    handle.remove()
+    assert torch.equal(seen[""], expected)
+    assert torch.equal(seen["conv1"], net.conv1(pictures))
     assert net.forward is mine
+    assert own == []
 
 
 def test_what_is_missing_is_said():
     net = tiny()
-    with capture(net, "conv1", "conv2") as seen:
-        with pytest.raises(KeyError, match=r"'conv1'.*captured was nothing.*call the network inside"):
-            seen["conv1"]
-        net(noise(1, 3, 9, 9))
+    with pytest.raises(KeyError, match=r"'conv1'.*captured was nothing"):
+        Seen()["conv1"]
+    seen = capture(net, "conv1", "conv2")(noise(1, 3, 9, 9))
     with pytest.raises(KeyError, match=r"'head'.*captured was 'conv1', 'conv2'"):
         seen["head"]
     assert isinstance(seen, Seen)
@@ -274,17 +269,16 @@ def test_a_layer_the_forward_pass_never_uses_is_said():
             return self.used(x)
 
     net = Unused()
-    with capture(net, "used", "unused", stop=True) as seen:
-        assert net(noise(1, 3, 4, 4)) is not None
-    with pytest.raises(KeyError, match=r"'unused'.*check that its forward pass uses"):
+    seen = capture(net, "used", "unused", stop=True)(noise(1, 3, 4, 4))
+    with pytest.raises(KeyError, match=r"'unused'.*check that the network's forward pass uses"):
         seen["unused"]
 
 
 def test_seen_under_no_grad_and_with_dropout_is_the_evaluated_network():
     net = torchvision.models.alexnet(weights=None).train()
     pictures = noise(1, 3, 64, 64)
-    with torch.no_grad(), capture(net, "") as seen:
-        net(pictures)
+    with torch.no_grad():
+        seen = capture(net, "")(pictures)
     assert torch.equal(seen[""], net.eval()(pictures).detach())
 
 

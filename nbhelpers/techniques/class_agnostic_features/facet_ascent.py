@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nbhelpers import edge, models
-from nbhelpers.ascent import NonFiniteScore, Step, twin
+from nbhelpers.ascent import NonFiniteScore, Step
 from nbhelpers.ascent.canvas import Pixels
 from nbhelpers.images import smoothing
-from nbhelpers.models import Network, capture
+from nbhelpers.models import Network, differentiable, twin
 from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.class_agnostic_features.facets import Facets
 
@@ -124,6 +124,7 @@ class Run:
         self.target = target.to(self.device)
         self.excited = facets.top_channels(self.target, settings.top_channels)
         self.network = twin(network)
+        self.look = models.Capture(self.network, settings.layer, stop=True)
         # the penalty is on what goes into a layer; the twin is ours alone, so its hook need not be removed
         self.inputs: list[Tensor] = []
         models.find_module(self.network, settings.penalty_layer).register_forward_pre_hook(
@@ -197,11 +198,10 @@ class Run:
         )
 
     def _gradient(self, picture: Tensor, penalty_weight: float) -> tuple[Tensor, Tensor]:
-        picture = picture.detach().requires_grad_()
         self.inputs.clear()
-        with torch.enable_grad(), capture(self.network, self.settings.layer, stop=True) as seen:
-            self.network(picture)
-            pooled = seen[self.settings.layer].mean((2, 3))
+        with differentiable():
+            picture = picture.detach().clone().requires_grad_()
+            pooled = self.look(picture)[self.settings.layer].mean((2, 3))
             penalty = self.inputs[0].abs().flatten(1).sum(1)
             product = (pooled * self.excited).sum(1)
             scores = product - robust_distance(pooled, self.target) - penalty_weight * penalty

@@ -5,17 +5,16 @@ how the logit would change if each weight were raised a little. `torch.func` giv
 photos at once, each on its own (per-sample gradients), without touching the network.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from nbhelpers import edge, models
-from nbhelpers.ascent import twin
-from nbhelpers.models import Network, capture, nearest
+from nbhelpers.attribution.gradients import as_batch, class_logits
+from nbhelpers.models import Network, copied, differentiable, nearest, sharing_copy, twin
 
 
 def convolution(network: Network, layer: str) -> nn.Conv2d:
@@ -52,9 +51,9 @@ def gradients(
     Raises:
         KeyError, ValueError: no such convolution; or a gradient that is not finite (says for which pictures).
     """
-    weight = convolution(network, layer).weight.detach()
+    convolution(network, layer)
     # our own copy of the modules, with the same weights, frozen: its hook needs no cleaning up
-    fast = twin(network, weight.dtype)
+    fast = twin(network, gradients=False)
     module = convolution(fast, layer)
     calls: list[tuple[Tensor, Tensor]] = []
 
@@ -69,10 +68,16 @@ def gradients(
     module.register_forward_hook(tap)
     for start in range(0, len(pictures), batch_size):
         calls.clear()
-        with torch.enable_grad():
-            logits = fast(pictures[start : start + batch_size].to(weight))[:, target]
+        some = pictures[start : start + batch_size]
+        with differentiable():
+            logits = class_logits(fast, fast(as_batch(fast, some)), len(some))[:, target]
         if not calls:
             raise ValueError(f"the forward pass of {network.name} does not use layer {layer!r}: choose another one")
+        if not logits.requires_grad:
+            why = models.examine(network, tuple(some.shape[2:])).no_gradient
+            raise ValueError(
+                f"{network.name} gives no gradient behind layer {layer!r}: {why or 'it is not on the way'}"
+            )
         by_outputs = torch.autograd.grad(logits.sum(), [output for _, output in calls], materialize_grads=True)
         # a convolution that runs more than once owes something to every run
         found = sum(vmap(by_weight)(x, y) for (x, _), y in zip(calls, by_outputs, strict=True))
@@ -110,7 +115,7 @@ def finite_differences(
     Returns:
         One derivative per weight, float64.
     """
-    double = copy.deepcopy(network).double().eval()
+    double = copied(network).double().eval()
     values = convolution(double, layer).weight
     found = []
     for place in map(tuple, weights):
@@ -128,7 +133,7 @@ def finite_differences(
 def logits_without(
     network: Network, layer: str, filters: Sequence[int], pictures: Float[Tensor, "photos 3 height width"]
 ) -> Float[Tensor, "photos classes"]:
-    """Logits when some filters of a convolution give nothing: their weights and biases are zero.
+    """Logits when some filters of a convolution give nothing: zero, wherever their weights come from.
 
     Args:
         network: left as it is.
@@ -139,11 +144,8 @@ def logits_without(
     Returns:
         `(N, classes)`.
     """
-    module = convolution(network, layer)
-    index = torch.as_tensor(list(filters), dtype=torch.long, device=module.weight.device)
-    without = {
-        f"net.{layer}.{name}": parameter.detach().index_fill(0, index, 0)
-        for name, parameter in module.named_parameters(recurse=False)
-    }
-    with capture(network):
-        return functional_call(network, without, (pictures.to(module.weight),))
+    convolution(network, layer)
+    double = sharing_copy(network)
+    index = torch.as_tensor(list(filters), dtype=torch.long, device=network.mean.device)
+    convolution(double, layer).register_forward_hook(lambda module, inputs, output: output.index_fill(1, index, 0))
+    return class_logits(double, double(pictures.to(network.mean)), len(pictures))

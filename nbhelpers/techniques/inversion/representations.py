@@ -96,13 +96,11 @@ def represent(network: nn.Module, layer: str, photos: Float[Tensor, "photos 3 he
     models.find_module(network, layer)
     photos = photos.to(network.mean.device)
     try:
-        with capture(network, layer, stop=True) as seen:
-            network(photos)
-        features = seen[layer]
+        features = capture(network, layer, stop=True)(photos)[layer]
     except (RuntimeError, AssertionError) as error:
         if layer != OUTPUT:
             models.check_layer(network, layer, photos.shape[-1])  # says the least size
-        raise refusal(network.name, photos.shape[-1], error) from error
+        raise refusal(network, tuple(photos.shape[-2:]), error) from error
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or len(features) != len(photos):
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import edge, models
-from nbhelpers.models import Layer, capture, sharing_copy
+from nbhelpers.models import Layer, capture
 from nbhelpers.models.covariance import Moments, exact_device, leading
 
 KEPT = 9  # components in a palette, where there are as many
@@ -237,21 +237,20 @@ def observe(
         ValueError: an activation is not finite (says of which layer and which photo).
     """
     parts: list[list[Tensor]] = []
-    network = sharing_copy(network)
     like = next(network.parameters())
-    with capture(network, layer, *finer, stop=True) as seen:
-        for number, batch in enumerate(pictures.split(batch_size)):
-            network(batch.to(like))
-            part = [seen[layer]] + [seen[name].abs().sum(1, keepdim=True) for name in finer]
-            for name, values in zip([layer, *finer], part, strict=True):
-                finite = values.flatten(1).isfinite().all(1)
-                if not finite.all():
-                    first = number * batch_size + int((~finite).nonzero()[0])
-                    raise ValueError(
-                        f"layer {name!r} gives values that are not finite for photo number {first + 1} of the batch; "
-                        "check the network's weights, or leave the photo out"
-                    )
-            parts.append(part)
+    look = capture(network, layer, *finer, stop=True)
+    for number, batch in enumerate(pictures.split(batch_size)):
+        seen = look(batch.to(like))
+        part = [seen[layer].float()] + [seen[name].float().abs().sum(1, keepdim=True) for name in finer]
+        for name, values in zip([layer, *finer], part, strict=True):
+            finite = values.flatten(1).isfinite().all(1)
+            if not finite.all():
+                first = number * batch_size + int((~finite).nonzero()[0])
+                raise ValueError(
+                    f"layer {name!r} gives values that are not finite for photo number {first + 1} of the batch; "
+                    "check the network's weights, or leave the photo out"
+                )
+        parts.append(part)
     features, *energies = (torch.cat(part) for part in zip(*parts, strict=True))
     return Seen(features, list(energies), tuple(pictures.shape[2:]))
 
