@@ -236,10 +236,12 @@ def sharing_copy(network: nn.Module) -> Any:
     """
     shared = {}
     with torch.inference_mode(False):
-        for tensor in [*network.parameters(), *network.buffers()]:
+        for tensor in network.parameters():
             # nothing can be differentiated through a tensor that was made in inference mode
             frozen = tensor.clone() if tensor.is_inference() else tensor.detach()
-            shared[id(tensor)] = nn.Parameter(frozen, False) if isinstance(tensor, nn.Parameter) else frozen
+            shared[id(tensor)] = nn.Parameter(frozen, requires_grad=False)
+        # some forward passes count or average: that is the copy's own affair
+        shared |= {id(tensor): tensor.detach().clone() for tensor in network.buffers()}
         return copied(network, shared).eval()
 
 

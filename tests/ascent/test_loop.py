@@ -60,9 +60,8 @@ def test_the_gradient_is_that_of_a_whole_pass_with_nothing_frozen():
     net, objective = tiny().eval(), channel("conv2", [3]) - 2 * squared_norm()
     picture = noise(1, 3, 12, 12).requires_grad_()
     fast = twin(small(net))
-    with capture(fast, "conv2", stop=True) as seen:
-        fast(picture)
-        score = objective(seen | {PICTURE: picture})
+    seen = capture(fast, "conv2", stop=True)(picture)
+    score = objective(seen | {PICTURE: picture})
     (truncated,) = torch.autograd.grad(score.sum(), picture)
     double = tiny().double().eval()
     wide = picture.detach().double().requires_grad_()

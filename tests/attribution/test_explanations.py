@@ -95,7 +95,7 @@ def test_photos_of_which_none_can_be_explained_are_an_error(photos: Photos, netw
 
 def test_what_the_network_itself_refuses_is_said_in_words(photos: Photos, network: Network) -> None:
     broken = Attribution(0, error=RuntimeError("sizes do not match"))
-    with pytest.raises(ValueError, match=r"three does not take pictures of 16 x 16 pixels \(sizes do not match\)"):
+    with pytest.raises(ValueError, match=r"three, pictures of 16 x 16 pixels: sizes do not match"):
         last(explanations.explain(network, photos, None, broken, **OPTIONS))
     with pytest.raises(ValueError, match=r"no colour map 'magna'\. Nearest: magma"):
         last(explanations.explain(network, photos, None, Attribution(), **OPTIONS | {"colour_map": "magna"}))

@@ -109,7 +109,8 @@ def test_stop_ends_the_pass_there(wrapped, layer):
     names = [name for name, _ in net.named_children()]
     # the capture's own hook, registered later, stops after the module's other hooks
     assert ran == 2 * names[: names.index(layer) + 1 if layer else None]
-    assert all(torch.equal(each[layer], net.eval()[: len(ran) // 2](pictures)) for each in seen)
+    expected = net.eval()[: len(ran) // 2](pictures)
+    assert all(torch.equal(each[layer], expected) for each in seen)
 
 
 def test_activations_come_batch_by_batch_and_the_network_is_left_alone() -> None:
@@ -163,7 +164,7 @@ def test_the_network_is_never_touched_not_even_while_its_copy_runs(wrapped, stop
 
     class Spy(nn.Identity):
         def forward(self, x):
-            during.append(same_outside(before, outside(network)) and not any(p.requires_grad for p in watched()))
+            during.append(same_outside({**before}, outside(network)) and not any(p.requires_grad for p in watched()))
             return x
 
     def watched():

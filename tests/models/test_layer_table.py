@@ -361,7 +361,7 @@ def test_a_network_without_maps():
 )
 def test_least_size_is_where_a_real_pass_stops_working(name, layer):
     net = random_net(name).eval()
-    least = least_size(net, layer)
+    least = least_size(models.Network(net), layer)
     part = net if layer is None else net.features
     with torch.no_grad():
         assert min(part(torch.rand(1, 3, least, least)).shape[1:]) >= 1
