@@ -302,7 +302,7 @@ def _training(network: Network) -> Made:
     recipe = NetworkTraining(photos=str(SAMPLES), size=32, epochs=1, channels=[8, 16], training_radius=0.5)
     (epoch,) = list(recipe.iterate(network))
     changed, logits = network_training.attacked(network, photos(), 0.5, 3)
-    return Made({"loss": torch.tensor(epoch.log[-1]["loss"]), "attacked": changed, "logits": logits})
+    return Made({"attacked": changed, "logits": logits}, {"loss": torch.tensor(epoch.log[-1]["loss"])})
 
 
 # a few steps within one round, of each loop and canvas
