@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from nbhelpers import __version__, edge, images
+from nbhelpers import __version__, edge, images, models
 
 __all__ = [
     "Field",
@@ -52,6 +52,8 @@ class Recipe(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         Recipe.kinds[cls.__name__] = cls
+        if "iterate" in vars(cls):
+            cls.iterate = models.outside_inference(cls.iterate)
 
     def __init__(self, /, **parameters: Any) -> None:
         unknown = [name for name in parameters if name not in type(self).model_fields]

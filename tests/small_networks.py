@@ -92,6 +92,6 @@ def outside(network: nn.Module) -> dict[str, Any]:
 
 def same_outside(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether nothing has changed, bit for bit."""
-    values = before.pop("values"), after.pop("values")
+    values = before["values"], after["values"]
     equal = all(torch.equal(values[0][name], values[1][name]) for name in values[0])
-    return equal and before == after
+    return equal and before | {"values": None} == after | {"values": None}

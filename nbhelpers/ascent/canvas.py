@@ -28,13 +28,16 @@ EDGE = 0.01  # a picture is kept this far from black and white before its logit 
 @cache
 def natural_images() -> dict[str, Shaped[Tensor, "..."]]:
     """Statistics of photographs (made by `tools/natural_statistics.py`, which says what they are)."""
-    with np.load(files("nbhelpers.ascent") / "natural_images.npz") as arrays:
+    with torch.inference_mode(False), np.load(files("nbhelpers.ascent") / "natural_images.npz") as arrays:
         return {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
 
 
 def frequencies(height: int, width: int) -> tuple[Float[Tensor, "height 1"], Float[Tensor, "1 waves"]]:
     """Vertical `(height, 1)` and horizontal `(1, width // 2 + 1)` frequency of `rfft2`, in cycles per pixel."""
-    return torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    return (
+        torch.fft.fftfreq(height, dtype=torch.float32)[:, None],
+        torch.fft.rfftfreq(width, dtype=torch.float32)[None],
+    )
 
 
 def natural_spectrum(height: int, width: int) -> Float[Tensor, "3 height waves"]:
@@ -208,4 +211,4 @@ CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "pixels
 
 def _per_picture(draw, shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
     """Noise for each picture from its own generator, so that it does not depend on the rest of the batch."""
-    return torch.stack([draw(shape, generator=generator) for generator in generators])
+    return torch.stack([draw(shape, generator=generator, dtype=torch.float32) for generator in generators])

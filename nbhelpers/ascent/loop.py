@@ -19,13 +19,22 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from nbhelpers import edge
 from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.objectives import PICTURE, Objective
 from nbhelpers.ascent.transforms import Transforms
-from nbhelpers.models import Capture, Network, Seen, capture, differentiable, find_module, twin
+from nbhelpers.models import (
+    Capture,
+    Network,
+    Rectifiers,
+    Seen,
+    capture,
+    differentiable,
+    find_module,
+    outside_inference,
+    twin,
+)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # so many steps may borrow the gradient of a ReLU that lets nothing through before a picture counts as dead
@@ -70,6 +79,7 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
 
 
+@outside_inference
 def ascend(
     network: Network,
     objective: Objective,
@@ -117,6 +127,7 @@ def ascend(
         raise ValueError(f"precision {precision!r} is unknown: choose one of {', '.join(PRECISIONS)}")
     if steps < 1:
         raise ValueError(f"{steps} steps: at least one is needed")
+    _awaken(canvas)
     fast = twin(network, PRECISIONS[precision])
     batch = len(canvas.parameters)
     sources = generators(range(batch) if seeds is None else seeds)
@@ -169,6 +180,14 @@ def measure(
     return objective(Seen(seen) | {PICTURE: pictures}).float()
 
 
+def _awaken(canvas: Canvas) -> None:
+    """What was made in inference mode is made anew: nothing can be differentiated through it."""
+    with differentiable():
+        for name, value in vars(canvas).items():
+            if isinstance(value, Tensor) and value.is_inference():
+                setattr(canvas, name, value.detach().clone().requires_grad_(value.requires_grad))
+
+
 def _falling(done: float) -> float:
     """From 1 to 0 along half a cosine."""
     return (1 + math.cos(math.pi * done)) / 2
@@ -218,36 +237,28 @@ def _stopped(
     )
 
 
-class _OpenReLU(TorchFunctionMode):
+class _OpenReLU(Rectifiers):
     """Lets the gradient through ReLUs that let nothing through, for those pictures only.
 
     At a unit that is off, the gradient passes if it would raise the unit and is stopped if it would lower it
     further (lucid's redirected ReLU; Olah et al. 2017).
     """
 
-    RELUS = frozenset({torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, nn.functional.relu})
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in self.RELUS:
-            return _Redirected.apply(args[0], float("inf"))
-        if function is nn.functional.relu6:
-            return _Redirected.apply(args[0], 6.0)
-        if function is nn.functional.hardtanh and kwargs["min_val"] == 0:  # what nn.ReLU6 calls
-            return _Redirected.apply(args[0], kwargs["max_val"])
-        return function(*args, **(kwargs or {}))
+    def __init__(self) -> None:
+        super().__init__(_Redirected)
 
 
 class _Redirected(torch.autograd.Function):
     @staticmethod
     def forward(context, inputs: Tensor, ceiling: float) -> Tensor:
-        context.save_for_backward(inputs)
-        context.ceiling = ceiling
+        # not the inputs: a ReLU in place overwrites them
+        context.save_for_backward(inputs > 0, inputs < ceiling)
         return inputs.clamp(0, ceiling)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
-        (inputs,) = context.saved_tensors
-        usual = gradient * ((inputs > 0) & (inputs < context.ceiling))
-        redirected = gradient * ((inputs > 0) | (gradient > 0)) * (inputs < context.ceiling)
-        nothing = (usual.flatten(1) == 0).all(1).view(-1, *[1] * (inputs.ndim - 1))
+        on, below = context.saved_tensors
+        usual = gradient * (on & below)
+        redirected = gradient * (on | (gradient > 0)) * below
+        nothing = (usual.flatten(1) == 0).all(1).view(-1, *[1] * (on.ndim - 1))
         return torch.where(nothing, redirected, usual), None

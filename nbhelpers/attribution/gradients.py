@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from nbhelpers import edge, models
 from nbhelpers.models import Capture, Network, differentiable, twin
@@ -105,48 +104,43 @@ def layer_gradients(
             activations, wanted = seen[layer], _wanted(fast, logits, of_part(classes, part, len(pixels)))
             on_the_way = wanted.requires_grad
             gradients = torch.autograd.grad(wanted.sum(), activations, allow_unused=True)[0] if on_the_way else None
-            if gradients is None:
-                why = models.examine(models.as_network(network), tuple(pixels.shape[2:])).no_gradient
-                raise ValueError(
-                    f"the logits of {fast.name} do not depend on layer {layer!r} by any gradient: "
-                    + (why or "choose a layer on their way")
-                )
+            gradients = depending(network, layer, pixels, gradients)
             found.append((activations.detach(), gradients, logits.detach()))
     activations, gradients, logits = (torch.cat(each) for each in zip(*found, strict=True))
     return activations, check_finite(gradients), logits
 
 
-class GuidedReLUs(TorchFunctionMode):
+def depending(
+    network: str | nn.Module, layer: str, photos: Float[Tensor, "photos ..."], gradients: Float[Tensor, "..."] | None
+) -> Float[Tensor, "..."]:
+    """The gradients of a layer, if the logits depend on it.
+
+    Raises:
+        ValueError: they do not (says why).
+    """
+    if gradients is not None and gradients.any():
+        return gradients
+    network = models.as_network(network)
+    why = models.examine(network, tuple(photos.shape[2:])).no_gradient
+    if gradients is None or why:
+        raise ValueError(
+            f"the logits of {network.name} do not depend on layer {layer!r} by any gradient: "
+            + (why or "choose a layer on their way")
+        )
+    return gradients
+
+
+class GuidedReLUs(models.Rectifiers):
     """Within this context a ReLU passes back only gradients that are positive, at units that are on.
 
         with GuidedReLUs():
             logits, gradients = pixel_gradients(network, photos)
 
-    Works on the function, so that a ReLU without a module of its own, or one that runs twice, is guided too.
-
     Source: Springenberg, Dosovitskiy, Brox, Riedmiller 2015, "Striving for Simplicity", section 3.4.
     """
 
-    RELUS = frozenset({torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, nn.functional.relu})
-
     def __init__(self) -> None:
-        super().__init__()
-        self.guided = 0  # how many ReLUs were
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        ceiling = self._ceiling(function, kwargs or {})
-        if ceiling is None:
-            return function(*args, **(kwargs or {}))
-        self.guided += 1
-        return _Guided.apply(args[0], ceiling)
-
-    def _ceiling(self, function, kwargs: dict) -> float | None:
-        if function in self.RELUS:
-            return float("inf")
-        if function is nn.functional.relu6:
-            return 6.0
-        # what nn.ReLU6 calls
-        return kwargs["max_val"] if function is nn.functional.hardtanh and kwargs["min_val"] == 0 else None
+        super().__init__(_Guided)
 
 
 def frozen(network: str | nn.Module, gradients: bool = True) -> Network:

@@ -10,6 +10,8 @@ ReLUs only where it raises the logit. Each takes photos in [0, 1], normalisation
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from captum.attr import IntegratedGradients
 from jaxtyping import Float
@@ -111,13 +113,15 @@ def integrated_gradients(
         ValueError: as `gradient`, or an unknown baseline.
     """
     fast, pictures, logits, targets = _prepared(network, photos, classes)
-    found = IntegratedGradients(fast).attribute(
-        pictures.requires_grad_(),
-        baselines=stand_in(pictures.detach(), baseline),
-        target=targets,
-        n_steps=samples,
-        internal_batch_size=max(batch_size, len(pictures)),
-    )
+    with models.differentiable():
+        pictures = pictures.clone()
+        found = IntegratedGradients(fast).attribute(
+            pictures.requires_grad_(),
+            baselines=stand_in(pictures.detach(), baseline),
+            target=targets,
+            n_steps=samples,
+            internal_batch_size=max(batch_size, len(pictures)),
+        )
     return logits, gradients.check_finite(found.to(pictures.dtype))
 
 
@@ -133,12 +137,23 @@ def guided_backpropagation(
     Raises:
         ValueError: as `gradient`; or the network has no ReLU to guide.
     """
+    network = models.as_network(network)
+    photos = gradients.as_batch(network, photos)
+    models.examine(network, tuple(photos.shape[2:]))  # its passes are none whose ReLUs count
     with gradients.GuidedReLUs() as relus:
         logits, found = gradient(network, photos, classes)
-    if not relus.guided:
+    if not relus.replaced:
         raise ValueError(
-            f"{models.as_network(network).name} has no ReLU, and guided backpropagation is about ReLUs: take another "
-            "method, or a network with ReLUs"
+            f"{network.name} has no ReLU, and guided backpropagation is about ReLUs: take another method, or a network "
+            "with ReLUs"
+        )
+    if relus.others:
+        kinds = ", ".join(f"{count} x {name}" for name, count in relus.others.items())
+        total = relus.replaced + sum(relus.others.values())
+        warnings.warn(
+            f"guided in {relus.replaced} of the {total} activations of {network.name}: the others are no ReLUs and "
+            f"pass their gradient back as it is ({kinds})",
+            stacklevel=2,
         )
     return logits, found
 

@@ -10,7 +10,14 @@ cut in two, or with another head), `covariance` (components of more activations 
 
 from nbhelpers.models import covariance, minivgg, parts, stages
 from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture
-from nbhelpers.models.examination import Examination, described, differentiable, examine, refusal
+from nbhelpers.models.examination import (
+    Examination,
+    described,
+    differentiable,
+    examine,
+    outside_inference,
+    refusal,
+)
 from nbhelpers.models.layer_table import Layer, LayerTable, nearest
 from nbhelpers.models.loading import (
     as_network,
@@ -25,6 +32,7 @@ from nbhelpers.models.loading import (
     randomised,
 )
 from nbhelpers.models.network import Network, copied, drawn_from, reinitialise, sharing_copy
+from nbhelpers.models.rectifiers import Rectifiers
 from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
 from nbhelpers.models.twins import twin
 
@@ -35,6 +43,7 @@ __all__ = [
     "Layer",
     "LayerTable",
     "Network",
+    "Rectifiers",
     "Seen",
     "activation_batches",
     "as_network",
@@ -57,6 +66,7 @@ __all__ = [
     "load",
     "minivgg",
     "nearest",
+    "outside_inference",
     "parts",
     "randomised",
     "refusal",

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from nbhelpers import edge
-from nbhelpers.models.network import Network, Size, Uncopyable, answers, quiet_copy, sides
+from nbhelpers.models.network import Network, Size, Unfit, answers, quiet_copy, sides
 
 SIDES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)  # what networks are made for
 ALIKE = 1e-3  # two results that differ by less, as a share of the logits' spread, differ by rounding
@@ -74,14 +74,33 @@ def differentiable() -> Iterator[None]:
         yield
 
 
+def outside_inference(generator: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The same steps, each made outside of the caller's inference mode, in which nothing can be differentiated."""
+
+    @wraps(generator)
+    def steps(*arguments: Any, **options: Any) -> Iterator[Any]:
+        going = generator(*arguments, **options)
+        try:
+            while True:
+                with torch.inference_mode(False):
+                    step = next(going, None)
+                if step is None:
+                    return
+                yield step
+        finally:
+            going.close()
+
+    return steps
+
+
 def refusal(network: Network, size: Size, error: Exception) -> ValueError:
     """What to raise where a network fails on pictures of this size: the cause, and what to do."""
-    if isinstance(error, Uncopyable):
+    if isinstance(error, Unfit):
         return error
     height, width = sides(size)
     if _passes(network, size, network.channels):
         return ValueError(f"{network.name}, pictures of {height} x {width} pixels: {first_line(error)}")
-    cause = unfit(network.net) or _by_inputs(network.net) or _by_channels(network, size) or _by_size(network, size)
+    cause = _by_kind(network.net) or _by_inputs(network.net) or _by_channels(network, size) or _by_size(network, size)
     return ValueError(
         f"{network.name} {cause}"
         if cause
@@ -90,21 +109,12 @@ def refusal(network: Network, size: Size, error: Exception) -> ValueError:
     )
 
 
-def unfit(net: nn.Module) -> str:
-    """Why a module cannot be looked into, by its kind; "" where it can."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in net.modules()):
-        return "is TorchScript, whose layers cannot be looked into: give the nn.Module that it was made from"
-    lazy = [name for name, each in net.named_parameters() if is_lazy(each)]
-    if lazy:
-        return (
-            f"has not seen a picture yet, so {edge.few(map(repr, lazy))} have no size: run it once before, "
-            "net(torch.zeros(1, 3, height, width))"
-        )
+def _by_kind(net: nn.Module) -> str:
+    first = next((each for each in net.modules() if isinstance(each, nn.modules.conv._ConvNd)), None)
     for kind, shape in (
         (nn.Conv3d, "volumes (B, channels, depth, height, width)"),
         (nn.Conv1d, "(B, channels, length)"),
     ):
-        first = next((each for each in net.modules() if isinstance(each, nn.modules.conv._ConvNd)), None)
         if isinstance(first, kind):
             return f"takes {shape}, not pictures: its first convolution is a {kind.__name__}"
     return ""
@@ -130,34 +140,29 @@ def first_line(error: Exception) -> str:
 
 
 def _examined(network: Network, size: Size) -> Examination:
+    pictures = trial_pictures(network, size, 3)
     try:
-        if reason := unfit(network.net):
-            raise ValueError(f"{network.name} {reason}")
         double = quiet_copy(network)
         with differentiable():
-            pictures = trial_pictures(network, size, 2).requires_grad_()
-            raw = double.net(double.normalise(pictures))
+            shown = pictures[:2].clone().requires_grad_()
+            raw = double.net(double.normalise(shown))
             given = double.logits(raw, 2)
     except Exception as error:  # a module of the user's own may raise anything
-        raise (
-            error
-            if isinstance(error, ValueError) and error.__cause__ is None and unfit(network.net)
-            else refusal(network, size, error)
-        ) from error
+        raise refusal(network, size, error) from error
     proper = isinstance(given, Tensor) and given.ndim == 2 and len(given) == 2
-    why = _no_gradient(network, given, pictures, size)
+    why = _no_gradient(network, given, shown, size)
     remarks = _several(network, raw)
-    flipped, channels_last = _second_pass(double, pictures.detach())
+    beside, channels_last = _second_pass(double, pictures[[2, 0]])
     if isinstance(given, Tensor) and given.is_floating_point() and len(given) == 2:
-        more, channels_last = _unsteady(double, pictures.detach(), given.detach(), flipped, channels_last)
+        more, channels_last = _unsteady(double, pictures, given.detach(), beside, channels_last)
         remarks += more
     return Examination(described(given), given.shape[1] if proper else None, channels_last, why, tuple(remarks))
 
 
 @torch.no_grad()
 def _second_pass(double: Network, pictures: Tensor) -> tuple[Any, bool]:
-    """The same pictures in the other order, laid out `channels_last` if the network bears it, and whether it does."""
-    normalised = double.normalise(pictures.flip(0))
+    """A pass laid out `channels_last` if the network bears it, and whether it does."""
+    normalised = double.normalise(pictures)
     try:
         return double.logits(double.net(normalised.contiguous(memory_format=torch.channels_last)), 2), True
     except RuntimeError:  # `view` needs one layout, and has it
@@ -166,7 +171,7 @@ def _second_pass(double: Network, pictures: Tensor) -> tuple[Any, bool]:
 
 @torch.no_grad()
 def _unsteady(
-    double: Network, pictures: Tensor, given: Tensor, flipped: Any, channels_last: bool
+    double: Network, pictures: Tensor, given: Tensor, beside: Any, channels_last: bool
 ) -> tuple[list[str], bool]:
     """What makes the results depend on more than the picture, and whether `channels_last` is still borne."""
     spread = given.float().std().item() or 1.0
@@ -174,17 +179,16 @@ def _unsteady(
     def apart(one: Tensor, other: Tensor) -> float:
         return (one - other).abs().max().item()
 
-    if apart(flipped.flip(0), given) <= ALIKE * spread or not given.isfinite().all():
+    if apart(beside[1], given[0]) <= ALIKE * spread or not given.isfinite().all():
         return [], channels_last
-    again = double(pictures)
+    again = double(pictures[:2])
     if (difference := apart(again, given)) > ALIKE * spread:
         remark = (
             f"{double.name} gives another result at each call, by up to {difference:.2g} in a logit (dropout that "
             "stays on in evaluation mode?): nothing made with it comes out the same twice"
         )
         return [remark], channels_last
-    swapped, alone = double(pictures.flip(0)).flip(0), double(pictures[:1])
-    if (difference := max(apart(swapped, given), apart(alone, given[:1]))) > ALIKE * spread:
+    if (difference := apart(double(pictures[[2, 0]])[1], given[0])) > ALIKE * spread:
         remark = (
             f"{double.name}'s result for a picture depends on the others of its batch, by up to {difference:.2g} in a "
             "logit (batch normalisation without statistics?): give photos one by one where that matters"
@@ -351,5 +355,5 @@ def _passes(network: Network, size: Size, channels: int) -> bool:
 def _mark(net: nn.Module) -> int:
     """Changes when a layer of the network is replaced, or its type."""
     parts: list[Any] = [(name, id(module)) for name, module in net.named_modules()]
-    parts += [(tuple(each.shape) if not is_lazy(each) else (), each.dtype) for each in net.parameters()]
+    parts += [(id(each), each.dtype) for each in net.parameters()]
     return hash(tuple(parts))

@@ -227,7 +227,10 @@ def class_count(network: Network, size: Size | None = None) -> int:
         return len(network.classes)
     examination = examine(network, size or network.size)
     if examination.classes is None:
-        raise ValueError(f"{network.name} gives {examination.output}, expected class logits (B, classes)")
+        raise ValueError(
+            f"{network.name} gives {examination.output}, expected class logits (B, classes): say where "
+            "they are, Network(module, output=lambda out: ...)"
+        )
     return examination.classes
 
 

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from nbhelpers import edge
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns colour into grey
 Size = int | tuple[int, int]
@@ -57,6 +60,7 @@ class Network(nn.Module):
         given = next((len(values) for values in (mean, std) if values is not None), None)
         self.channels = channels or given or _channels_taken(net, self.size)
         self.output = output
+        self.computes_in: torch.dtype | None = None  # set where the bare module casts what it is given
         like = next((each for each in net.parameters() if each.is_floating_point()), torch.empty(0))
         precise = torch.float64 if like.dtype == torch.float64 else torch.float32
         for called, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):
@@ -74,13 +78,15 @@ class Network(nn.Module):
         self, pictures: Float[Tensor, "*pictures colours height width"]
     ) -> Float[Tensor, "*pictures channels height width"]:
         """The pictures as the bare module wants them: on its device, of its type and channels, normalised."""
-        pictures = pictures.to(self.mean)
+        # a picture that is laid out in another way is the same picture, and a module that uses `view` wants this one
+        given, pictures = pictures, pictures.to(self.mean).contiguous()
         if pictures.shape[-3] != self.channels:
             pictures = self._recoloured(pictures)
         if not self._plain:
             pictures = (pictures - self.mean) / self.std
         like = next((each for each in self.net.parameters() if each.is_floating_point()), pictures)
-        return pictures.to(like.dtype)
+        pictures = pictures.to(self.computes_in or like.dtype)
+        return pictures.clone() if pictures is given else pictures  # a module may begin with something in place
 
     def forward(self, pictures: Float[Tensor, "*pictures colours height width"]) -> Any:
         """Logits `(B, classes)` of pictures `(B, 3, H, W)` in [0, 1], or of as many channels as the network takes."""
@@ -180,7 +186,7 @@ def copied(module: nn.Module, shared: Mapping[int, Any] | None = None) -> Any:
     try:
         double = copy.deepcopy(module, memo)
     except Exception as error:  # whatever an object of the user's own raises
-        raise Uncopyable(_in_the_way(module, memo, error)) from error
+        raise Unfit(_in_the_way(module, memo, error)) from error
     for each in double.modules():
         forward = vars(each).get("forward")
         if isinstance(forward, types.FunctionType):
@@ -188,11 +194,12 @@ def copied(module: nn.Module, shared: Mapping[int, Any] | None = None) -> Any:
     return double
 
 
-class Uncopyable(ValueError):
-    """A module holds something that cannot be copied; the message says what."""
+class Unfit(ValueError):
+    """A module cannot be looked into, whatever the pictures; the message says why."""
 
 
 def _in_the_way(module: nn.Module, memo: dict[int, Any], error: Exception) -> str:
+    module = module.net if isinstance(module, Network) else module
     for name, each in module.named_modules():
         for attribute, value in vars(each).items():
             if attribute.startswith("_") and attribute in nn.Module().__dict__:
@@ -233,7 +240,19 @@ def sharing_copy(network: nn.Module) -> Any:
     """A copy in evaluation mode with the same, frozen weights: what is hooked into it leaves the original alone.
 
     So a slider's thread and a cell can look into one network at the same time.
+
+    Raises:
+        Unfit: it cannot be copied, or its copy could not be looked into; says why.
     """
+    name = network.name if isinstance(network, Network) else type(network).__name__
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise Unfit(f"{name} is TorchScript, whose layers cannot be looked into: give the nn.Module it was made from")
+    if lazy := [name for name, each in network.named_parameters() if is_lazy(each)]:
+        named = edge.few(repr(each.removeprefix("net.")) for each in lazy)
+        raise Unfit(
+            f"{name} has not seen a picture yet, so {named} have no size: run it once before, "
+            "net(torch.zeros(1, 3, height, width))"
+        )
     shared = {}
     with torch.inference_mode(False):
         for tensor in network.parameters():

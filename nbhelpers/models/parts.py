@@ -113,7 +113,7 @@ def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[
     for name in names[names.index(head) + 1 :]:
         if isinstance(double.net.get_submodule(name), RECTIFIERS):
             _replace(double.net, name, nn.Identity())
-    _replace(double.net, head, new.to(old.weight.device))
+    _replace(double.net, head, new.to(old.weight))
     double.classes, double.name = list(classes), f"{network.name} (tuned)"
     return double.eval().requires_grad_(False), head
 

@@ -40,16 +40,17 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
         ValueError: at the first pass, as `examine`; or `gradients` are needed, and there are none (says why).
     """
     double = sharing_copy(network)
-    dtype = dtype or precise(network)
+    dtype = double.computes_in = dtype or precise(network)
     layout = torch.channels_last
     handles = {}
 
     def convert_all(module: nn.Module, inputs: tuple) -> None:
         # with those below it: attention uses its parts' weights without calling the parts
-        for part in module.modules():
-            if part in handles:
-                handles.pop(part).remove()
-                convert(part)
+        with torch.inference_mode(False):
+            for part in module.modules():
+                if part in handles:
+                    handles.pop(part).remove()
+                    convert(part)
 
     def convert(module: nn.Module) -> None:
         # takes bfloat16 activations with float32 statistics

@@ -177,9 +177,9 @@ def augment(
         `(B, 3, side, side)` in [0, 1], `channels_last`.
     """
     count, height, width = pixels.shape[:3]
-    draws = torch.rand(3, count, 1, generator=generator, device=generator.device).to(pixels.device)
+    draws = torch.rand(3, count, 1, generator=generator, device=generator.device, dtype=torch.float32).to(pixels.device)
     size = side * (zoom + (1 - zoom) * draws[0])
-    inside = (torch.arange(side, device=pixels.device) + 0.5) / side
+    inside = (torch.arange(side, device=pixels.device, dtype=torch.float32) + 0.5) / side
     lines = []
     for length, place in ((height, draws[1]), (width, draws[2])):
         room = length + 2 * shift - size
@@ -215,11 +215,13 @@ def cut_and_mix(
     """
     count, _, height, width = pictures.shape
     device = pictures.device
-    area, y, x, chance = torch.rand(4, count, 1, generator=generator, device=generator.device).to(device)
+    area, y, x, chance = torch.rand(4, count, 1, generator=generator, device=generator.device, dtype=torch.float32).to(
+        device
+    )
     others = torch.randperm(count, generator=generator, device=generator.device).to(device)
     half = area.sqrt() / 2 * (chance < share)
     rows, columns = (
-        ((torch.arange(length, device=device) + 0.5) / length - centre).abs() < half
+        ((torch.arange(length, device=device, dtype=torch.float32) + 0.5) / length - centre).abs() < half
         for length, centre in ((height, y), (width, x))
     )
     patch = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)

@@ -89,7 +89,7 @@ class Trainer:
         else:
             index = torch.randperm(len(train), generator=generator)[:1000]
             network = folding.unfold(start, normalise(train.batch(index)[0]), generator)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device, torch.float32, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self._attacked = folding.fold(self.network).requires_grad_(False)
         ours, theirs = self.average.state_dict(), self.network.state_dict()
@@ -328,7 +328,7 @@ def normalise(pictures: Float[Tensor, "pictures 3 height width"]) -> Float[Tenso
 @cache
 def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
     """Copied to a device once: a copy a step would make the step wait."""
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=device, dtype=torch.float32).view(1, 3, 1, 1) for values in (MEAN, STD))
     return mean, std
 
 

@@ -294,7 +294,9 @@ def test_your_own_module():
     assert net.training
     assert not net.conv1._forward_hooks
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    with pytest.raises(ValueError, match=r"LeNet does not take pictures of 64 x 64 pixels .*: give the size"):
+    with pytest.raises(
+        ValueError, match=r"LeNet does not take pictures of 64 x 64 pixels: give the size that it was made for, 32"
+    ):
         models.layers(net, 64)
     assert models.check_layer(net, "conv2").height == 106  # the head's trouble is not this layer's
 

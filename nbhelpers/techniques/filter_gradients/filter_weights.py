@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from nbhelpers import edge, models
-from nbhelpers.attribution.gradients import as_batch, class_logits
+from nbhelpers.attribution.gradients import as_batch, class_logits, depending
 from nbhelpers.models import Network, copied, differentiable, nearest, sharing_copy, twin
 
 
@@ -71,14 +71,16 @@ def gradients(
         some = pictures[start : start + batch_size]
         with differentiable():
             logits = class_logits(fast, fast(as_batch(fast, some)), len(some))[:, target]
+            total = logits.sum()
         if not calls:
             raise ValueError(f"the forward pass of {network.name} does not use layer {layer!r}: choose another one")
-        if not logits.requires_grad:
-            why = models.examine(network, tuple(some.shape[2:])).no_gradient
-            raise ValueError(
-                f"{network.name} gives no gradient behind layer {layer!r}: {why or 'it is not on the way'}"
-            )
-        by_outputs = torch.autograd.grad(logits.sum(), [output for _, output in calls], materialize_grads=True)
+        outputs = [output for _, output in calls]
+        by_outputs = (
+            torch.autograd.grad(total, outputs, materialize_grads=True)
+            if total.requires_grad
+            else [depending(network, layer, some, None)]
+        )
+        depending(network, layer, some, torch.stack([each.abs().amax() for each in by_outputs]))
         # a convolution that runs more than once owes something to every run
         found = sum(vmap(by_weight)(x, y) for (x, _), y in zip(calls, by_outputs, strict=True))
         finite = found.flatten(1).isfinite().all(1) & logits.isfinite()

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nbhelpers import edge
-from nbhelpers.models import Network
+from nbhelpers.models import Network, examine
 from nbhelpers.models.parts import cut
 from nbhelpers.techniques.fine_tuning.features import CHUNK, Features
 from nbhelpers.training.data import Pictures
@@ -97,7 +97,9 @@ class Tuner:
         self.train, self.validation = train, validation
         self.folder, self._features = folder, features
         self.log: list[dict] = []
-        network.net.to(memory_format=torch.channels_last)
+        last = examine(network, tuple(train.pixels.shape[1:3])).channels_last
+        self._layout = torch.channels_last if last else torch.contiguous_format
+        network.net.to(memory_format=self._layout)
         # every stage trains the head; the one that trains most decides what stays as it is
         self._lowest = max(self.stages, key=lambda stage: len(stage.freed))
         few = train.batch(torch.zeros(2, dtype=torch.long))[0]
@@ -157,7 +159,7 @@ class Tuner:
                 yield f"features of the {name} photos, {number} of {features.chunks}"
 
     def _features_of(self, pictures: Tensor) -> Tensor:
-        pictures = self.network.normalise(pictures).contiguous(memory_format=torch.channels_last)
+        pictures = self.network.normalise(pictures).contiguous(memory_format=self._layout)
         return self._base.base(pictures)
 
     def _carry_out(self, stage: Stage) -> Iterator[str]:
