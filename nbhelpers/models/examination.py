@@ -24,7 +24,27 @@ from torch import Tensor, nn
 from nbhelpers import edge
 from nbhelpers.models.network import Network, Size, Unfit, answers, quiet_copy, sides
 
-SIDES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 240, 256, 299, 320, 384, 448, 512)  # what networks are made for
+SIDES = (
+    8,
+    16,
+    24,
+    28,
+    32,
+    48,
+    64,
+    96,
+    128,
+    160,
+    192,
+    224,
+    240,
+    256,
+    299,
+    320,
+    384,
+    448,
+    512,
+)  # what networks are made for
 ALIKE = 1e-3  # two results that differ by less, as a share of the logits' spread, differ by rounding
 
 
@@ -156,7 +176,7 @@ def _examined(network: Network, size: Size) -> Examination:
     if isinstance(given, Tensor) and given.is_floating_point() and len(given) == 2:
         more, channels_last = _unsteady(double, pictures, given.detach(), beside, channels_last)
         remarks += more
-    return Examination(described(given), given.shape[1] if proper else None, channels_last, why, tuple(remarks))
+    return Examination(described(given, 2), given.shape[1] if proper else None, channels_last, why, tuple(remarks))
 
 
 @torch.no_grad()
@@ -208,10 +228,11 @@ def _several(network: Network, raw: Any) -> list[str]:
     ]
 
 
-def described(given: Any) -> str:
-    """What a network gave, in words."""
+def described(given: Any, batch: int | None = None) -> str:
+    """What a network gave, in words; of a tensor for so many pictures the first size is called B."""
     if isinstance(given, Tensor):
-        return f"a tensor {tuple(given.shape)}"
+        named = ["B" if place == 0 and each == batch else str(each) for place, each in enumerate(given.shape)]
+        return f"a tensor ({', '.join(named)})"
     if isinstance(given, dict):
         return f"a {type(given).__name__} of {edge.few(map(repr, given))}"
     if isinstance(given, list | tuple):
@@ -320,7 +341,8 @@ def _by_size(network: Network, size: Size) -> str:
     height, width = sides(size)
     if height == width and (found := _least_at_fault(network, height)):
         return found
-    works = [side for side in SIDES if side != height and _passes(network, (side, side), network.channels)]
+    candidates = dict.fromkeys([sides(network.size)[0], *SIDES])
+    works = [side for side in candidates if side != height and _passes(network, (side, side), network.channels)]
     if works:
         return (
             f"does not take pictures of {height} x {width} pixels: give the size that it was made for, "

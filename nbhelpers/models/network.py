@@ -72,7 +72,7 @@ class Network(nn.Module):
                 )
             tensor = torch.tensor(values, dtype=precise, device=like.device).view(self.channels, 1, 1)
             self.register_buffer(called, tensor, persistent=False)
-        self._plain = not self.mean.any() and bool((self.std == 1).all())
+        self._plain = not any(mean or ()) and all(value == 1 for value in std or ())
 
     def normalise(
         self, pictures: Float[Tensor, "*pictures colours height width"]

@@ -209,11 +209,11 @@ def test_classes_that_are_not_there(network, changes, message):
 
 def test_a_network_without_class_logits_or_names_says_so():
     headless = Network(tiny().eval()[:4], "headless", size=32)
-    with pytest.raises(ValueError, match=r"headless gives a tensor \(1, 6, 8, 8\).*expected class logits"):
+    with pytest.raises(ValueError, match=r"headless gives a tensor \(B, 6, 8, 8\).*expected class logits"):
         ClassPictures(classes=[1], size=16).run(headless)
     with pytest.raises(ValueError, match="class names of linear are not known: give 'tabby' as a number"):
         ClassPictures(classes=["tabby"], size=16).run(linear())
-    with pytest.raises(ValueError, match="minivgg_robust does not take pictures of 1 x 1 pixels"):
+    with pytest.raises(ValueError, match="minivgg_robust needs pictures of at least 15 pixels"):
         ClassPictures(classes=[0], size=64, view=1).run()
     with pytest.raises(ValueError, match="linear does not take pictures of 32 x 32 pixels"):
         ClassPictures(classes=[1], size=32).run(linear())

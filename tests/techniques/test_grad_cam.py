@@ -226,7 +226,7 @@ def test_bad_input_is_explained(network: Network, few: Path, tmp_path: Path) -> 
         recipe.changed(layer="pool").run(network)
     with pytest.raises(ValueError, match="eigen_cam knows no class"):
         recipe.changed(method="eigen_cam", counterfactual=True).run(network)
-    with pytest.raises(ValueError, match="does not take pictures of 16 x 16 pixels"):
+    with pytest.raises(ValueError, match="needs pictures of at least 32 pixels"):
         recipe.changed(layer="features.19", photo_size=16).run(models.load("vgg11", weights=None))
     with pytest.raises(ValueError, match="expected class logits"):
         recipe.changed(layer="0").run(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
