@@ -13,13 +13,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
@@ -40,6 +40,16 @@ __all__ = [
 
 MOST_PROBLEMS = 5
 """Of all that is wrong with a recipe's parameters, so much is told."""
+
+
+def _named(value: Any, as_text: Callable[[Any], str]) -> str:
+    """A network's name; a module that is given in its place comes with its name."""
+    if isinstance(value, models.Named):
+        return value
+    return models.Named.of(value) if isinstance(value, nn.Module) else as_text(value)
+
+
+NetworkName = Annotated[str, WrapValidator(_named)]
 
 
 class Recipe(BaseModel):
@@ -81,7 +91,7 @@ class Recipe(BaseModel):
 
     def changed(self, **changes: Any) -> Recipe:
         """The same recipe with some parameters changed, checked again."""
-        return type(self)(**{**self.model_dump(), **changes})
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
     def document(self) -> dict[str, Any]:
         """What is written into a PNG: kind of recipe, its parameters, the package's version."""

@@ -56,8 +56,8 @@ def cascade(network: str | nn.Module, stages: int | None = None, seed: int = 0) 
     for number, name in enumerate(names):
         device = next(modules[name].parameters(recurse=False)).device
         # drawn on the processor, so that every device sees the same
-        with drawn_from(seed * 100_003 + number):
-            reinitialise(modules[name].cpu())
+        with drawn_from(seed * 100_003 + number) as generator:
+            reinitialise(modules[name].cpu(), generator)
         modules[name].to(device)
         if number in stops:
             yield name, forgetful

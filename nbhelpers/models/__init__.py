@@ -20,6 +20,7 @@ from nbhelpers.models.examination import (
 )
 from nbhelpers.models.layer_table import Layer, LayerTable, nearest
 from nbhelpers.models.loading import (
+    Named,
     as_network,
     check_channels,
     check_layer,
@@ -42,6 +43,7 @@ __all__ = [
     "Examination",
     "Layer",
     "LayerTable",
+    "Named",
     "Network",
     "Rectifiers",
     "Seen",

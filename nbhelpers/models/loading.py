@@ -4,6 +4,8 @@ Two small networks are bundled and load in milliseconds. Every torchvision class
 through torchvision's own cache and download. A module of your own works everywhere a name does.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +21,10 @@ from nbhelpers.models.network import Network, Size, randomised_copy, sides
 from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
 
 
-def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto") -> Network:
-    """A network by name, in evaluation mode.
+def load(
+    name: str | nn.Module = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto"
+) -> Network:
+    """A network by name, in evaluation mode; a module of your own as it is, with what `as_network` puts around it.
 
     Args:
         name: `"minivgg_robust"`, `"minivgg"` (both bundled) or any torchvision classifier (`"vgg16"`).
@@ -37,6 +41,8 @@ def load(name: str = DEFAULT, weights: str | None = "DEFAULT", device: str | tor
         FileNotFoundError: the weights are not on this machine and cannot be downloaded.
         RuntimeError: the weights file is damaged.
     """
+    if isinstance(name, Named | nn.Module):
+        return as_network(name)
     if name in bundled():
         network = from_bundled(name, weights)
     elif name in torchvision_names():
@@ -55,6 +61,19 @@ def chosen_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+class Named(str):
+    """A network's name that carries the module: what a recipe holds where a module was given in place of a name."""
+
+    module: nn.Module
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Named:
+        """The name of a module, and with it the module."""
+        name = cls(as_network(module).name)
+        name.module = module
+        return name
+
+
 def as_network(network: str | nn.Module) -> Network:
     """The network itself, whichever way it was named.
 
@@ -66,6 +85,8 @@ def as_network(network: str | nn.Module) -> Network:
     Raises:
         TypeError: neither a name nor a module.
     """
+    if isinstance(network, Named):
+        return as_network(network.module)
     if isinstance(network, Network):
         return network
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):

@@ -7,6 +7,7 @@ with inside it, so a technique never asks which network it looks at.
 
 import contextlib
 import copy
+import threading
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from nbhelpers import edge
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns colour into grey
 Size = int | tuple[int, int]
+_drawing = threading.RLock()
 
 
 class Network(nn.Module):
@@ -160,10 +162,10 @@ def _channels_taken(net: nn.Module, size: Size) -> int:
 
 def randomised_copy(network: Network, seed: int) -> Network:
     """What `nbhelpers.models.randomised` returns, from a network."""
-    with drawn_from(seed):
-        double = copied(network).cpu()
+    double = copied(network).cpu()
+    with drawn_from(seed) as generator:
         for module in double.net.modules():
-            reinitialise(module)
+            reinitialise(module, generator)
     double.name = f"{network.name} (random)"
     return double.to(network.mean.device)
 
@@ -286,19 +288,28 @@ def _kept(value: object) -> Iterator[Tensor]:
 
 
 @contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
-    """Torch's processor randomness from this seed, and the global state put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
+def drawn_from(seed: int) -> Iterator[torch.Generator]:
+    """Torch's processor randomness from this seed, and the global state put back afterwards.
+
+    The global state is one for all threads, so only one of them is within at a time.
+
+    Yields:
+        A generator of the same seed, for what need not be drawn from the global state.
+    """
+    with _drawing, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        yield
+        yield torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()
-def reinitialise(module: nn.Module) -> None:
-    """Draw a module's own parameters anew, in place, as `nbhelpers.models.randomised` says; not those within it."""
+def reinitialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw a module's own parameters anew, in place, as `nbhelpers.models.randomised` says; not those within it.
+
+    To be called within `drawn_from`, with its generator.
+    """
     linear = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
     if linear and "weight" in module._parameters:
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         if module.bias is not None:
             module.bias.zero_()
         return
@@ -308,5 +319,5 @@ def reinitialise(module: nn.Module) -> None:
         return
     # nobody knows how to draw these, or (weight norm) the weight is computed from them
     for parameter in module.parameters(recurse=False):
-        shuffled = parameter.flatten()[torch.randperm(parameter.numel())]
+        shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
         parameter.copy_(shuffled.view_as(parameter))

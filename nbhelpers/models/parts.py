@@ -8,6 +8,7 @@ left whole, which costs time and nothing else.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from nbhelpers.models.examination import refusal
 from nbhelpers.models.loading import find_module, first_name
 from nbhelpers.models.network import Network, copied, sharing_copy, sides
 
+_tracing = threading.Lock()  # what fx puts in the way, two at once would not put back
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
 
@@ -165,7 +167,7 @@ def cut(net: nn.Module, freed: Sequence[str], pictures: Float[Tensor, "batch ...
     with torch.no_grad():
         expected = net(pictures)
         try:
-            traced = fx.symbolic_trace(net)
+            traced = _traced(net)
         except Exception:  # whatever the network's own code does that has no graph
             return Parts(nn.Identity(), net, "")
         nodes = list(traced.graph.nodes)
@@ -183,6 +185,29 @@ def cut(net: nn.Module, freed: Sequence[str], pictures: Float[Tensor, "batch ...
             except (RuntimeError, TypeError, AttributeError):
                 continue
     return Parts(nn.Identity(), net, "")
+
+
+class _Tracer(fx.Tracer):
+    """While it traces, fx puts itself in the way of every module's call, in all threads: others go on as ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(self, module: nn.Module, forward: Callable[..., object], args: tuple, kwargs: dict) -> object:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(module, forward, args, kwargs)
+
+    def getattr(self, name: str, value: object, proxies: dict) -> object:
+        return value if threading.get_ident() != self._thread else super().getattr(name, value, proxies)
+
+
+def _traced(net: nn.Module) -> fx.GraphModule:
+    tracer = _Tracer()
+    with _tracing:
+        graph = tracer.trace(net)
+    return fx.GraphModule(tracer.root, graph)
 
 
 def _fetches(node: fx.Node, freed: Sequence[str]) -> bool:

@@ -19,13 +19,13 @@ from torch import nn
 from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, steps_in
 from nbhelpers.ascent.canvas import CANVASES, Canvas
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 
 class ActivationMaximization(Recipe):
     """Pictures that maximise channels, units or a whole layer of a network (Erhan et al. 2009)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer, best before its ReLU; empty: the logits")
     channels: list[int] = Field([18, 57, 122, 200], min_length=1, description="feature maps, one picture each")
     objective: Literal["channel", "unit", "layer"] = Field(

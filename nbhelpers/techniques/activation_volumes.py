@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import images, models, volumes
 from nbhelpers.models import capture
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.volumes import Order, ordering
 from nbhelpers.volumes.rendering import coloured, projections, strongest
 
@@ -30,7 +30,7 @@ SHUFFLES = 20
 class ActivationVolume(Recipe):
     """The feature maps of a layer for one photo, ordered and stacked to a volume."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.relu2", description="dotted name of the layer")
     photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
     size: int = Field(224, ge=16, le=1024, description="side of the photo's central square in pixels")

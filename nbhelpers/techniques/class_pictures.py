@@ -34,7 +34,7 @@ from nbhelpers.ascent import (
 from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
 from nbhelpers.models import capture
 from nbhelpers.models.parts import head_layer
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 __all__ = [
     "ClassPictures",
@@ -56,7 +56,7 @@ LEGIBLE = 160  # pixels; pictures on a sheet are scaled to this side
 class ClassPictures(Recipe):
     """Pictures that maximise the logits of classes (Simonyan, Vedaldi, Zisserman 2014)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     classes: list[str | int] = Field(
         ["goldfish", "lesser panda", "school bus", "pizza"],
         min_length=1,

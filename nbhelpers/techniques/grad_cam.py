@@ -25,7 +25,7 @@ from nbhelpers.attribution.gradients import chosen_class, targets
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
 
@@ -33,7 +33,7 @@ LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so th
 class GradCAM(Recipe):
     """Maps of where the evidence for a class lies, one per photo (Selvaraju et al. 2017)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4", description="a layer that gives feature maps; empty: the deepest stage")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")

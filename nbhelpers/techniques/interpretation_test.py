@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 
 class InterpretationTest(Recipe):
     """Ranks a channel among its layer's channels for a photo, and that photo among the others for the channel."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer")
     channel: int = Field(200, ge=0, description="the feature map whose picture was interpreted")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")

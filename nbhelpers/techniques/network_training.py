@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nbhelpers import images, models
 from nbhelpers.images import figures
 from nbhelpers.models import LayerTable, Network, twin
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.training import data, folders
 from nbhelpers.training.attack import attack
 from nbhelpers.training.data import Pictures
@@ -35,7 +35,7 @@ DRAWN = {"Conv2d", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "AdaptiveMaxPo
 class NetworkTraining(Recipe):
     """Trains a MiniVGG, plainly or under an L2 attack, and attacks two trained networks (Madry et al. 2018)."""
 
-    network: str = Field(
+    network: NetworkName = Field(
         "minivgg_robust", description="the network to look at: a bundled or any torchvision classifier"
     )
     other: str = Field("minivgg", description="the network to compare it with")

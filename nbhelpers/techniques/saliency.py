@@ -22,7 +22,7 @@ from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 
@@ -30,7 +30,7 @@ LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 class Saliency(Recipe):
     """Maps of the pixels that a class logit hangs on, one per photo (Simonyan et al. 2014)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the first photo in its folder")
     count: int = Field(12, ge=1, le=1000, description="how many photos")

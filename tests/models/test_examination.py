@@ -1,6 +1,7 @@
 """Networks as people bring them: right numbers, or a refusal that names the cause and not the size."""
 
 import copy
+import json
 import threading
 import warnings
 
@@ -401,3 +402,21 @@ def test_activations_that_are_no_relus_are_counted_and_said() -> None:
     assert kinds == {nn.ReLU: 14, nn.Hardswish: 19}
     with pytest.warns(UserWarning, match=r"guided in 14 of the 33 activations.*19 x hardswish"):
         pixel_maps.guided_backpropagation(net, noise(1, 3, 64, 64))
+
+
+def test_a_module_of_your_own_works_wherever_a_name_does() -> None:
+    net, pictures = normalised(), noise(1, 3, 64, 64)
+    assert models.load(net).net is net
+    recipe = GradCAM(photos=CAT, photo_size=64, network=net, layer="3")
+    assert recipe.network == "Sequential"
+    assert recipe.document()["parameters"]["network"] == "Sequential"
+    assert json.loads(recipe.model_dump_json())["network"] == "Sequential"
+    changed = recipe.changed(opacity=0.2)
+    assert torch.equal(changed.run().maps, recipe.changed(network="minivgg").run(net).maps)
+    wrapped = Network(net, "mine", classes=list("abcde"), size=64)
+    named = ClassPictures(network=wrapped, classes=["c"], size=32, rounds=1, steps=2)
+    assert named.network == "mine"
+    assert torch.equal(named.run().picture, named.changed(network="minivgg").run(wrapped).picture)
+    for module in (nn.DataParallel(net), torch.compile(net)):
+        assert models.as_network(module).net is net
+        assert torch.equal(pixel_maps.gradient(module, pictures, 1)[1], pixel_maps.gradient(net, pictures, 1)[1])

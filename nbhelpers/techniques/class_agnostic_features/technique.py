@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models, recipes
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.class_agnostic_features.facet_ascent import FacetStep, Run, Settings, load_state, save_state
 from nbhelpers.techniques.class_agnostic_features.facets import Facets
@@ -28,7 +28,7 @@ from nbhelpers.techniques.class_agnostic_features.facets import Facets
 class ClassAgnosticFeatures(Recipe):
     """One picture for each facet of a set of photos, as a layer sees them (Stergiou 2021)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.relu1", description="dotted name of the target layer")
     penalty_layer: str = Field("block4.conv1", description="dotted name; what goes into this layer is kept small")
     folder: str = Field("../sample_images", description="the set of photos")

@@ -19,7 +19,7 @@ from nbhelpers import images, models
 from nbhelpers.attribution.gradients import frozen
 from nbhelpers.images import Photos
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.filter_gradients import filter_weights
 from nbhelpers.techniques.filter_gradients.filter_pictures import grid
 
@@ -29,7 +29,7 @@ GROUPS = ("reference", "similar", "dissimilar")
 class FilterGradients(Recipe):
     """Importance of a convolution's filters for a class, from the gradient of its logit by the filter weights."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.conv2", description="dotted name of a convolution")
     target: str | int = Field("obelisk", description="the class: its name or number")
     reference: str = Field("../sample_images/rocket.jpg", description="photos of the class: a file, or a folder")

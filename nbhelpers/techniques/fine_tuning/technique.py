@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import models
 from nbhelpers.models import Network, parts
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.fine_tuning import tuner
 from nbhelpers.techniques.fine_tuning.tuner import Habits, Stage, Tuner
 from nbhelpers.training import folders
@@ -31,7 +31,7 @@ from nbhelpers.training.folders import Labelled
 class FineTuning(Recipe):
     """A network learns the classes of an image folder: a new head on the frozen base first, then its upper layers."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     data_dir: str = Field(
         "", description="a folder with one sub-folder a class; 'oxford_pets': fetched; empty: crops of sample photos"
     )

@@ -32,7 +32,7 @@ from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.models import Network
 from nbhelpers.models.stages import stages
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.inversion.representations import Representation, feature_distance, inversion, represent
 
 
@@ -51,7 +51,7 @@ ROUNDS = (Round(0.25, 1, 60), Round(0.2, 0.75, 16), Round(0.35, 0.5, 1), Round(0
 class Inversion(Recipe):
     """Pictures that have a photo's features at a layer (Mahendran and Vedaldi 2015)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.relu2", description="dotted name of the layer to invert; empty: the logits")
     layers: list[str] = Field([], description="layers of the figure; empty: the last of each block, and the logits")
     photos: str = Field("../sample_images/cat.jpg", description="a photo, or a folder of photos, one picture each")

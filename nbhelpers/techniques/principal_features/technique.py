@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.principal_features import palette_learning, palettes
 from nbhelpers.techniques.principal_features.palettes import Palette
 
@@ -44,7 +44,7 @@ NETWORKS = (
 class PrincipalFeatures(Recipe):
     """Paints what contrasts in a batch of photos (Bakken et al. 2020)."""
 
-    network: str = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("", description="the layer to decompose; empty: the deepest before a reduction of resolution")
     components: list[int] = Field([1, 2, 3], description="principal components shown as red, green, blue; from 1")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
