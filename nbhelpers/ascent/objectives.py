@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from nbhelpers import edge
+from nbhelpers.models import log_shares
 
 OUTPUT = ""  # the network's own output: the logits of a classifier
 PICTURE = "<picture>"  # the picture itself, before the transforms; always there
@@ -112,7 +113,7 @@ def logit(classes: Sequence[int]) -> Objective:
 
 
 def probability(classes: Sequence[int]) -> Objective:
-    """Class probability, the softmax of the logits; it also rises when the other classes fall."""
+    """Class probability, as `models.shares` gives it; it also rises when the other classes fall."""
     objective = log_probability(classes)
     return Objective(objective.layers, lambda seen: objective(seen).exp(), f"probability({list(classes)})")
 
@@ -125,7 +126,7 @@ def log_probability(classes: Sequence[int]) -> Objective:
             raise ValueError(
                 f"the network gives {tuple(seen[OUTPUT].shape)}, expected class logits (pictures, classes)"
             )
-        return _one_each(seen[OUTPUT].float().log_softmax(1), classes, OUTPUT)
+        return _one_each(log_shares(seen[OUTPUT].float()), classes, OUTPUT)
 
     return Objective([OUTPUT], score, f"log_probability({list(classes)})")
 

@@ -97,13 +97,8 @@ def recognised(
     if not any(matches):
         raise ValueError(f"{judge.name} knows none of these classes: {edge.few(classes)}")
     scaled = images.resize(pictures, judge.size)
-    training = [(module, module.training) for module in judge.modules()]
-    judge.eval()
-    try:
-        logits = torch.cat([judge(part).float().cpu() for part in scaled.split(BATCH)])
-    finally:
-        for module, was in training:
-            module.training = was
+    look = models.sharing_copy(judge)
+    logits = torch.cat([look(part).float().cpu() for part in scaled.split(BATCH)])
     order = logits.argsort(1, descending=True)
     places = order.argsort(1)
     ranks = [int(places[row, found].min()) + 1 if found else None for row, found in enumerate(matches)]

@@ -21,7 +21,7 @@ from torch import Tensor
 from nbhelpers import images, recipes
 from nbhelpers.attribution.gradients import NotFinite
 from nbhelpers.images import Photos, overlays
-from nbhelpers.models import Network, refusal
+from nbhelpers.models import Network, refusal, shares
 from nbhelpers.recipes import Recipe
 
 
@@ -176,7 +176,7 @@ def _together(network: Network, photos: Photos, found: list[_Found], failed: dic
         classes=classes,
         labels=[network.class_name(number) for number in classes],
         logits=logits.gather(1, which)[:, 0],
-        probabilities=logits.softmax(1).gather(1, which)[:, 0],
+        probabilities=shares(logits).gather(1, which)[:, 0],
         maps=torch.stack([each.map for each in found]),
         picture=torch.stack([each.picture for each in found]),
         failed=dict(failed),

@@ -95,7 +95,7 @@ def curves(
         limits = torch.tensor([counts[step] for _, step in chosen], device=photos.device)
         changed = (ranks[which] < limits[:, None, None])[:, None]
         logits = fast(torch.where(changed, after[which], before[which]))
-        found = logits.float().softmax(1).cpu()
+        found = models.shares(logits.float()).cpu()
         for row, (photo, step) in zip(found, chosen, strict=True):
             scores[photo, step] = row[targets[photo]]
     return Curves(torch.tensor(counts) / pixels, scores)

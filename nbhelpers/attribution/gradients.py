@@ -11,15 +11,16 @@ computed. For a layer the pass before it leaves no graph, so only what comes beh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nbhelpers import edge, models
-from nbhelpers.models import Capture, Network, differentiable, twin
+from nbhelpers.models import Capture, Network, Size, differentiable, twin
 
-Classes = Sequence[str | int] | str | int | None
+Classes = Sequence[str | SupportsIndex] | Int[Tensor, "*photos"] | str | SupportsIndex | None
 OUTPUT = ""  # the layer that is the network's own output
 # So many pixels at a time: a processor is faster while the largest activation lies in memory that is used again and
 # again. At 32 MB the C library stops doing so; two photos of 224 pixels on VGG16 stay below. Peak memory falls, too.
@@ -201,14 +202,14 @@ def targets(network: Network, logits: Float[Tensor, "photos classes"], classes: 
     return found * (len(logits) // max(1, len(found)))
 
 
-def chosen_class(network: Network, target: str | int) -> int | None:
+def chosen_class(network: Network, target: str | int, size: Size) -> int | None:
     """Number of the class that a recipe's `target` names; None for "", where each photo has the class it is given.
 
     Raises:
         ValueError: the network has no such class.
     """
     nothing = isinstance(target, str) and not target.strip()
-    return None if nothing else models.class_indices(network, [target])[0]
+    return None if nothing else models.class_indices(network, [target], size)[0]
 
 
 def _parts(pixels: Tensor) -> list[slice]:
@@ -224,7 +225,7 @@ def of_part(classes: Classes, part: slice, count: int) -> Classes:
     Raises:
         ValueError: another number of classes than of photos.
     """
-    if classes is None or isinstance(classes, str | int) or len(classes) == 1:
+    if classes is None or isinstance(classes, str) or not hasattr(classes, "__len__") or len(classes) == 1:
         return classes
     if len(classes) != count:
         raise ValueError(f"{len(classes)} classes for {count} photos: give one per photo, or one for all")

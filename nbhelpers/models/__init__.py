@@ -10,6 +10,7 @@ cut in two, or with another head), `covariance` (components of more activations 
 
 from nbhelpers.models import covariance, minivgg, parts, stages
 from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture
+from nbhelpers.models.classes import class_count, class_indices, log_shares, shares
 from nbhelpers.models.examination import (
     Examination,
     described,
@@ -25,14 +26,12 @@ from nbhelpers.models.loading import (
     check_channels,
     check_layer,
     chosen_device,
-    class_count,
-    class_indices,
     find_module,
     layers,
     load,
     randomised,
 )
-from nbhelpers.models.network import Network, copied, drawn_from, reinitialise, sharing_copy
+from nbhelpers.models.network import Network, Size, copied, drawn_from, reinitialise, sharing_copy, sides
 from nbhelpers.models.rectifiers import Rectifiers
 from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
 from nbhelpers.models.twins import twin
@@ -47,6 +46,7 @@ __all__ = [
     "Network",
     "Rectifiers",
     "Seen",
+    "Size",
     "activation_batches",
     "as_network",
     "at_hand",
@@ -66,6 +66,7 @@ __all__ = [
     "find_module",
     "layers",
     "load",
+    "log_shares",
     "minivgg",
     "nearest",
     "outside_inference",
@@ -73,7 +74,9 @@ __all__ = [
     "randomised",
     "refusal",
     "reinitialise",
+    "shares",
     "sharing_copy",
+    "sides",
     "stages",
     "torchvision_names",
     "twin",

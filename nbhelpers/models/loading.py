@@ -6,16 +6,14 @@ through torchvision's own cache and download. A module of your own works everywh
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import SupportsIndex
 
 import torch
 from torch import nn
 
 from nbhelpers import edge
-from nbhelpers.models.examination import examine, refusal
+from nbhelpers.models.examination import refusal
 from nbhelpers.models.layer_table import Layer, LayerTable, least_size, nearest, survey, table
 from nbhelpers.models.network import Network, Size, randomised_copy, sides
 from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
@@ -216,69 +214,3 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
             f"there is no channel {edge.few(wrong)}"
         )
     return found
-
-
-def class_indices(network: str | nn.Module, names: str | SupportsIndex | Sequence[str | SupportsIndex]) -> list[int]:
-    """The logits of classes given by name or number.
-
-    Args:
-        network: a name, a `Network` or your own module.
-        names: numbers from 0, or names in any case: the whole name, or one of its comma-separated synonyms. Digits
-            that are no name are a number, as a text field gives it.
-
-    Returns:
-        One index per name, in order.
-
-    Raises:
-        ValueError: a name is unknown or means several classes (the candidates are offered), a number is out of
-            range (says how many classes there are), or a name was given and the class names are not known.
-    """
-    network = as_network(network)
-    names = [names] if isinstance(names, str | int) else names
-    return [_named(network, name) if isinstance(name, str) else _numbered(network, name) for name in names]
-
-
-def class_count(network: Network, size: Size | None = None) -> int:
-    """How many classes a network has names for, or logits at this picture size.
-
-    Raises:
-        ValueError: it has neither, or does not take such pictures.
-    """
-    if network.classes is not None:
-        return len(network.classes)
-    examination = examine(network, size or network.size)
-    if examination.classes is None:
-        raise ValueError(
-            f"{network.name} gives {examination.output}, expected class logits (B, classes): say where "
-            "they are, Network(module, output=lambda out: ...)"
-        )
-    return examination.classes
-
-
-def _named(network: Network, name: str) -> int:
-    wanted, classes = name.strip().lower(), network.classes or []
-    exact = [index for index, known in enumerate(classes) if known.lower() == wanted]
-    synonyms = [
-        index
-        for index, known in enumerate(classes)
-        if wanted in (synonym.strip() for synonym in known.lower().split(","))
-    ]
-    found = exact or synonyms
-    if not found and wanted.isdecimal():
-        return _numbered(network, int(wanted))
-    if network.classes is None:
-        raise ValueError(f"the class names of {network.name} are not known: give {name!r} as a number")
-    if len(found) > 1:
-        meant = edge.few(f"{index} ({network.classes[index]})" for index in found)
-        raise ValueError(f"{name!r} means several classes of {network.name}: {meant}. Give the number")
-    if not found:
-        raise ValueError(f"{network.name} knows no class {name!r}. {nearest(name, network.classes)}")
-    return found[0]
-
-
-def _numbered(network: Network, number: SupportsIndex) -> int:
-    index = operator.index(number)
-    count = class_count(network)
-    if index < 0 or index >= count:
-        raise ValueError(f"{network.name} has {count} classes, 0 to {count - 1}: there is no class {index}")
-    return index

@@ -18,10 +18,11 @@ from torch import Tensor, fx, nn
 
 from nbhelpers.models.examination import refusal
 from nbhelpers.models.loading import find_module, first_name
-from nbhelpers.models.network import Network, copied, sharing_copy, sides
+from nbhelpers.models.network import Network, Size, copied, sharing_copy, sides
 
 _tracing = threading.Lock()  # what fx puts in the way, two at once would not put back
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
+SHARES = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid)
 
 
 @dataclass
@@ -88,7 +89,7 @@ def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[
     """A copy of the network for other classes, in evaluation mode: its head replaced by one of zeros.
 
     From zeros, every class is as likely as any other, and nothing is left to chance. A rectifier behind the head
-    (SqueezeNet's) goes: it would take the gradient from every logit below zero.
+    (SqueezeNet's) goes: it would take the gradient from every logit below zero; a softmax goes as well.
 
     Args:
         network: left as it is.
@@ -113,11 +114,26 @@ def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[
         nn.init.zeros_(parameter)
     names = list(_runs(network, size))
     for name in names[names.index(head) + 1 :]:
-        if isinstance(double.net.get_submodule(name), RECTIFIERS):
+        if isinstance(double.net.get_submodule(name), (*RECTIFIERS, *SHARES)):
             _replace(double.net, name, nn.Identity())
     _replace(double.net, head, new.to(old.weight))
     double.classes, double.name = list(classes), f"{network.name} (tuned)"
     return double.eval().requires_grad_(False), head
+
+
+def before_softmax(network: Network, size: Size) -> Network:
+    """A copy that gives logits where the network ends in a softmax or a sigmoid; else the network itself.
+
+    Where the picture is sure already, what comes out of a softmax has no gradient left.
+    """
+    runs = _runs(network, size)
+    logits, last = runs[""], list(runs)[-1]
+    ends = isinstance(logits, Tensor) and logits.ndim == 2 and runs[last] is not None and last
+    if not ends or not isinstance(network.net.get_submodule(last), SHARES) or not torch.equal(runs[last], logits):
+        return network
+    double = sharing_copy(network)
+    _replace(double.net, last, nn.Identity())
+    return double
 
 
 def freed_from(network: Network, layer: str, size: int) -> list[str]:

@@ -90,7 +90,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
     """
     network = models.as_network(network if network is not None else recipe.network)
     if recipe.layer == objectives.OUTPUT:
-        models.class_indices(network, recipe.channels)
+        models.class_indices(network, recipe.channels, recipe.size)
     else:
         models.check_channels(network, recipe.layer, recipe.channels, recipe.size)
     objective = _objective(recipe)

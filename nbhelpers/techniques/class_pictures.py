@@ -32,8 +32,7 @@ from nbhelpers.ascent import (
     steps_in,
 )
 from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
-from nbhelpers.models import capture
-from nbhelpers.models.parts import head_layer
+from nbhelpers.models import capture, parts
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
 __all__ = [
@@ -109,6 +108,7 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
     """
     network = models.as_network(network if network is not None else recipe.network)
     indices = class_indices(recipe, network)
+    network = parts.before_softmax(network, min(recipe.size, recipe.view or recipe.size))
     head, rectified = _head(network, recipe.view or recipe.size)
     goal = _objective(recipe, indices, head if rectified else None)
     seeds = picture_seeds(recipe.seed, indices)
@@ -207,20 +207,21 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
             f"{network.name} gives {examination.output}, expected class logits (B, classes): a class picture needs a "
             "class. Say where they are: Network(module, output=lambda out: ...)"
         )
-    return models.class_indices(network, recipe.classes)
+    return models.class_indices(network, recipe.classes, size)
 
 
 def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list[str]:
     """The recipe's classes by name, or as "class 7" where the network has no names."""
     network = models.as_network(network if network is not None else recipe.network)
-    indices = models.class_indices(network, recipe.classes)
+    indices = models.class_indices(network, recipe.classes, min(recipe.size, recipe.view or recipe.size))
     return [network.class_name(index) for index in indices]
 
 
 def verdicts(recipe: ClassPictures, step: Step, network: nn.Module | None = None) -> list[str]:
     """Two lines per picture: its class, and the finished picture's logit and probability."""
     network = models.as_network(network if network is not None else recipe.network)
-    indices = models.class_indices(network, recipe.classes)
+    indices = models.class_indices(network, recipe.classes, min(recipe.size, recipe.view or recipe.size))
+    network = parts.before_softmax(network, tuple(step.picture.shape[2:]))
     logits = measure(network, objectives.logit(indices), step.picture).tolist()
     shares = measure(network, objectives.probability(indices), step.picture).tolist()
     return [
@@ -268,7 +269,7 @@ def _head(network: models.Network, size: int) -> tuple[str, bool]:
     always. Alone it would serve worse: it also rises where the class is merely less absent.
     """
     try:
-        head = head_layer(network, size)
+        head = parts.head_layer(network, size)
     except ValueError:
         return objectives.OUTPUT, False
     with torch.no_grad():

@@ -78,7 +78,7 @@ def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Explan
     """
     network = models.as_network(network if network is not None else recipe.network)
     layer = chosen_layer(recipe, network)
-    target = chosen_class(network, recipe.target)
+    target = chosen_class(network, recipe.target, recipe.photo_size)
     photos = images.read_many(recipe.photos, recipe.photo_size)
     manner = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
     options = {"opacity": recipe.opacity, "colour_map": recipe.colour_map, "batch_size": recipe.batch_size}
@@ -132,11 +132,11 @@ def methods_sheet(
     pictures = images.read_many(recipe.photos, recipe.photo_size).pictures
     pictures = pictures if places is None else pictures[list(places)]
     options = {"counterfactual": recipe.counterfactual, "channels": recipe.score_channels}
-    layer, target = chosen_layer(recipe, network), chosen_class(network, recipe.target)
+    layer, target = chosen_layer(recipe, network), chosen_class(network, recipe.target, recipe.photo_size)
     maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
     painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
     labels = []
-    for share, number in zip(logits.softmax(1).cpu(), targets(network, logits, target), strict=True):
+    for share, number in zip(models.shares(logits).cpu(), targets(network, logits, target), strict=True):
         labels += [f"{network.class_name(number)} {share[number]:.0%}", *map(_title, methods)]
     rows = torch.stack([_legible(each) for each in (pictures, *painted)], 1).flatten(0, 1)
     return images.tile(rows, columns=1 + len(methods), labels=labels)
@@ -168,7 +168,7 @@ def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence
         network,
         chosen_layer(recipe, network),
         boxed,
-        chosen_class(network, recipe.target),
+        chosen_class(network, recipe.target, recipe.photo_size),
         methods,
         steps=recipe.steps,
         tolerance=recipe.tolerance,

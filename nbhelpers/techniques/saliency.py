@@ -81,7 +81,7 @@ def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Expl
             a network without class logits or, for guided backpropagation, without ReLUs; an unknown colour map.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    target = chosen_class(network, recipe.target)
+    target = chosen_class(network, recipe.target, recipe.photo_size)
     photos = read_photos(recipe)
     colours = recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
     options = {"opacity": recipe.opacity, "colour_map": colours, "batch_size": recipe.batch_size}

@@ -5,6 +5,7 @@ import json
 import threading
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from small_networks import noise, outside, same_outside
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from nbhelpers import ascent, models
 from nbhelpers.ascent.canvas import Pixels
 from nbhelpers.ascent.objectives import channel
-from nbhelpers.attribution import cams, pixel_maps
+from nbhelpers.attribution import cams, gradients, pixel_maps
 from nbhelpers.models import Network
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.techniques.class_pictures import ClassPictures
@@ -420,3 +421,85 @@ def test_a_module_of_your_own_works_wherever_a_name_does() -> None:
     for module in (nn.DataParallel(net), torch.compile(net)):
         assert models.as_network(module).net is net
         assert torch.equal(pixel_maps.gradient(module, pictures, 1)[1], pixel_maps.gradient(net, pictures, 1)[1])
+
+
+# Classes and shares.
+
+
+def test_shares_whatever_the_network_ends_in() -> None:
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).double() * 4
+    expected = logits.softmax(1)
+    for given in (logits, logits.softmax(1), logits.log_softmax(1)):
+        assert torch.allclose(models.shares(given), expected, atol=1e-12)
+        assert torch.allclose(models.log_shares(given), logits.log_softmax(1), atol=1e-9)
+    assert torch.allclose(models.shares(logits[:, :1]), logits[:, :1].sigmoid())
+    # each row by itself: a picture does not depend on the others of its batch
+    mixed = torch.cat([logits[:1], logits[1:2].softmax(1)])
+    assert torch.allclose(models.shares(mixed), expected[:2], atol=1e-12)
+    wide = logits.clone().requires_grad_()
+    assert torch.autograd.grad(models.log_shares(wide)[:, 0].sum(), wide)[0].isfinite().all()
+
+
+def test_percentages_of_a_softmax_network_and_of_a_single_logit() -> None:
+    sure, one = chain(None, nn.Softmax(1)), chain()
+    sure[4].bias.data[2] = 9
+    one[4] = nn.Linear(4, 1)
+    one[4].bias.data[0] = -3
+    step = GradCAM(photos=CAT, layer="0", photo_size=64).run(sure)
+    assert step.labels == ["class 2"]
+    assert torch.allclose(step.probabilities, step.logits, atol=1e-5)
+    step = GradCAM(photos=CAT, layer="0", photo_size=64).run(one)
+    assert torch.allclose(step.probabilities, step.logits.sigmoid(), atol=1e-6)
+    assert step.probabilities.item() < 0.1
+
+
+@pytest.mark.parametrize("end", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()], ids=lambda end: type(end).__name__)
+def test_class_pictures_go_before_a_softmax(end: nn.Module) -> None:
+    recipe = ClassPictures(classes=[1], size=32, rounds=1, steps=4)
+    assert torch.equal(recipe.run(chain(None, end)).picture, recipe.run(chain()).picture)
+
+
+NAMED = Network(chain(), "animals", ["tabby, tabby cat", "Persian cat", "cattle egret", "crane", "7"], size=64)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("7", 4), ("2", 2), (2, 2), (np.int64(2), 2), (np.uint8(2), 2), (torch.tensor(2), 2), ("PERSIAN CAT", 1),
+     ("tabby cat", 0), ("egret", 2), ("persian", 1), ("attl", 2)],
+)  # fmt: skip
+def test_a_class_by_name_by_number_or_by_a_part_of_its_name(given, expected: int) -> None:
+    assert models.class_indices(NAMED, given) == models.class_indices(NAMED, [given]) == [expected]
+    assert gradients.chosen_class(NAMED, given if isinstance(given, str) else int(given), 64) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("cat", ValueError, r"'cat' means several classes of animals: 0 \(tabby, tabby cat\), 1 \(Persian cat\)"),
+        ("crain", ValueError, "knows no class 'crain'.*Nearest: crane"),
+        (True, TypeError, "True is no class"),
+        (2.5, TypeError, "2.5 is no class: give a name or a whole number, 0 to 4"),
+        (np.float32(2), TypeError, "is no class"),
+        (torch.tensor(True), TypeError, "is no class"),
+        (5, ValueError, "5 classes, 0 to 4: there is no class 5"),
+        (np.int64(-1), ValueError, "there is no class -1"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_class(given, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        models.class_indices(NAMED, [given])
+
+
+@pytest.mark.parametrize("numbers", [np.array([2, 0]), torch.tensor([2, 0]), (2, 0), [np.int64(2), "tabby"]])
+def test_several_classes_at_once(numbers) -> None:
+    assert models.class_indices(NAMED, numbers) == [2, 0]
+    pictures = noise(2, 3, 20, 20)
+    found = pixel_maps.gradient(NAMED, pictures, numbers)[1]
+    assert torch.equal(found, pixel_maps.gradient(NAMED, pictures, [2, 0])[1])
+
+
+def test_a_class_is_counted_at_the_size_of_the_pictures() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 32 * 32, 5)).eval()
+    step = GradCAM(photos=CAT, layer="0", photo_size=32, target=1).run(net)
+    assert step.labels == ["class 1"]

@@ -130,7 +130,7 @@ def averaged(recipe: FilterGradients, network: nn.Module | None = None) -> Itera
     """
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
-    (target,) = models.class_indices(network, [recipe.target])
+    (target,) = models.class_indices(network, [recipe.target], recipe.size)
     photos = crops(recipe.reference, recipe.views, recipe.size)
     gradient = lengths = logit = 0.0
     done = 0
@@ -151,7 +151,7 @@ def compare(recipe: FilterGradients, network: nn.Module | None = None) -> Compar
     """
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
-    (target,) = models.class_indices(network, [recipe.target])
+    (target,) = models.class_indices(network, [recipe.target], recipe.size)
     parts = [crops(getattr(recipe, group), recipe.views, recipe.size) for group in GROUPS]
     if len(parts[0]) < 2:
         raise ValueError(
@@ -215,7 +215,7 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
         ValueError: more filters to remove than there are.
     """
     network = frozen(network if network is not None else recipe.network)
-    (target,) = models.class_indices(network, [recipe.target])
+    (target,) = models.class_indices(network, [recipe.target], recipe.size)
     if max(recipe.removed) > len(ranking) or min(recipe.removed) < 0:
         raise ValueError(f"removed is {recipe.removed}, but layer {recipe.layer!r} has {len(ranking)} filters")
     pictures = crops(recipe.reference, recipe.views, recipe.size).pictures.flip(3)

@@ -199,9 +199,9 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Network:
 
 @torch.no_grad()
 def predictions(network: Network, pictures: Pictures, batch: int = 32) -> Float[Tensor, "photos classes"]:
-    """Softmax over the classes, `(N, classes)`."""
+    """Probabilities of the classes, `(N, classes)`."""
     logits = [network(part).float().cpu() for part, _ in pictures.batches(batch)]
-    return torch.cat(logits).softmax(1)
+    return models.shares(torch.cat(logits))
 
 
 def confusion(
