@@ -68,15 +68,16 @@ def class_count(network: Network, size: Size | None = None) -> int:
 def log_shares(logits: Float[Tensor, "pictures classes"]) -> Float[Tensor, "pictures classes"]:
     """Logarithms of what `shares` gives; differentiable, and nothing waits for a GPU.
 
-    A row of a network that ends in a softmax adds up to 1 and is not negative: it is taken as it is. The exponentials
-    of one that ends in a log-softmax do so. Of one logit alone the share is its sigmoid.
+    Where a network ends in a softmax, all rows add up to 1 and none is negative: they are taken as they are. The
+    exponentials of one that ends in a log-softmax do so. Of one logit alone the share is its sigmoid.
     """
+    near = 5e-3 if logits.dtype in (torch.float16, torch.bfloat16) else 1e-4
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     if logits.shape[1] == 1:
         return torch.nn.functional.logsigmoid(logits)
     exponentials = logits.clamp(max=1).exp()
-    adds_up = ((logits.sum(1, keepdim=True) - 1).abs() < 1e-3) & (logits >= 0).all(1, keepdim=True)
-    logarithms = ((exponentials.sum(1, keepdim=True) - 1).abs() < 1e-3) & (logits <= 0).all(1, keepdim=True)
+    adds_up = ((logits.sum(1) - 1).abs() < near).all() & (logits >= 0).all()
+    logarithms = ((exponentials.sum(1) - 1).abs() < near).all() & (logits <= 0).all()
     finished = torch.where(adds_up, logits.clamp(min=TINY).log(), logits)
     return torch.where(adds_up | logarithms, finished, logits.log_softmax(1))
 

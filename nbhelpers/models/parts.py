@@ -40,7 +40,7 @@ class Parts:
     after: str
 
 
-def weighted_layers(network: Network, size: int) -> list[str]:
+def weighted_layers(network: Network, size: Size) -> list[str]:
     """Layers with weights of their own, in the order in which they first run.
 
     One that never runs by itself (the output projection within an attention) comes with the layer around it; those
@@ -65,7 +65,7 @@ def weighted_layers(network: Network, size: int) -> list[str]:
     return sorted(holders, key=place)
 
 
-def head_layer(network: Network, size: int) -> str:
+def head_layer(network: Network, size: Size) -> str:
     """Dotted name of the layer that gives the logits: the last linear layer or convolution with one output per class.
 
     Raises:
@@ -85,7 +85,7 @@ def head_layer(network: Network, size: int) -> str:
     )
 
 
-def with_new_head(network: Network, classes: Sequence[str], size: int) -> tuple[Network, str]:
+def with_new_head(network: Network, classes: Sequence[str], size: Size) -> tuple[Network, str]:
     """A copy of the network for other classes, in evaluation mode: its head replaced by one of zeros.
 
     From zeros, every class is as likely as any other, and nothing is left to chance. A rectifier behind the head
@@ -136,7 +136,7 @@ def before_softmax(network: Network, size: Size) -> Network:
     return double
 
 
-def freed_from(network: Network, layer: str, size: int) -> list[str]:
+def freed_from(network: Network, layer: str, size: Size) -> list[str]:
     """Layers with weights from this one to the head, in the order in which they run.
 
     Args:
@@ -257,7 +257,7 @@ def _upper(traced: fx.GraphModule, nodes: list[fx.Node], place: int, first: fx.N
     return fx.GraphModule(traced, graph)
 
 
-def _runs(network: Network, size: int) -> dict[str, object]:
+def _runs(network: Network, size: Size) -> dict[str, object]:
     """What every module that runs gives first, by name, in the order in which they begin; the network itself is ""."""
     double = sharing_copy(network)
     seen: dict[str, object] = {}
