@@ -143,9 +143,9 @@ def ascend(
     for index in range(1, steps + 1):
         draws = [source.get_state() for source in sources]
         with differentiable():
-            scores = _scores(look, objective, canvas, transforms, sources)
-            (gradient,) = torch.autograd.grad(scores.sum(), canvas.parameters)
-            scores, reached, finite = _told(scores, gradient)
+            scores, shown = _scores(look, objective, canvas, transforms, sources)
+            gradient, through = torch.autograd.grad(scores.sum(), [canvas.parameters, shown], materialize_grads=True)
+            scores, reached, finite = _told(scores, gradient, through)
             if not scores.isfinite().all():
                 raise _stopped("score", scores, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
             good.copy_(canvas.parameters.detach())
@@ -154,7 +154,7 @@ def ascend(
                 for source, state in zip(sources, draws, strict=True):
                     source.set_state(state)
                 with _OpenReLU():
-                    opened = _scores(look, objective, canvas, transforms, sources)
+                    opened, _ = _scores(look, objective, canvas, transforms, sources)
                 (borrowed,) = torch.autograd.grad(opened.sum(), canvas.parameters)
                 gradient[~alive] = borrowed[~alive]
                 finite = gradient.flatten(1).isfinite().all(1)
@@ -206,19 +206,22 @@ def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch
 
 def _scores(
     look: Capture, objective: Objective, canvas: Canvas, transforms: Transforms, sources: list[torch.Generator]
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """The scores, and the pictures as the network was shown them."""
     picture = canvas.picture()
-    seen = look(transforms(picture, sources)) if objective.layers else Seen()
-    return objective(Seen(seen) | {PICTURE: picture})
+    if not objective.layers:
+        return objective(Seen({PICTURE: picture})), picture
+    shown = transforms(picture, sources).clone()  # apart from the picture that penalties look at
+    return objective(Seen(look(shown)) | {PICTURE: picture}), shown
 
 
-def _told(scores: Tensor, gradient: Tensor) -> Tensor:
-    """Of each picture: its score, whether a gradient reaches it, whether that is finite, `(3, B)`.
+def _told(scores: Tensor, gradient: Tensor, through: Tensor) -> Tensor:
+    """Of each picture: its score, whether a gradient through the network reaches it, whether all is finite, `(3, B)`.
 
     In one transfer, the only one of a step: a GPU is waited for until it has done all that it was given.
     """
-    rows = gradient.flatten(1)
-    return torch.stack([scores.detach(), rows.ne(0).any(1).to(scores), rows.isfinite().all(1).to(scores)]).cpu()
+    reached = through.flatten(1).ne(0).any(1)
+    return torch.stack([scores.detach(), reached.to(scores), gradient.flatten(1).isfinite().all(1).to(scores)]).cpu()
 
 
 def _stopped(

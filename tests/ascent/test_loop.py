@@ -560,3 +560,12 @@ def test_attention_runs_in_bfloat16(kind):
     assert found.dtype == torch.bfloat16
     assert (found - expected).abs().max() < 0.05 * expected.abs().max()
     assert {each.dtype for each in network.parameters()} == {torch.float32}
+
+
+def test_a_penalty_keeps_no_picture_alive():
+    net = tiny().eval()
+    with torch.no_grad():
+        net.head.weight[2] = 0  # no pixel has a say in this logit
+    penalised = logit([2, 3]) - squared_norm()
+    *_, last = ascend(small(net), penalised, Pixels(noise(2, 3, 12, 12)), steps=20)
+    assert last.alive.tolist() == [False, True]
