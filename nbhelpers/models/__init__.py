@@ -10,7 +10,7 @@ cut in two, or with another head), `covariance` (components of more activations 
 
 from nbhelpers.models import covariance, minivgg, parts, stages
 from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture
-from nbhelpers.models.classes import class_count, class_indices, log_shares, shares
+from nbhelpers.models.classes import class_indices, log_shares, shares
 from nbhelpers.models.examination import (
     Examination,
     described,
@@ -26,6 +26,7 @@ from nbhelpers.models.loading import (
     check_channels,
     check_layer,
     chosen_device,
+    class_count,
     find_module,
     layers,
     load,

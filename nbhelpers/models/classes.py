@@ -12,9 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import edge
-from nbhelpers.models.examination import examine
 from nbhelpers.models.layer_table import nearest
-from nbhelpers.models.loading import as_network
+from nbhelpers.models.loading import as_network, class_count
 from nbhelpers.models.network import Network, Size
 
 TINY = 1e-38  # a share of which the logarithm is still finite in float32
@@ -46,23 +45,6 @@ def class_indices(
     if getattr(names, "ndim", None) == 0:
         given = [names]
     return [_named(network, each, size) if isinstance(each, str) else _numbered(network, each, size) for each in given]
-
-
-def class_count(network: Network, size: Size | None = None) -> int:
-    """How many classes a network has names for, or logits at this picture size.
-
-    Raises:
-        ValueError: it has neither, or does not take such pictures.
-    """
-    if network.classes is not None:
-        return len(network.classes)
-    examination = examine(network, size or network.size)
-    if examination.classes is None:
-        raise ValueError(
-            f"{network.name} gives {examination.output}, expected class logits (B, classes): say where "
-            "they are, Network(module, output=lambda out: ...)"
-        )
-    return examination.classes
 
 
 def log_shares(logits: Float[Tensor, "pictures classes"]) -> Float[Tensor, "pictures classes"]:

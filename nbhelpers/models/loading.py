@@ -8,45 +8,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from nbhelpers import edge
-from nbhelpers.models.examination import refusal
+from nbhelpers.models import libraries, own_files
+from nbhelpers.models.examination import examine, refusal
 from nbhelpers.models.layer_table import Layer, LayerTable, least_size, nearest, survey, table
 from nbhelpers.models.network import Network, Size, randomised_copy, sides
-from nbhelpers.models.sources import DEFAULT, bundled, from_bundled, from_torchvision, torchvision_names
+from nbhelpers.models.sources import (
+    DEFAULT,
+    bundled,
+    from_bundled,
+    from_own_file,
+    from_torchvision,
+    torchvision_names,
+)
 
 
 def load(
-    name: str | nn.Module = DEFAULT, weights: str | None = "DEFAULT", device: str | torch.device = "auto"
+    name: str | nn.Module = DEFAULT,
+    weights: str | Path | None = "DEFAULT",
+    device: str | torch.device = "auto",
+    classes: Sequence[str] | str | Path | None = None,
 ) -> Network:
     """A network by name, in evaluation mode; a module of your own as it is, with what `as_network` puts around it.
 
     Args:
-        name: `"minivgg_robust"`, `"minivgg"` (both bundled) or any torchvision classifier (`"vgg16"`).
-        weights: `"DEFAULT"`; one of torchvision's versions by name (`"IMAGENET1K_V1"`); or None for a random network,
+        name: `"minivgg_robust"`, `"minivgg"` (both bundled), any torchvision classifier (`"vgg16"`), or one of another
+            library: `"timm/resnet18.a1_in1k"`, `"hf/microsoft/resnet-18"`.
+        weights: `"DEFAULT"`; one of torchvision's versions by name (`"IMAGENET1K_V1"`); a file of your own
+            (`"mine.pth"`, `"mine.safetensors"`), of which nothing but tensors is read; or None for a random network,
             the same one every time, as a control. `"DEFAULT"` is torchvision's newest version; where only an older
             one has been downloaded already, that one is used and a warning says so.
+        classes: names of the classes in the order of the logits, or a file of them, one a line or JSON, where the
+            weights bring none or others.
         device: `"auto"` (a GPU where there is one), or a torch device.
 
     Returns:
         The network, normalisation inside.
 
     Raises:
-        ValueError: unknown network or weights; the nearest names are offered.
+        ValueError: unknown network or weights (the nearest names are offered), a file of weights that are not those of
+            this network (says which), or not one name per class.
         FileNotFoundError: the weights are not on this machine and cannot be downloaded.
         RuntimeError: the weights file is damaged.
     """
     if isinstance(name, Named | nn.Module):
         return as_network(name)
-    if name in bundled():
-        network = from_bundled(name, weights)
+    if own_files.is_file_of_weights(name):
+        raise ValueError(
+            f"{name} is a file of weights, which does not say what network they belong to. Name it: "
+            f"load('resnet18', weights={name!r})"
+        )
+    own = own_files.is_file_of_weights(weights)
+    if libraries.of_a_library(name):
+        network = libraries.from_library(name, weights)
+    elif name in bundled():
+        network = (from_own_file if own else from_bundled)(name, weights)
     elif name in torchvision_names():
-        network = from_torchvision(name, weights)
+        network = (from_own_file if own else from_torchvision)(name, weights)
     else:
         raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + torchvision_names())}")
+    if classes is not None:
+        network.classes = own_files.class_names(classes, class_count(network))
     return network.eval().to(chosen_device(device))
 
 
@@ -214,3 +241,20 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
             f"there is no channel {edge.few(wrong)}"
         )
     return found
+
+
+def class_count(network: Network, size: Size | None = None) -> int:
+    """How many classes a network has names for, or logits at this picture size.
+
+    Raises:
+        ValueError: it has neither, or does not take such pictures.
+    """
+    if network.classes is not None:
+        return len(network.classes)
+    examination = examine(network, size or network.size)
+    if examination.classes is None:
+        raise ValueError(
+            f"{network.name} gives {examination.output}, expected class logits (B, classes): say where "
+            "they are, Network(module, output=lambda out: ...)"
+        )
+    return examination.classes

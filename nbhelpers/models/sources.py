@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nbhelpers.models.examination import first_line
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.models.network import Network, drawn_from, randomised_copy
+from nbhelpers.models.own_files import fill
 
 DEFAULT = "minivgg_robust"
 FOLDER = Path(__file__).parent / "weights"
@@ -82,6 +83,29 @@ def from_torchvision(name: str, weights: str | None) -> Network:
     # GoogLeNet and Inception undo this normalisation themselves (`transform_input`): it is theirs as well.
     preset = version.transforms()
     return Network(net, called, classes, preset.crop_size[0], preset.mean, preset.std)
+
+
+def from_own_file(name: str, path: str | Path) -> Network:
+    """A bundled or torchvision network with the weights of a file; class names are not known."""
+    from torchvision.models import get_model, get_model_weights
+
+    if name in bundled():
+        card = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        size, mean, std = card["size"], IMAGENET_MEAN, IMAGENET_STD
+
+        def build(classes: int | None) -> nn.Module:
+            return MiniVGG(**card["architecture"], classes=classes or len(card["classes"]))
+    else:
+        preset = get_model_weights(name).DEFAULT.transforms()
+        size, mean, std = preset.crop_size[0], preset.mean, preset.std
+        options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+
+        def build(classes: int | None) -> nn.Module:
+            return get_model(name, weights=None, **options, **({} if classes is None else {"num_classes": classes}))
+
+    with drawn_from(0):
+        net = fill(build, name, path)
+    return Network(net, f"{name} ({Path(path).name})", None, size, mean, std)
 
 
 def _version(name: str, versions: type[Enum], weights: str) -> Enum:
