@@ -113,6 +113,8 @@ BOUNDED = {
     "models.bundled()": "two networks",
     "map(repr, told)": "three entries of a document",
     "order[-4:]": "four layers",
+    "near": "four names of timm's",
+    "problems": "three kinds, each with few names",
     "texts": "three complaints, each short",
     "writers": "four endings",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from nbhelpers import edge
@@ -64,7 +65,7 @@ def fill(build: Callable[[int | None], nn.Module], name: str, path: str | Path) 
     return net
 
 
-def read(path: str | Path) -> dict[str, Tensor]:
+def read(path: str | Path) -> dict[str, Shaped[Tensor, "..."]]:
     """The tensors of a file by the names that the network itself has for them; nothing in it is executed.
 
     Raises:
