@@ -58,6 +58,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True, validate_default=True, strict=False)
 
     kinds: ClassVar[dict[str, type[Recipe]]] = {}
+    unsaid: ClassVar[dict[str, Any]] = {}
+    """What held before a parameter existed: the values of those that an older PNG does not name."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -111,7 +113,8 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
         ValueError: it is none, it names no known kind of recipe, or its parameters do not fit.
     """
     images.recipe_text.check(document)
-    return kind_named(document.get("recipe"))(**document.get("parameters", {}))
+    kind = kind_named(document.get("recipe"))
+    return kind(**kind.unsaid | document.get("parameters", {}))
 
 
 def kind_named(name: object) -> type[Recipe]:

@@ -42,7 +42,7 @@ class Drawing:
 
 def _channels(network: str, layer: str, channels: list[int], **settings: object) -> Drawing:
     """A little larger than the defaults, with more and smaller steps."""
-    usual = {"size": 128, "steps": 40, "learning_rate": 0.004}
+    usual = {"size": 128, "steps": 50, "learning_rate": 0.02}
     return Drawing(ActivationMaximization(network=network, layer=layer, channels=channels, **{**usual, **settings}))
 
 
@@ -60,7 +60,7 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
         "minivgg_robust", "block4.conv1", [5, 18, 31, 44, 57, 70, 83, 200, 109, 122, 135, 148], size=112
     ),
     "minivgg_robust-maco": lambda: _channels(
-        "minivgg_robust", "block4.conv1", [18, 57, 122, 200, 31, 83], size=112, canvas="maco", learning_rate=0.01
+        "minivgg_robust", "block4.conv1", [18, 57, 122, 200, 31, 83], size=112, canvas="maco", learning_rate=0.02
     ),
     "squeezenet1_0-features.7": lambda: _channels(
         "squeezenet1_0", "features.7.expand3x3", [0, 5, 10, 20, 30, 40], steps=30

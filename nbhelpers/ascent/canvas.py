@@ -1,8 +1,9 @@
 """What is optimised, and how it becomes a picture in [0, 1].
 
 The same ascent on other coordinates gives another picture: `Pixels` moves each pixel alone, `Fourier` moves whole
-waves in decorrelated colour, so that large shapes and small ones grow together, and `MaCo` keeps the amplitude of
-every wave as it is in photographs and moves the phase alone.
+waves in decorrelated colour, so that large shapes and small ones grow together, `Natural` keeps light and colour as
+a whole about as strong as photographs have them, and `MaCo` keeps the amplitude of every single wave as it is in
+photographs and moves the phase alone.
 
 A canvas holds one parameter tensor whose first dimension is the batch. `step_size` is how far a learning rate of 1
 moves it, chosen so that one learning rate suits every canvas.
@@ -148,16 +149,24 @@ class Fourier(Canvas):
     @classmethod
     def _analyse(cls, picture: Tensor) -> Tensor:
         """Fourier transform of a picture in decorrelated colour."""
-        mean = natural_images()["mean"].to(picture).view(3, 1, 1)
-        offset = (picture.clamp(EDGE, 1 - EDGE).logit() - mean.logit()) / 4
-        channels = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(cls._colour()).to(picture), offset)
-        return torch.fft.rfft2(channels, norm="ortho")
+        return torch.fft.rfft2(cls._waves(picture), norm="ortho")
 
     def _synthesise(self, spectrum: Tensor) -> Tensor:
         """Picture of a Fourier transform in decorrelated colour; undoes `_analyse`."""
-        channels = torch.fft.irfft2(spectrum, s=self.shape, norm="ortho")
-        offset = torch.einsum("ij,bjhw->bihw", self._colour().to(channels, non_blocking=True), channels)
-        mean = natural_images()["mean"].to(channels, non_blocking=True).view(3, 1, 1)
+        return self._shown(torch.fft.irfft2(spectrum, s=self.shape, norm="ortho"))
+
+    @classmethod
+    def _waves(cls, picture: Tensor) -> Tensor:
+        """A picture in decorrelated colour, as its distance from the mean photograph."""
+        mean = natural_images()["mean"].to(picture).view(3, 1, 1)
+        offset = (picture.clamp(EDGE, 1 - EDGE).logit() - mean.logit()) / 4
+        return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(cls._colour()).to(picture), offset)
+
+    @classmethod
+    def _shown(cls, waves: Tensor) -> Tensor:
+        """The picture of what is in decorrelated colour; undoes `_waves`."""
+        offset = torch.einsum("ij,bjhw->bihw", cls._colour().to(waves, non_blocking=True), waves)
+        mean = natural_images()["mean"].to(waves, non_blocking=True).view(3, 1, 1)
         return torch.sigmoid(mean.logit() + 4 * offset)
 
 
@@ -167,6 +176,41 @@ class FourierRGB(Fourier):
     @classmethod
     def _colour(cls) -> Tensor:
         return natural_images()["covariance"].diagonal().sqrt().diag()
+
+
+class Natural(Fourier):
+    """Waves that can neither burn out nor shout: light, and each of the two colours, as a whole have a largest strength.
+
+    An ascent without bounds ends in black, white and pure colours, because every channel answers to contrast. Here the
+    root mean square `s` of each component of decorrelated colour becomes `s / sqrt(1 + (s / LIMITS)^2)`: small waves
+    pass as they are, and beyond the limit only their shape can grow. That is the constraint of `MaCo` on three numbers
+    of a picture instead of one for every wave, and shapes stay free. What is left stays MARGIN from black and white.
+    """
+
+    LIMITS = (2.5, 3.0, 3.0)
+    """Strength of light and of both colours that cannot be reached, in the deviations of photographs."""
+    MARGIN = 0.04
+    CLOSEST = 0.95
+    """A picture that is stronger than this share of a limit is taken for one that has it."""
+
+    @classmethod
+    def _waves(cls, picture: Tensor) -> Tensor:
+        waves = super()._waves((picture - cls.MARGIN) / (1 - 2 * cls.MARGIN))
+        share = (cls._strength(waves) / cls._limits(waves)).clamp(max=cls.CLOSEST)
+        return waves / (1 - share.square()).sqrt()
+
+    @classmethod
+    def _shown(cls, waves: Tensor) -> Tensor:
+        limited = waves / (1 + (cls._strength(waves) / cls._limits(waves)).square()).sqrt()
+        return cls.MARGIN + (1 - 2 * cls.MARGIN) * super()._shown(limited)
+
+    @staticmethod
+    def _strength(waves: Tensor) -> Tensor:
+        return (waves.square().mean((2, 3), keepdim=True) + 1e-12).sqrt()  # no square root of 0: it has no gradient
+
+    @classmethod
+    def _limits(cls, waves: Tensor) -> Tensor:
+        return waves.new_tensor(cls.LIMITS).view(3, 1, 1)
 
 
 class MaCo(Fourier):
@@ -206,7 +250,7 @@ class MaCo(Fourier):
         return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
 
 
-CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "pixels": Pixels}
+CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "natural": Natural, "pixels": Pixels}
 
 
 def _per_picture(draw, shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:

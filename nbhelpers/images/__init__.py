@@ -9,6 +9,7 @@ Besides the names below, four modules are for everybody: `figures` (matplotlib f
 
 from nbhelpers.images import figures, overlays, recipe_text, smoothing
 from nbhelpers.images.decoding import decode, opened, thumbnail
+from nbhelpers.images.naturalness import Naturalness, naturalness
 from nbhelpers.images.photos import (
     Photos,
     animate,
@@ -24,6 +25,7 @@ from nbhelpers.images.photos import (
 from nbhelpers.images.sheets import font, tile, to_pil
 
 __all__ = [
+    "Naturalness",
     "Photos",
     "animate",
     "decode",
@@ -31,6 +33,7 @@ __all__ = [
     "files_in",
     "font",
     "from_pil",
+    "naturalness",
     "opened",
     "overlays",
     "read",

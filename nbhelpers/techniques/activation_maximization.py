@@ -3,14 +3,16 @@
 Start from noise and climb: change the picture, never the weights, so that a channel's mean activation grows (Erhan,
 Bengio, Courville, Vincent, "Visualizing Higher-Layer Features of a Deep Network", 2009). Climbing from a small
 picture to a large one, with a blur at each enlargement, keeps the fine noise from winning; the canvas and the
-transforms do the rest (Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017).
+transforms do the rest (Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017). At the defaults light and
+colour stay about as strong as in photographs, and every round ends in small steps: what a picture shows is then what
+the channel likes to see, and not how loud the optimiser could make it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from PIL import Image
@@ -22,6 +24,10 @@ from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
 
+SIDE = 220
+"""Of a picture on a sheet in pixels, at least: the lines under it take as much."""
+
+
 class ActivationMaximization(Recipe):
     """Pictures that maximise channels, units or a whole layer of a network (Erhan et al. 2009)."""
 
@@ -31,21 +37,26 @@ class ActivationMaximization(Recipe):
     objective: Literal["channel", "unit", "layer"] = Field(
         "channel", description="what is maximised: the channel's mean, its centre unit, or the whole layer (deep dream)"
     )
-    canvas: Literal["fourier", "fourier_rgb", "maco", "pixels"] = Field("fourier", description="what is optimised")
+    canvas: Literal["natural", "fourier", "fourier_rgb", "maco", "pixels"] = Field(
+        "natural", description="what is optimised"
+    )
     start: str = Field("noise", description="'noise', or the path of a photo to start from")
     size: int = Field(96, ge=16, le=512, description="side of the first round's picture in pixels")
     rounds: int = Field(3, ge=1, le=16, description="sizes, from small to large")
-    steps: int = Field(24, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
-    learning_rate: float = Field(0.01, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
+    steps: int = Field(32, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
+    learning_rate: float = Field(0.03, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
+    settle: bool = Field(True, description="whether the learning rate falls to zero along half a cosine in every round")
     weight_decay: float = Field(1e-6, ge=0, le=1, description="of Adam")
     upscale_factor: float = Field(1.2, ge=1, le=2, description="growth of the side per round")
-    blur: int = Field(5, ge=0, le=15, description="side of the box blur after each enlargement in pixels; 0 for none")
-    jitter: float = Field(8, ge=0, le=32, description="largest shift before each step in pixels")
-    scale: float = Field(0.2, ge=0, le=1, description="largest relative change of size before each step")
-    rotate: float = Field(10, ge=0, le=45, description="largest rotation before each step in degrees")
+    blur: int = Field(3, ge=0, le=15, description="side of the box blur after each enlargement in pixels; 0 for none")
+    jitter: float = Field(4, ge=0, le=32, description="largest shift before each step in pixels")
+    scale: float = Field(0.1, ge=0, le=1, description="largest relative change of size before each step")
+    rotate: float = Field(5, ge=0, le=45, description="largest rotation before each step in degrees")
     diversity: float = Field(0, ge=0, le=100, description="weight of being unlike the other pictures of the batch")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
+
+    unsaid: ClassVar = {"settle": False}
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
@@ -54,12 +65,23 @@ class ActivationMaximization(Recipe):
 
 def multi_scale(**changes) -> ActivationMaximization:
     """The published multi-scale procedure: plain pixels, twelve sizes from 56 up, enlarged and blurred in between."""
-    published = {"canvas": "pixels", "size": 56, "rounds": 12, "steps": 50, "jitter": 0, "scale": 0, "rotate": 0}
+    published = {
+        **{
+            "canvas": "pixels",
+            "size": 56,
+            "rounds": 12,
+            "steps": 50,
+            "learning_rate": 0.01,
+            "settle": False,
+            "blur": 5,
+        },
+        **{"jitter": 0, "scale": 0, "rotate": 0},
+    }
     return ActivationMaximization(**{**published, **changes})
 
 
 def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
-    """The same channel and seed five times, each rung with one trick more; all end at one size after as many steps."""
+    """The same channel and seed six times, each rung with one trick more; all end at one size after as many steps."""
     final = last_side(recipe.size, recipe.rounds, recipe.upscale_factor)
     all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
     still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
@@ -71,6 +93,7 @@ def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
         "+ jitter": shaken,
         "+ Fourier": shaken.changed(canvas="fourier_rgb"),
         "+ colour": shaken.changed(canvas="fourier"),
+        "+ limits": shaken.changed(canvas="natural"),
     }
 
 
@@ -106,6 +129,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
+        settle=recipe.settle,
         precision=recipe.precision,
     )
 
@@ -127,10 +151,16 @@ def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | No
 
 
 def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> Image.Image:
-    """All pictures of the batch side by side, labelled; a channel that never fires is left blank and says so."""
+    """All pictures of the batch side by side, with verdicts and naturalness; a channel that never fires is left blank."""
     pictures = step.picture
+    labels = [
+        f"{line}\n{natural}" if alive else line
+        for line, natural, alive in zip(
+            verdicts(recipe, step, network), images.naturalness(pictures).lines(), step.alive.tolist(), strict=True
+        )
+    ]
     pictures[~step.alive] = 1.0
-    return images.tile(pictures, labels=verdicts(recipe, step, network))
+    return images.tile(images.resize(pictures, max(SIDE, pictures.shape[-1])), labels=labels)
 
 
 def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list[Path]:

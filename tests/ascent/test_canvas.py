@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from small_networks import noise
 
 from nbhelpers.ascent import generators
-from nbhelpers.ascent.canvas import CANVASES, Fourier, FourierRGB, MaCo, Pixels, natural_images, natural_spectrum
+from nbhelpers.ascent.canvas import (
+    CANVASES,
+    Fourier,
+    FourierRGB,
+    MaCo,
+    Natural,
+    Pixels,
+    natural_images,
+    natural_spectrum,
+)
 
 SIZES = st.integers(2, 33)
 STATISTICS = {name: array.double().numpy() for name, array in natural_images().items()}
@@ -162,13 +171,41 @@ def test_noise_is_seeded_picture_by_picture(name, shape):
     assert pictures.max() <= 1
 
 
+@settings(max_examples=25, deadline=None)
+@given(SIZES, SIZES, st.floats(0, 1e4))
+def test_natural_pictures_neither_shout_nor_burn_out(height, width, loudness):
+    canvas = Natural.random(height, width, generators([height, width]))
+    with torch.no_grad():
+        canvas.parameters.mul_(loudness)
+    picture = canvas.picture().detach()
+    assert picture.min() >= Natural.MARGIN - 1e-6
+    assert picture.max() <= 1 - Natural.MARGIN + 1e-6
+    stretched = (picture - Natural.MARGIN) / (1 - 2 * Natural.MARGIN)
+    waves = decorrelated(stretched)  # which cuts off what is nearer to black and white than a hundredth
+    assert (np.sqrt(np.square(waves).mean((2, 3))) <= np.array(Natural.LIMITS) * 1.01).all()
+
+
+def test_what_is_weaker_than_photographs_looks_the_same_without_limits():
+    free, limited = (kind.random(24, 31, generators([1, 2])) for kind in (Fourier, Natural))
+    with torch.no_grad():
+        for canvas in (free, limited):
+            canvas.parameters.mul_(0.5)
+    expected = Natural.MARGIN + (1 - 2 * Natural.MARGIN) * free.picture()
+    assert torch.allclose(limited.picture(), expected, atol=1e-3)
+
+
+def test_natural_shows_the_picture_that_it_was_made_from():
+    picture = 0.35 + 0.3 * noise(2, 3, 20, 25)
+    assert torch.allclose(Natural.from_picture(picture).picture(), picture, atol=1e-4)
+
+
 def test_pixels_are_put_back_into_range():
     canvas = Pixels(torch.tensor([-0.5, 0.25, 1.5]).view(1, 3, 1, 1))
     canvas.project()
     assert canvas.picture().flatten().tolist() == [0, 0.25, 1]
 
 
-@pytest.mark.parametrize("kind", [Pixels, Fourier, FourierRGB, MaCo])
+@pytest.mark.parametrize("kind", [Pixels, Fourier, FourierRGB, MaCo, Natural])
 def test_a_canvas_does_not_change_the_picture_it_was_made_from(kind):
     picture = noise(1, 3, 6, 6).expand(3, -1, -1, -1)
     canvas = kind.from_picture(picture)

@@ -1,6 +1,7 @@
 """The whole technique: published defaults, sizes, blur, batches, photos, and channels that never fire."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import ndimage
 from small_networks import noise, outside, same_outside, tiny
 from torch import nn
 
-from nbhelpers import images, models
+from nbhelpers import images, models, recipes
 from nbhelpers.ascent import NonFiniteScore, generators, picture_seeds
 from nbhelpers.ascent.canvas import CANVASES, Pixels
 from nbhelpers.ascent.rounds import box_blur, enlarge
@@ -106,7 +107,7 @@ def test_no_blur_leaves_the_picture():
 @pytest.mark.parametrize("canvas", CANVASES)
 def test_enlarging_keeps_what_the_picture_shows(canvas):
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 20), torch.linspace(0, 1, 24), indexing="ij")
-    gradient = torch.stack([rows, columns, 1 - rows])[None] * 0.6 + 0.2
+    gradient = torch.stack([rows, columns, 1 - rows])[None] * 0.3 + 0.35
     larger = enlarge(CANVASES[canvas].from_picture(gradient), 1.5, 0)
     assert isinstance(larger, CANVASES[canvas])
     picture = larger.picture().detach()
@@ -114,7 +115,7 @@ def test_enlarging_keeps_what_the_picture_shows(canvas):
     if canvas != "maco":  # which gives it the amplitudes of photographs
         y = (np.arange(30) + 0.5) / 1.5 - 0.5
         x = (np.arange(36) + 0.5) / 1.5 - 0.5
-        expected = np.broadcast_arrays(0.2 + 0.6 * y[:, None] / 19, 0.2 + 0.6 * x[None] / 23)
+        expected = np.broadcast_arrays(0.35 + 0.3 * y[:, None] / 19, 0.35 + 0.3 * x[None] / 23)
         assert np.allclose(picture[0, :2].numpy()[:, 3:-3, 3:-3], np.stack(expected)[:, 3:-3, 3:-3], atol=2e-3)
     assert torch.equal(enlarge(Pixels(gradient), 1, 0).picture(), gradient)
 
@@ -195,7 +196,7 @@ def test_the_network_is_left_as_it_was(network):
 def test_units_layers_and_logits(network):
     recipe = ActivationMaximization(**SMALL).changed(rounds=1, jitter=0, scale=0, rotate=0, steps=1)
     seeds = picture_seeds(0, [1, 4])
-    start = CANVASES["fourier"].random(16, 16, generators(seeds)).picture().detach()
+    start = CANVASES[recipe.canvas].random(16, 16, generators(seeds)).picture().detach()
     maps = network.net.conv2(network.net.conv1(start).relu()).detach()
     logits = network.net(start).detach()
     for changes, expected in [
@@ -217,12 +218,12 @@ def test_logits_climb_with_diversity_too(network):
 def test_the_tricks_of_the_ladder_come_one_by_one():
     recipe = ActivationMaximization(size=60, rounds=4, steps=10)
     rungs = technique.ladder(recipe)
-    assert list(rungs) == ["pixels", "+ scales and blur", "+ jitter", "+ Fourier", "+ colour"]
+    assert list(rungs) == ["pixels", "+ scales and blur", "+ jitter", "+ Fourier", "+ colour", "+ limits"]
     first, *others = rungs.values()
     assert (first.rounds, first.steps) == (1, 10 + 10 + 13 + 13)
     assert first.size == 103  # 60, 72, 86, 103
-    assert [rung.canvas for rung in rungs.values()] == ["pixels"] * 3 + ["fourier_rgb", "fourier"]
-    assert [bool(rung.jitter) for rung in rungs.values()] == [False, False, True, True, True]
+    assert [rung.canvas for rung in rungs.values()] == ["pixels"] * 3 + ["fourier_rgb", "fourier", "natural"]
+    assert [bool(rung.jitter) for rung in rungs.values()] == [False, False, True, True, True, True]
     for rung in others:
         changed = {name for name, value in rung.model_dump().items() if value != getattr(recipe, name)}
         assert changed <= {"canvas", "jitter", "scale", "rotate"}
@@ -328,7 +329,7 @@ def test_a_channel_that_never_fires_is_said_and_left_blank():
     assert float(lines[0].split()[-1]) > 0
     assert lines[1] == "channel 4: never fires"
     drawn = np.asarray(technique.sheet(recipe, step, network))
-    side = step.picture.shape[3]
+    side = technique.SIDE
     assert drawn[:side, :side].std() > 5
     assert (drawn[:side, side + 2 :] == 255).all()
 
@@ -368,3 +369,28 @@ def test_channels_of_the_real_network_beat_noise_by_far(minivgg):
     recipe = ActivationMaximization(channels=[7], size=64, rounds=2, steps=10)
     steps = [step.scores.item() for step in recipe.iterate(minivgg)]
     assert steps[-1] > 5 * abs(steps[0])
+
+
+# What comes out at the defaults.
+
+
+@pytest.mark.parametrize("layer", ["block2.conv2", "block4.conv1"])
+def test_pictures_are_no_louder_than_photographs_and_excite_their_channel_more(minivgg, layer):
+    channels = torch.randperm(192, generator=torch.Generator().manual_seed(2))[:4].tolist()
+    recipe = ActivationMaximization(layer=layer, channels=channels, size=64)
+    pictures = recipe.run(minivgg).picture
+    found = images.naturalness(pictures)
+    assert found.saturation.mean() <= 0.30
+    assert found.edge.max() <= 0.06
+    assert 0.1 <= found.contrast.mean() <= 0.35
+    photos = images.read_folder(Path(__file__).parents[2] / "sample_images", pictures.shape[-1]).pictures
+    look = models.capture(minivgg, layer, stop=True)
+    by_photos = look(photos)[layer].mean((2, 3))[:, channels].max(0).values
+    made = look(pictures)[layer].mean((2, 3))[range(4), channels]
+    assert (made > by_photos).all()
+
+
+def test_a_picture_of_before_the_rounds_settled_is_made_again_without(tmp_path):
+    document = ActivationMaximization(settle=True).document()
+    del document["parameters"]["settle"]
+    assert recipes.from_document(document) == ActivationMaximization(settle=False)
