@@ -179,7 +179,7 @@ class FourierRGB(Fourier):
 
 
 class Natural(Fourier):
-    """Waves that can neither burn out nor shout: light, and each of the two colours, as a whole have a largest strength.
+    """Waves that can neither burn out nor shout: light and each of the two colours have a largest strength.
 
     An ascent without bounds ends in black, white and pure colours, because every channel answers to contrast. Here the
     root mean square `s` of each component of decorrelated colour becomes `s / sqrt(1 + (s / LIMITS)^2)`: small waves

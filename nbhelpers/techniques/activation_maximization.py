@@ -23,7 +23,6 @@ from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, o
 from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
-
 SIDE = 220
 """Of a picture on a sheet in pixels, at least: the lines under it take as much."""
 
