@@ -3,10 +3,10 @@
     python -m tools.naturalness --photos FOLDER        # 16 channels of each layer: half an hour on two cores
     python -m tools.naturalness --photos FOLDER --channels 4
 
-For each layer: saturation, share burnt out and contrast (`images.naturalness`) of pictures of channels that are drawn at
-random by a seed; the share of them that excite their channel more than any of the photographs; their activation, as a
-share of what the published multi-scale procedure reaches at the same size with as many steps in plain pixels; the share
-of the picture where the channel fires at more than a quarter of its height (the 95th percentile).
+For each layer: saturation, share burnt out and contrast (`images.naturalness`) of pictures of channels that are drawn
+at random by a seed; the share of them that excite their channel more than any of the photographs; their activation, as
+a share of what the published multi-scale procedure reaches at the same size with as many steps in plain pixels; the
+share of the picture where the channel fires at more than a quarter of its height (the 95th percentile).
 """
 
 import argparse

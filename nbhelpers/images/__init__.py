@@ -8,9 +8,10 @@ Besides the names below, four modules are for everybody: `figures` (matplotlib f
 """
 
 from nbhelpers.images import figures, overlays, recipe_text, smoothing
-from nbhelpers.images.decoding import decode, opened, thumbnail
+from nbhelpers.images.decoding import decode, decode_bytes, opened, thumbnail
 from nbhelpers.images.naturalness import Naturalness, naturalness
 from nbhelpers.images.photos import (
+    SYSTEMS,
     Photos,
     animate,
     files_in,
@@ -25,10 +26,12 @@ from nbhelpers.images.photos import (
 from nbhelpers.images.sheets import font, tile, to_pil
 
 __all__ = [
+    "SYSTEMS",
     "Naturalness",
     "Photos",
     "animate",
     "decode",
+    "decode_bytes",
     "figures",
     "files_in",
     "font",

@@ -7,6 +7,7 @@ with an error that names the file and the way out. `images.read` is the door for
 
 import atexit
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageCms
 
 from nbhelpers import edge
 
@@ -32,13 +33,16 @@ BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
     b"GIF8": "GIF",
-    b"RIFF": "WebP",
     b"BM": "BMP",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
 # How Pillow calls the pixels of a sixteen-bit colour PNG, of which it unpacks only the high bytes.
 SIXTEEN_BIT_COLOUR = ("RGB;16B", "RGBA;16B", "LA;16B")
+# TIFF 6.0: what a tag is called, and its value for greyscale that counts from white down to black
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+# What a profile's colour space (ICC.1, section 7.2.6) must be for pixels of a mode to be meant by it.
+SPACES = {"L": "GRAY", "LA": "GRAY", "RGB": "RGB", "RGBA": "RGB", "P": "RGB", "PA": "RGB", "CMYK": "CMYK"}
 # EXIF tag 274, Orientation (EXIF 2.32, section 4.6.4): what turns the stored rows and columns upright.
 UPRIGHT = {
     2: np.fliplr,
@@ -67,11 +71,13 @@ def here(path: str | os.PathLike) -> Path:
     folder = _copies() / hashlib.sha256(address.encode()).hexdigest()[:16]
     options = {"same_names": True, "cache_storage": str(folder)}
     try:
-        return Path(fsspec.open_local(f"simplecache::{address}", simplecache=options))
+        files, inside = fsspec.core.url_to_fs(f"simplecache::{address}", simplecache=options)
+        with files.open(inside) as copy:  # not open_local, which takes ? and * for patterns
+            return Path(copy.name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no file at {address}") from error
-    except (ImportError, ValueError, OSError) as error:
-        raise ValueError(f"{address} cannot be read: {error}") from error
+    except Exception as error:  # each kind of address has errors of its own
+        raise ValueError(f"{address} cannot be read: {error or type(error).__name__}") from error
 
 
 def decode(path: Path) -> Float[np.ndarray, "height width 3"]:
@@ -79,8 +85,9 @@ def decode(path: Path) -> Float[np.ndarray, "height width 3"]:
 
     Args:
         path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file. Of an animation or a file of several
-            pages the first is read, with a warning. Transparent parts are shown on white. Sixteen-bit PNG and
-            greyscale keep their precision; sixteen-bit colour in other formats is read to eight bits.
+            pages the first is read, with a warning. Transparent parts are shown on white. Sixteen-bit PNG, greyscale
+            and TIFF keep their precision; sixteen-bit colour in other formats is read to eight bits. A colour profile
+            is honoured: what comes out is sRGB, at eight bits then.
 
     Returns:
         Pixels, shape `(height, width, 3)`, float32 in [0, 1].
@@ -90,25 +97,55 @@ def decode(path: Path) -> Float[np.ndarray, "height width 3"]:
         ValueError: it is a folder or something else that is no file, no picture, truncated or damaged, or larger than
             `LARGEST` pixels.
     """
-    with opened(path) as image:
-        stored = image.tile[0][3] if image.tile else None
-        load(image, path)
-        _say_if_animated(image, path)
-        if image.format == "PNG" and stored in SIXTEEN_BIT_COLOUR:
-            pixels = _sixteen_bit_colour(image, path)
-        else:
-            try:
-                pixels = rgb(image)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from error
-        return UPRIGHT.get(_orientation(image), lambda upright: upright)(pixels)
+    try:
+        with opened(path) as image:
+            tags = getattr(image, "tag_v2", {})
+            if image.format == "TIFF" and len(tags.get(BITS_PER_SAMPLE, ())) > 1 and max(tags[BITS_PER_SAMPLE]) > 8:
+                raise _OtherTIFF  # Pillow opens these colours, and mixes up those that lie in planes
+            return pixels_of(image, path)
+    except _OtherTIFF:
+        return _other_tiff(path)
+
+
+def decode_bytes(encoded: io.BytesIO, name: str) -> Float[np.ndarray, "height width 3"]:
+    """Read an encoded picture that lies in memory, as `decode` does; `name` is what messages call it."""
+    try:
+        image = Image.open(encoded, formats=_formats())
+    except Exception as error:  # decoders raise almost anything on damaged data
+        raise ValueError(f"{name} is no picture, or truncated or damaged ({error})") from error
+    image.source = encoded
+    with image:
+        return pixels_of(image, name)
+
+
+def pixels_of(image: Image.Image, name: Path | str) -> Float[np.ndarray, "height width 3"]:
+    """Pixels of an opened picture file, upright, `(height, width, 3)` float32 in [0, 1].
+
+    Raises:
+        ValueError: it is truncated, damaged or of a kind that is not read; `name` is what the message calls it.
+    """
+    stored = image.tile[0][3] if image.tile else None
+    load(image, name)
+    _say_if_animated(image, name)
+    managed = _in_srgb(image)
+    if image.format == "PNG" and stored in SIXTEEN_BIT_COLOUR and managed is image:
+        pixels = _sixteen_bit_colour(image, name)
+    else:
+        try:
+            pixels = rgb(managed)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if image.format == "PNG" and not pixels[-1].any():
+            _check_rows(image, name)
+    return UPRIGHT.get(_orientation(image), lambda upright: upright)(pixels)
 
 
 def rgb(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
     """Pixels of an opened picture of any mode as RGB over white, as stored (not turned upright).
 
     Args:
-        image: Pillow image; 32-bit integers are taken as sixteen-bit values, floating-point values as [0, 1].
+        image: Pillow image; 32-bit integers are taken as sixteen-bit values, floating-point values as [0, 1]. A TIFF
+            says itself how many bits its greys have, and whether they count from white.
 
     Returns:
         Pixels, shape `(height, width, 3)`, float32 in [0, 1].
@@ -118,13 +155,10 @@ def rgb(image: Image.Image) -> Float[np.ndarray, "height width 3"]:
     """
     if image.mode.startswith("I") or image.mode == "F":
         # convert("RGB") would clip these at 255.
-        grey = np.asarray(image).astype(np.float32) / (1 if image.mode == "F" else 65535)
-        if not (grey.min() >= 0 and grey.max() <= 1):
-            scale = 1 if image.mode == "F" else 65535
-            raise ValueError(
-                f"its values run from {grey.min() * scale:g} to {grey.max() * scale:g}, expected 0 to {scale}; "
-                "scale them and save the picture as an 8-bit or 16-bit PNG"
-            )
+        tags = getattr(image, "tag_v2", {})
+        scale = 1 if image.mode == "F" else 2 ** min(16, tags.get(BITS_PER_SAMPLE, (16,))[0]) - 1
+        grey = _within(np.asarray(image).astype(np.float32), scale)
+        grey = 1 - grey if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else grey
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.has_transparency_data:
         return _over_white(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
@@ -147,17 +181,18 @@ def opened(path: Path) -> Iterator[Image.Image]:
     if edge.kind(path) == "folder":
         raise ValueError(f"{path} is a folder, expected one picture; images.read_folder reads all in a folder")
     path = edge.existing_file(path)
-    Image.init()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size, on which LARGEST decides, and of damage, found when loading
-            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+            image = Image.open(path, formats=_formats())
     except Image.DecompressionBombError as error:
         pixels = int(re.search(r"\d+", str(error))[0])
         raise ValueError(_too_large(path, f"{pixels:,} pixels")) from error
     except PermissionError as error:
         raise ValueError(f"{path} may not be read: give yourself the permission (chmod u+r), or copy it") from error
     except Exception as error:  # decoders raise almost anything on damaged data
+        if _head(path).startswith((b"II*\0", b"MM\0*")):
+            raise _OtherTIFF(f"{path} is a TIFF of a kind that is not read here") from error
         raise ValueError(_too_much_text(path, error) or _not_a_picture(path)) from error
     with image:
         if image.width * image.height > LARGEST:
@@ -166,8 +201,12 @@ def opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def load(image: Image.Image, path: Path) -> None:
-    """Read the pixels of an opened picture, or say that its file is truncated or damaged."""
+class _OtherTIFF(ValueError):
+    """Pillow cannot open it; there are more kinds of TIFF than it knows."""
+
+
+def load(image: Image.Image, path: Path | str) -> None:
+    """Read the pixels of an opened picture, or say that its file is truncated, damaged or of an unread kind."""
     try:
         image.load()
     except Exception as error:  # decoders raise almost anything on damaged data
@@ -183,7 +222,7 @@ def thumbnail(path: Path, side: int) -> tuple[Image.Image, int, int]:
     with opened(path) as picture:
         load(picture, path)
         width, height = picture.size
-        small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        small = _in_srgb(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return small, width, height
 
@@ -200,8 +239,10 @@ def _too_large(path: Path, pixels: str) -> str:
     return f"{path} has {pixels}, the limit is {LARGEST:,}; save a smaller copy of it, a few thousand pixels a side"
 
 
-def _damaged(image: Image.Image, path: Path, why: object) -> str:
+def _damaged(image: Image.Image, path: Path | str, why: object) -> str:
     kind = f"a {image.format} of {image.width} x {image.height} pixels"
+    if re.search(r"(?i)support|not available|unknown", str(why)):
+        return f"{path} is {kind} of a kind that is not read here ({why}); save it as an 8-bit or 16-bit PNG"
     return f"{path} is {kind}, but truncated or damaged ({why}); copy or download it again"
 
 
@@ -212,20 +253,130 @@ def _too_much_text(path: Path, error: Exception) -> str:
 
 
 def _not_a_picture(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(16)
+    head = _head(path)
     if not head:
         return f"{path} is empty (0 bytes); copy or download it again"
     for beginning, name in BEGINNINGS.items():
         if head.startswith(beginning):
             return f"{path} starts like a {name}, but is truncated or damaged; copy or download it again"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return f"{path} starts like a WebP, but is truncated or damaged; copy or download it again"
     known = "expected JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF"
     if head[4:8] == b"ftyp":
         return f"{path} is a HEIC picture or a film, {known}; export it as JPEG"
     return f"{path} is not a picture, {known}; choose another file, or convert it"
 
 
-def _say_if_animated(image: Image.Image, path: Path) -> None:
+@cache
+def _formats() -> list[str]:
+    """What this machine's Pillow can open of what is read here."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _within(values: np.ndarray, scale: float) -> np.ndarray:
+    """Values from 0 to `scale` as [0, 1]."""
+    if not (values.min() >= 0 and values.max() <= scale):
+        raise ValueError(
+            f"its values run from {values.min():g} to {values.max():g}, expected 0 to {scale}; "
+            "scale them and save the picture as an 8-bit or 16-bit PNG"
+        )
+    return values / np.float32(scale)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture as its colour profile means it; itself where it has none, or one that nobody can use."""
+    profile = image.info.get("icc_profile")
+    sixteen = image.mode.startswith("I;16")
+    space = "GRAY" if sixteen else SPACES.get(image.mode)
+    if not profile or space is None:
+        return image
+    try:
+        meant = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if meant.profile.xcolor_space.strip() != space or _is_srgb(meant):
+            return image
+        if sixteen:
+            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        elif image.mode in ("P", "PA", "LA"):
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB" if image.mode == "P" else "L")
+        alpha = image.getchannel("A") if image.mode == "RGBA" else None
+        if space == "GRAY" and image.mode == "RGBA":
+            image = image.convert("L")
+        plain = image.convert("RGB") if alpha is not None and space == "RGB" else image
+        shown = ImageCms.profileToProfile(plain, meant, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        if alpha is not None:
+            shown.putalpha(alpha)
+        return shown
+    except (ImageCms.PyCMSError, OSError):  # a damaged profile does not make the picture unreadable
+        return image
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    """Whether a profile for RGB changes nothing, whatever it calls itself: a few colours go through it."""
+    if profile.profile.xcolor_space.strip() != "RGB":
+        return False
+    steps = np.linspace(0, 255, 5).round().astype(np.uint8)
+    probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    shown = ImageCms.profileToProfile(Image.fromarray(probe), profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return bool(np.abs(np.asarray(shown).astype(int) - probe).max() <= 1)
+
+
+def _check_rows(image: Image.Image, name: Path | str) -> None:
+    """Refuses a PNG whose data end before its last row: Pillow leaves the rest black and says nothing."""
+    import cv2
+
+    if cv2.imdecode(np.frombuffer(_encoded(image), np.uint8), cv2.IMREAD_UNCHANGED) is None:
+        raise ValueError(_damaged(image, name, "a checksum, a row or the end of the file is wrong"))
+
+
+def _other_tiff(path: Path) -> np.ndarray:
+    """A TIFF of a kind that Pillow does not open, such as colours in floating point."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            described = f"{page.photometric.name} of {page.dtype}, {page.axes} {page.shape}"
+            if page.imagewidth * page.imagelength > LARGEST:
+                raise ValueError(_too_large(path, f"{page.imagewidth:,} x {page.imagelength:,} pixels"))
+            orientation = page.tags.get(274)
+            turned = UPRIGHT.get(orientation.value if orientation else 1, lambda upright: upright)
+            white = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+            bits, axes, kind = page.bitspersample, page.axes, page.photometric
+            try:
+                stored = page.asarray()
+            except Exception as error:  # a decoder that is not installed, or data that are cut off
+                cut = re.search("(?i)corrupt|buffer|failed to read", str(error))
+                why = "truncated or damaged" if cut else "of a kind that is not read here"
+                raise ValueError(f"{path} is a TIFF, {described}, {why} ({error})") from error
+    except (tifffile.TiffFileError, IndexError, KeyError, OSError) as error:
+        raise ValueError(
+            f"{path} starts like a TIFF, but is truncated or damaged; copy or download it again"
+        ) from error
+    known = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+    if axes == "SYX":
+        stored, axes = np.moveaxis(stored, 0, -1), "YXS"
+    if axes not in ("YX", "YXS") or kind not in known or stored.dtype.kind not in "uf":
+        raise ValueError(f"{path} is a TIFF of a kind that is not read here ({described}); save it as a 16-bit PNG")
+    try:
+        pixels = _within(stored.astype(np.float32), 1 if stored.dtype.kind == "f" else 2**bits - 1)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    pixels = 1 - pixels if white else pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    colours = pixels.shape[-1]
+    if colours in (2, 4):
+        alpha = pixels[..., -1:]
+        pixels = pixels[..., :-1] * alpha + (1 - alpha)
+    return turned(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3])
+
+
+def _say_if_animated(image: Image.Image, path: Path | str) -> None:
     # A phone's MPO holds a second view of the same photo: nothing that a reader would miss.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
@@ -240,17 +391,22 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _sixteen_bit_colour(image: Image.Image, path: Path) -> np.ndarray:
+def _sixteen_bit_colour(image: Image.Image, path: Path | str) -> np.ndarray:
     """All bits of an opened sixteen-bit colour PNG as RGB over white, as stored (not turned upright)."""
     import cv2
 
-    # not imread, which finds no file with an umlaut in its path on Windows
-    stored = cv2.imdecode(np.fromfile(image.filename, np.uint8), cv2.IMREAD_UNCHANGED)
+    # not imread, which finds no file with an umlaut in its path on Windows, and none that lies in memory
+    stored = cv2.imdecode(np.frombuffer(_encoded(image), np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise ValueError(_damaged(image, path, "a checksum, a row or the end of the file is wrong"))
     transparent = stored.shape[-1] == 4
     pixels = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGBA if transparent else cv2.COLOR_BGR2RGB).astype(np.float32) / 65535
     return _over_white(pixels) if transparent else pixels
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """The whole file of an opened picture, from the disk or from memory."""
+    return Path(image.filename).read_bytes() if image.filename else image.source.getvalue()
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ picture can be made again from the file alone. Files appear whole or not at all.
 """
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ WRITERS = {
     ".webp": {"format": "WEBP", "quality": 92},
 }
 DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  # lie beside photos, to tell about them
+SYSTEMS = {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
+"""What Synology, macOS, Windows and Linux put beside photos; in small letters."""
 ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
 
 
@@ -104,10 +107,11 @@ def files_in(folder: str | os.PathLike) -> dict[str, Path]:
     """The files of a folder and the folders in it that may be pictures, in the order of their names, none of them read.
 
     Args:
-        folder: where to look; hidden files and text documents are left out.
+        folder: where to look, folders that are only linked to included; hidden files, text documents and what systems
+            put beside photos (`SYSTEMS`) are left out, the last with a warning.
 
     Returns:
-        Path of each file by its name within the folder.
+        Path of each file by its name within the folder; what is no UTF-8 in a name is shown as a question mark.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -116,8 +120,14 @@ def files_in(folder: str | os.PathLike) -> dict[str, Path]:
     if edge.kind(folder) == "file":
         raise ValueError(f"{folder} is a file, expected a folder; images.read reads one picture")
     folder = edge.existing_folder(folder)
-    inside = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    files = {name.as_posix(): inside[name] for name in sorted(inside) if not _left_out(name)}
+    inside = {path.relative_to(folder): path for path in _walk(folder)}
+    systems = [name for name in inside if SYSTEMS & {part.lower() for part in name.parts}]
+    if systems:
+        warnings.warn(
+            f"{folder}: {len(systems)} files are left out that a system put there, such as {_shown(min(systems))}",
+            stacklevel=3,
+        )
+    files = {_shown(name): inside[name] for name in sorted(set(inside) - set(systems)) if not _left_out(name)}
     if not files:
         raise ValueError(f"{folder} holds no pictures; put some photos there, or name another folder")
     return files
@@ -272,6 +282,23 @@ def _read_batch(files: dict[str, Path], size: int, limit: int | None, nothing: s
         reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
         raise ValueError(f"{nothing}; {len(skipped)} files were tried:{reasons}")
     return Photos(torch.stack(list(pictures.values())), list(pictures), skipped)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, through links as well; no folder twice, so that links in a circle end."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        folders.sort()
+        yield from (path for name in files if (path := Path(place) / name).is_file())
+
+
+def _shown(name: Path) -> str:
+    return name.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _left_out(name: Path) -> bool:

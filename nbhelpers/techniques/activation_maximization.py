@@ -150,7 +150,7 @@ def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | No
 
 
 def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> Image.Image:
-    """All pictures of the batch side by side, with verdicts and naturalness; a channel that never fires is left blank."""
+    """All pictures of the batch side by side, with verdicts and naturalness; one that never fires is left blank."""
     pictures = step.picture
     labels = [
         f"{line}\n{natural}" if alive else line

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from nbhelpers import edge
+from nbhelpers import edge, images
 
 SIDE = 64
 
@@ -91,9 +91,9 @@ def load(folder: str | Path, split: str, side: int = SIDE) -> Pictures:
     sources = encoded(folder, split)
     for name, source, label in edge.Bar(sources, desc=f"reading {split}", unit="picture", leave=False):
         try:
-            pixels.append(decoded(source, side))
+            pixels.append(decoded(source, side, name))
             labels.append(label)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             skipped.append(f"{name}: {error}")
     empty = set(range(len(classes(folder)))) - set(labels)
     if empty:
@@ -141,17 +141,17 @@ def encoded(folder: str | Path, split: str) -> list[tuple[str, io.BytesIO | Path
     return list(_shards(folder, split) if packed(folder) else _files(folder, split))
 
 
-def decoded(source: io.BytesIO | Path, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """One picture, scaled to `side` pixels, `(side, side, 3)` uint8.
+def decoded(source: io.BytesIO | Path, side: int, name: str = "picture") -> UInt8[np.ndarray, "side side 3"]:
+    """One picture, read as every other (`images.decode`) and scaled to `side` pixels, `(side, side, 3)` uint8.
 
     Raises:
-        OSError: it can't be read.
+        FileNotFoundError, ValueError: it can't be read; the message says why.
     """
-    with Image.open(source) as picture:
-        picture = picture.convert("RGB")
-        if picture.size != (side, side):
-            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-        return np.asarray(picture)
+    read = images.decode_bytes(source, name) if isinstance(source, io.BytesIO) else images.decode(source)
+    pixels = (read * 255).round().astype(np.uint8)
+    if pixels.shape[:2] != (side, side):
+        pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+    return pixels
 
 
 def augment(

@@ -20,11 +20,13 @@ from nbhelpers.training import data
 from nbhelpers.training.data import Pictures
 
 OXFORD_PETS = "oxford_pets"
-HELD_OUT = ("val", "validation", "valid", "test")
+TRAINING = ("train", "training")
+HELD_OUT = ("val", "validation", "valid", "test", "testing")
 SAMPLES = {
     "people": ["astronaut.jpg", "photographer.jpg", "portrait.jpg"],
     "patterns": ["bricks.jpg", "galaxies.jpg", "gravel.jpg"],
 }
+LOOSE = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif")
 Source = Callable[[], torch.Tensor]
 
 
@@ -62,8 +64,9 @@ def read(
     """Read labelled photos, each cropped to its central square of `size` pixels.
 
     Args:
-        folder: with one sub-folder a class; with `train/` and `val/` that hold such sub-folders; a Tiny-ImageNet
-            folder or packed shards; or `"oxford_pets"`, fetched by torchvision into torch's cache folder.
+        folder: with one sub-folder a class; with `train/` and `val/` that hold such sub-folders, or that lie within
+            each of them (in any case of letters); a Tiny-ImageNet folder or packed shards; or `"oxford_pets"`, fetched
+            by torchvision into torch's cache folder.
         size: side in pixels.
         classes: which to use, in this order; `"cats: tabby, Persian cat"` joins several under one name. All unless
             given.
@@ -76,7 +79,7 @@ def read(
         ValueError: fewer than two classes, a class that is not there (the nearest is offered), or one with too few
             readable photos.
     """
-    sources, split = _sources(folder)
+    sources, split, notes = _sources(folder)
     groups = _groups(classes, list(sources), str(folder))
     generator = torch.Generator().manual_seed(seed)
     parts: dict[bool, tuple[list, list, list]] = {False: ([], [], []), True: ([], [], [])}
@@ -91,7 +94,6 @@ def read(
     train, held_out = sets
     _check_filled(str(folder), list(groups), train, held_out, skipped)
     train.skipped = skipped
-    notes = []
     if skipped:
         notes.append(f"skipped {len(skipped)} unreadable: {edge.few(skipped, separator='; ')}")
     return Labelled(train, held_out, list(groups), notes)
@@ -176,10 +178,10 @@ def views(pictures: Pictures, count: int, shift: int, seed: int) -> Pictures:
     return Pictures(torch.cat(pixels), pictures.labels.repeat(count), pictures.skipped, pictures.names * count)
 
 
-def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Source, bool]]], bool]:
-    """Photos of each class found, `(name, how to read it, whether it is held out)`, and whether they are split."""
+def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Source, bool]]], bool, list[str]]:
+    """Photos of each class found, `(name, how to read it, whether it is held out)`, whether they are split, notes."""
     if str(folder) == OXFORD_PETS:
-        return _oxford_pets(), True
+        return _oxford_pets(), True, []
     try:
         found = edge.kind(folder)
     except FileNotFoundError as error:
@@ -191,27 +193,55 @@ def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Sourc
         raise ValueError(f"{folder} is a {found}, expected a folder with one sub-folder a class")
     path = edge.existing_folder(folder)
     if data.packed(path) or (path / "val" / "val_annotations.txt").exists():
-        return _known_layout(path), True
-    held = next((path / name for name in HELD_OUT if (path / name).is_dir()), None)
-    if (path / "train").is_dir() and held is not None:
-        training, judging = _class_folders(path / "train", False), _class_folders(held, True)
-        return {name: photos + judging.get(name, []) for name, photos in training.items()}, True
-    return _class_folders(path, False), False
+        return _known_layout(path), True, []
+    training, held = _halves(path)
+    if training and held:
+        found, judging = _class_folders(training, False), _class_folders(held, True)
+        notes = _loose(training) + _loose(held) + _loose(path)
+        only = [name for name in judging if name not in found]
+        if only:
+            notes.append(f"left out, because nothing is there to train on: {edge.few(only)} (in {held.name} alone)")
+        return {name: photos + judging.get(name, []) for name, photos in found.items()}, True, notes
+    classes = _subfolders(path)
+    if classes and all(all(_halves(each)) for each in classes):
+        found = {
+            each.name: _photos_in(_halves(each)[0], each.name, False) + _photos_in(_halves(each)[1], each.name, True)
+            for each in classes
+        }
+        return found, True, _loose(path)
+    return _class_folders(path, False), False, _loose(path)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [
+        each
+        for each in sorted(folder.iterdir())
+        if each.is_dir() and not each.name.startswith(".") and each.name.lower() not in images.SYSTEMS
+    ]
+
+
+def _halves(folder: Path) -> tuple[Path | None, Path | None]:
+    """The sub-folders to train on and to be judged by, where there are such."""
+    names = {each.name.lower(): each for each in _subfolders(folder)}
+    return tuple(next((names[name] for name in wanted if name in names), None) for wanted in (TRAINING, HELD_OUT))
+
+
+def _loose(folder: Path) -> list[str]:
+    """What is to be said of pictures that lie beside the classes."""
+    loose = [each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in LOOSE and each.is_file()]
+    return [f"left out, because they lie in {folder.name} and in no class: {edge.few(loose)}"] if loose else []
 
 
 def _class_folders(folder: Path, held: bool) -> dict[str, list[tuple[str, Source, bool]]]:
-    found = {}
-    for each in sorted(folder.iterdir()):
-        if each.is_dir() and not each.name.startswith("."):
-            try:
-                files = images.files_in(each)
-            except ValueError:  # nothing in it: said together with those that hold nothing readable
-                files = {}
-            found[each.name] = [
-                (f"{each.name}/{name}", lambda size, path=path: images.read(path, size), held)
-                for name, path in files.items()
-            ]
-    return found
+    return {each.name: _photos_in(each, each.name, held) for each in _subfolders(folder)}
+
+
+def _photos_in(folder: Path, name: str, held: bool) -> list[tuple[str, Source, bool]]:
+    try:
+        files = images.files_in(folder)
+    except ValueError:  # nothing in it: said together with those that hold nothing readable
+        files = {}
+    return [(f"{name}/{file}", lambda size, path=path: images.read(path, size), held) for file, path in files.items()]
 
 
 def _known_layout(folder: Path) -> dict[str, list[tuple[str, Source, bool]]]:
@@ -255,7 +285,7 @@ def _groups(classes: Sequence[str], known: list[str], folder: str) -> dict[str, 
     """Names of the classes found that make up each class asked for."""
     groups = {}
     for text in classes or known:
-        name, colon, members = text.partition(":")
+        name, colon, members = (text, "", "") if text in known else text.partition(":")
         parts = [part.strip() for part in members.split(",")] if colon else [text]
         unknown = [part for part in parts if part not in known]
         if unknown:

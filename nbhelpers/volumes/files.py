@@ -27,6 +27,8 @@ from nbhelpers.edge import replacing
 
 SCALINGS = ("common", "each")
 SUFFIXES = (".vox", ".nrrd", ".npy")
+NRRD = (".nrrd", ".nhdr")  # the second is a header alone, its data in a file beside it: read, not written
+LABELS = ("column", "row", "channel")
 _NUMBER = r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?"
 _SIZE = re.compile(r"^Size\s+(\d+)x(\d+)x(\d+)\s+unsigned byte\s*$", re.MULTILINE)
 _SPACING = re.compile(rf"^Spacing\s+({_NUMBER})x({_NUMBER})x({_NUMBER})\s*$", re.MULTILINE)
@@ -98,27 +100,27 @@ def save(volume: Shaped[np.ndarray, "..."], path: str | PathLike, spacing: Seque
     if len(spacing) != 3 or not all(0 < float(step) < float("inf") for step in spacing):
         raise ValueError(f"spacing is three positive numbers (column, row, channel), got {spacing!r}")
     in_file = np.ascontiguousarray(volume.transpose(2, 0, 1))
-    if path.suffix == ".vox":
+    if path.suffix.lower() == ".vox":
         height, width, channels = volume.shape
         steps = "x".join(repr(float(step)) for step in spacing)
         # header and bytes are both whole before either takes its place
         with replacing(path.with_suffix(".hd")) as header, replacing(path) as raw:
             header.write_text(f"Size {width}x{height}x{channels} unsigned byte\nSpacing {steps}\n", encoding="ascii")
             raw.write_bytes(in_file.tobytes())
-    elif path.suffix == ".nrrd":
+    elif path.suffix.lower() == ".nrrd":
         about = {
             "space dimension": 3,
             "space directions": np.diag([float(step) for step in spacing]),
             "space origin": np.zeros(3),
             "kinds": ["domain"] * 3,
-            "labels": ["column", "row", "channel"],
+            "labels": list(LABELS),
             "encoding": "gzip",
         }
         with replacing(path) as temporary:
             nrrd.write(str(temporary), in_file, about, index_order="C")
     else:
-        with replacing(path) as temporary:
-            np.save(temporary, volume, allow_pickle=False)
+        with replacing(path) as temporary, temporary.open("wb") as file:  # np.save adds its ending to another name
+            np.save(file, volume, allow_pickle=False)
 
 
 def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
@@ -128,7 +130,8 @@ def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
     those are the same eight bits, and they are read as unsigned here, so such files come out right.
 
     Args:
-        path: ending in .vox (its .hd beside it), .nrrd or .npy.
+        path: ending in .vox (its .hd beside it), .nrrd, .nhdr or .npy, in any case of letters. Axes of an NRRD that are
+            labelled column, row and channel may come in any order.
 
     Returns:
         The volume `(H, W, C)`, uint8.
@@ -138,18 +141,18 @@ def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
         ValueError: another ending; a header that cannot be read or does not match the bytes (says both sizes); a
             truncated or damaged file; another type than unsigned bytes, or not three axes.
     """
-    path = _checked_path(path)
-    for needed in [path] + ([path.with_suffix(".hd")] if path.suffix == ".vox" else []):
+    path = _checked_path(path, (*SUFFIXES, *NRRD))
+    for needed in [path] + ([_beside(path)] if path.suffix.lower() == ".vox" else []):
         try:
             edge.existing_file(needed)
         except FileNotFoundError as error:
             beside = "; a .vox needs its .hd beside it, which says the size" if needed != path else ""
             raise FileNotFoundError(f"{error}{beside}") from error
-    if path.suffix == ".vox":
+    if path.suffix.lower() == ".vox":
         return _read_vox(path)
     try:
-        if path.suffix == ".nrrd":
-            volume = nrrd.read(str(path), index_order="C")[0].transpose(1, 2, 0)
+        if path.suffix.lower() in NRRD:
+            volume = _in_order(*nrrd.read(str(path), index_order="F"))
         else:
             volume = np.load(path, allow_pickle=False)
     except (nrrd.NRRDError, ValueError, EOFError, KeyError, IndexError, OSError, StopIteration, zlib.error) as error:
@@ -164,11 +167,23 @@ def load(path: str | PathLike) -> UInt8[np.ndarray, "height width depth"]:
 
 def read_spacing(path: str | PathLike) -> tuple[float, float, float]:
     """Distance between neighbouring columns, rows and channels, from a `.hd`."""
-    return _header(Path(path).expanduser().with_suffix(".hd"))[1]
+    return _header(_beside(Path(path).expanduser()))[1]
+
+
+def _in_order(stored: np.ndarray, header: dict) -> np.ndarray:
+    """What an NRRD holds as (row, column, channel), whatever order its labels tell; axes of one value are dropped."""
+    labels = [str(label) for label in header.get("labels", [])]
+    if len(labels) == stored.ndim and set(LABELS) <= set(labels):
+        others = [axis for axis, label in enumerate(labels) if label not in LABELS]
+        stored = stored.transpose([labels.index(label) for label in LABELS] + others)
+        stored = stored.reshape(stored.shape[:3]) if stored.size == np.prod(stored.shape[:3]) else stored
+    elif stored.ndim > 3:
+        stored = stored.squeeze()
+    return stored.transpose(1, 0, 2) if stored.ndim == 3 else stored
 
 
 def _read_vox(path: Path) -> np.ndarray:
-    (width, height, channels), _ = _header(path.with_suffix(".hd"))
+    (width, height, channels), _ = _header(_beside(path))
     expected, found = width * height * channels, path.stat().st_size
     if found != expected:
         what = "truncated, or the header belongs to another file" if found < expected else "longer than its header says"
@@ -189,8 +204,13 @@ def _header(path: Path) -> tuple[tuple[int, int, int], tuple[float, float, float
     return tuple(map(int, size.groups())), steps
 
 
-def _checked_path(path: str | PathLike) -> Path:
+def _beside(path: Path) -> Path:
+    """The header of a `.vox`, in capitals where there is only that."""
+    return next((each for end in (".hd", ".HD") if (each := path.with_suffix(end)).exists()), path.with_suffix(".hd"))
+
+
+def _checked_path(path: str | PathLike, suffixes: Sequence[str] = SUFFIXES) -> Path:
     path = Path(path).expanduser()
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         raise ValueError(f"{path.name}: a volume's name ends in {', '.join(SUFFIXES)}")
     return path

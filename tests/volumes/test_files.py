@@ -159,3 +159,27 @@ def test_values_that_are_no_numbers_are_named() -> None:
         volumes.to_bytes(torch.zeros(2, 2))
     with pytest.raises(ValueError, match="scaling"):
         volumes.to_bytes(torch.zeros(1, 2, 2), "log")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("suffix", [".nrrd", ".NRRD", ".nhdr"])
+def test_axes_of_other_programs_in_any_order(
+    volume: np.ndarray, tmp_path: Path, order: tuple[int, ...], suffix: str
+) -> None:
+    in_file = volume.transpose(1, 0, 2)  # column, row, channel: the fastest first
+    labels = ["column", "row", "channel"]
+    path = tmp_path / f"v{suffix.lower()}"
+    nrrd.write(str(path), in_file.transpose(order), {"labels": [labels[axis] for axis in order]}, index_order="F")
+    path = path.rename(tmp_path / f"v{suffix}") if suffix != ".nhdr" else path
+    assert np.array_equal(volumes.load(path), volume)
+
+
+def test_an_axis_of_one_value_is_dropped(volume: np.ndarray, tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "v.nrrd"), volume.transpose(1, 0, 2)[None], {}, index_order="F")
+    assert np.array_equal(volumes.load(tmp_path / "v.nrrd"), volume)
+
+
+@pytest.mark.parametrize("suffix", [".VOX", ".Npy", ".NRRD"])
+def test_endings_in_capitals(volume: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    volumes.save(volume, tmp_path / f"v{suffix}")
+    assert np.array_equal(volumes.load(tmp_path / f"v{suffix}"), volume)
