@@ -1,6 +1,8 @@
 """The command line, `nbhelpers` or `python -m nbhelpers`: a room's commands are in its `cli` module."""
 
+import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -41,6 +43,14 @@ class _Rooms(click.Group):
         except click.UsageError as error:
             error.message += f" There are: {', '.join(COMMANDS)}."
             raise
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """As click's, and an interrupt while a command is still being loaded is no traceback."""
+        try:
+            return super().main(*arguments, **options)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
 
 
 @click.group(cls=_Rooms, help="Look inside convolutional networks from the command line.")

@@ -207,7 +207,8 @@ def from_notebook(kind: type[Recipe], namespace: Mapping[str, Any]) -> Recipe:
         namespace: the notebook's `globals()`.
 
     Raises:
-        ValueError: a parameter is ill-typed or out of range, or papermill injected one the recipe does not have.
+        ValueError: a parameter is ill-typed or out of range, or the cell that papermill injected (the last of them,
+            where it was mended) names one that the recipe does not have.
     """
     return several_from_notebook([kind], namespace)[0]
 
@@ -223,13 +224,17 @@ def several_from_notebook(kinds: Sequence[type[Recipe]], namespace: Mapping[str,
         ValueError: as `from_notebook`, or a parameter that two recipes declare differently.
     """
     names = list(_together(kinds))
-    for source in namespace.get("In", []):
-        if source.startswith("# Parameters"):
-            targets = [node.targets[0].id for node in ast.parse(source).body if isinstance(node, ast.Assign)]
-            unknown = [name for name in targets if name not in names]
-            if unknown:
-                raise ValueError(_unknown(unknown, *kinds))
+    injected = [source for source in namespace.get("In", []) if source.partition("\n")[0].strip() == "# Parameters"]
+    unknown = [name for name in _assigned(injected[-1]) if name not in names] if injected else []
+    if unknown:
+        raise ValueError(_unknown(unknown, *kinds))
     return [kind(**{name: namespace[name] for name in kind.model_fields if name in namespace}) for kind in kinds]
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that plain assignments of a cell give a value to."""
+    targets = [node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def parameters_cell(*kinds: type[Recipe]) -> str:

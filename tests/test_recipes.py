@@ -277,3 +277,12 @@ def test_a_picture_that_its_recipe_does_not_make(tmp_path):
             recipes.remake(tmp_path / "a.png")
     with pytest.raises(ValueError, match="the recipe makes 0 pictures"):
         recipes.one_of("no step of pictures", 0)
+
+
+def test_only_the_last_cell_of_papermills_counts_and_in_it_plain_assignments() -> None:
+    mended = {"In": ["", "# Parameters\nlayr = 'x'", "# Parameters\nlayer = 'conv'"], "layer": "conv"}
+    assert recipes.from_notebook(ActivationMaximization, mended).layer == "conv"
+    own = {"In": ["", "# Parameters of my plot\nwidth = 3", "# Parameters\na, b = 1, 2\nc.d = 3\ne: int = 4"]}
+    assert recipes.from_notebook(ActivationMaximization, own) == ActivationMaximization()
+    with pytest.raises(ValueError, match="has no parameter 'layr'"):
+        recipes.from_notebook(ActivationMaximization, {"In": [*mended["In"], "# Parameters\nlayr = 'x'"]})

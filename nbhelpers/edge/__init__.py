@@ -17,6 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bars": ["Bar"],
         "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
         "words": ["close", "few", "short"],
-        "writing": ["replacing", "write_text"],
+        "writing": ["replacing", "synced", "to_json", "write_text"],
     },
 )

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +18,14 @@ def check(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     papermill would only warn about an unknown name, and would hand a tuple over as a string.
 
     Raises:
-        ValueError: an unknown name (the nearest is offered), a value that is not a plain one, or a parameters cell
-            that is not Python.
+        ValueError: an unknown name (the nearest is offered), a value that is not a plain one (or infinite, or not a
+            number, which no JSON can hold), or a parameters cell that is not Python.
     """
     declared = [p.name for p in documents.parameters(documents.read(path), path)]
     check_names(parameters, declared, f"{path.name} has no parameter", "It has")
     try:
-        return json.loads(json.dumps(dict(parameters)))
-    except TypeError as error:
+        return json.loads(json.dumps(dict(parameters), allow_nan=False))
+    except (TypeError, ValueError) as error:
         raise ValueError(f"parameters are plain numbers, strings, lists and the like: {error}") from error
 
 
@@ -41,20 +42,47 @@ def check_names(names: Iterable[str], known: Sequence[str], complaint: str, offe
             raise ValueError(f"{complaint} {name!r}; {hint}{offer}: {edge.few(known) or 'none at all'}")
 
 
-def parse(text: str) -> Any:
-    """`3`, `0.5`, `[1, 2]`, `true`, `None` as what they say; anything else as a string."""
-    for read in (json.loads, ast.literal_eval):
+def given(notebook: Path, words: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Names and values of a command line, each value as the type that the notebook declares for its name."""
+    kinds = {each.name: each.kind for each in documents.parameters(documents.read(notebook), notebook)}
+    return {name: parse(text, kinds.get(name, "")) for name, text in words}
+
+
+def parse(text: str, kind: str = "") -> Any:
+    """A value from a command line: `3`, `0.5`, `[1, 2]`, `true`, `None` as what they say, anything else as a string.
+
+    Args:
+        text: what was typed.
+        kind: the declared type, as in `int | None`: what says something of another type is a string. A folder may be
+            called `2024` or `true`. Empty: any type will do.
+    """
+    for read in (_json, ast.literal_eval):
         try:
-            return read(text)
-        except (ValueError, SyntaxError):
-            pass
+            value = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        if _fits(value, kind):
+            return value
     return text
+
+
+def _json(text: str) -> Any:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    named = set(re.findall(r"\w+", kind))
+    name = "None" if value is None else type(value).__name__
+    return not named or name in named or (name == "int" and "float" in named) or "Any" in named
 
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:
     """The command line that runs a notebook with these parameters; `parse` reads its values back."""
     words = ["nbhelpers", "run", notebook]
     for name, value in parameters.items():
-        plain = isinstance(value, str) and parse(value) == value
+        plain = isinstance(value, str) and parse(value) == value  # whatever type its name has
         words += ["-p", name, value if plain else json.dumps(value, ensure_ascii=False)]
     return shlex.join(words)

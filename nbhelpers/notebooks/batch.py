@@ -89,7 +89,10 @@ def run(
 
 
 def run_all(
-    paths: Sequence[str | Path], parameters: Mapping[str, Any] | None = None, results: str | Path = "results"
+    paths: Sequence[str | Path],
+    parameters: Mapping[str, Any] | None = None,
+    results: str | Path = "results",
+    words: Sequence[tuple[str, str]] = (),
 ) -> list[Outcome]:
     """Executes notebooks one after the other, with one progress bar, one line for each, and a page of all results.
 
@@ -97,6 +100,7 @@ def run_all(
         paths: the notebooks. All are looked at before the first one starts; one that is named twice is run once.
         parameters: values by name, for every notebook.
         results: as for `run`.
+        words: more of them, as typed: each notebook says of what type they are.
 
     Returns:
         One outcome per notebook. After an interrupt the page is still written, and the interrupt goes on.
@@ -105,14 +109,14 @@ def run_all(
         FileNotFoundError, ValueError: as for `run`; or two notebooks have the same file name.
     """
     paths = _distinct(paths, Path(results))
-    names = [_run_name(path.stem, arguments.check(path, parameters or {})) for path in paths]
-    _ready(results, names)
+    values = {path: arguments.check(path, {**(parameters or {}), **arguments.given(path, words)}) for path in paths}
+    _ready(results, [_run_name(path.stem, values[path]) for path in paths])
     outcomes: list[Outcome] = []
     try:
         with edge.Bar(paths, unit="notebook", disable=None) as progress:
             for path in progress:
                 progress.set_description(path.stem)
-                outcomes.append(run(path, parameters, results))
+                outcomes.append(run(path, values[path], results))
                 progress.write(outcomes[-1].line(), file=sys.stdout)
     finally:
         results_page.write(results)
@@ -169,6 +173,8 @@ def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Ou
 def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
     given = "".join(f"_{key}={value}" for key, value in parameters.items())
     name = stem + re.sub(r"[^\w.=-]+", "-", given)
-    if len(name) > 100:  # file systems stop at 255 bytes, people sooner
+    # other parameters, another name, though signs that no file may have are dashes in both; file systems stop at 255
+    # bytes, people sooner
+    if name != stem + given or len(name) > 100:
         name = name[:90] + "_" + hashlib.sha1((stem + given).encode()).hexdigest()[:8]
     return name

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from nbhelpers import edge
-from nbhelpers.notebooks import arguments, batch, documents
+from nbhelpers.notebooks import batch, documents
 
 
 def _notebooks_in(paths: Sequence[str]) -> list[Path]:
@@ -41,7 +41,7 @@ def run(
                 declared = documents.parameters(documents.read(path), path)
                 click.echo(f"{path}\n" + "".join(_described(p) for p in declared))
             return
-        outcomes = batch.run_all(found, {name: arguments.parse(text) for name, text in given}, results)
+        outcomes = batch.run_all(found, results=results, words=given)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:  # a disk that is full, a folder that went away

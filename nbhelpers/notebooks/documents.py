@@ -43,11 +43,15 @@ _MACHINE_PATHS = (
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell: `name = value  # comment`."""
+    """One line of a notebook's parameters cell: `name: type = value  # comment`.
+
+    `kind` is the source of its type; where none is declared, that of a value which is a text.
+    """
 
     name: str
     value: Any
     comment: str
+    kind: str = ""
 
 
 def results_folder() -> Path:
@@ -67,10 +71,13 @@ def results_folder() -> Path:
 
 
 def record(**results: Any) -> None:
-    """Notes results, plain numbers and texts by name, in `results.json` beside the pictures; a sweep collects them."""
+    """Notes results, plain numbers and texts by name, in `results.json` beside the pictures; a sweep collects them.
+
+    What is infinite or not a number is kept as null: JSON has no such numbers.
+    """
     path = results_folder() / RECORDED
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    edge.write_text(json.dumps({**before, **results}), path)
+    edge.write_text(edge.to_json({**before, **results}), path)
 
 
 def read(path: str | Path) -> NotebookNode:
@@ -148,7 +155,10 @@ def parameters(notebook: NotebookNode, path: str | Path = "the notebook") -> lis
                     value = ast.literal_eval(node.value)
                 except ValueError:
                     value = ast.unparse(node.value)
-                found.append(Parameter(targets[0].id, value, comments.get(node.end_lineno or 0, "")))
+                said = getattr(node, "annotation", None)
+                text = "str" if isinstance(node.value, ast.Constant) and isinstance(value, str) else ""
+                kind = ast.unparse(said) if said is not None else text
+                found.append(Parameter(targets[0].id, value, comments.get(node.end_lineno or 0, ""), kind))
     return found
 
 

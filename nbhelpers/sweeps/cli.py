@@ -65,6 +65,8 @@ def _carry_out(at_work: Sweep, settings: Settings, dry_run: bool, first: int | N
     missing = at_work.missing()
     total = len(at_work.plan.jobs)
     done = total - len(missing)
+    for line in at_work.said:
+        click.echo(line)
     click.echo(f"{at_work.plan.name}: {total} jobs, {done} done, {len(missing)} to do, in {at_work.store}")
     if dry_run:
         _list(at_work.plan.jobs, {job.id for job in missing})

@@ -48,7 +48,7 @@ def main(folder: Path, forked: bool = False) -> None:
         outcome["results"] = _results(workspace, notebook)
         notebooks.write(execution.without_the_run(notebook), executed)
     outcome["errors"] = errors
-    edge.write_text(json.dumps(outcome), folder / "outcome.json")
+    edge.write_text(edge.to_json(outcome), folder / "outcome.json")
 
 
 def _results(workspace: Path, notebook: Any) -> dict[str, Any]:

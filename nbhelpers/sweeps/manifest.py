@@ -6,6 +6,7 @@ It is brought up to date with the folders whenever a sweep starts, so a lost or 
 
 import json
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, position INTEGER, parameters TEXT, state TEXT NOT NULL, attempts INTEGER DEFAULT 0,
     seconds REAL, peak_mb REAL, error TEXT, cell TEXT, worker TEXT, changed REAL)
 """
+_COLUMNS = re.findall(r"(\w+) (?:TEXT|INTEGER|REAL)", _TABLE)
 _PATIENCE = 0.5
 
 
@@ -32,16 +34,25 @@ class Lock:
         """Raises `BlockingIOError` if another process has it."""
         self._note = folder / ".sweep"
         # SQLite's lock, because it works on every system and ends with the process that holds it
-        self._held = sqlite3.connect(folder / ".lock", timeout=0, isolation_level=None)
         try:
-            self._held.execute("BEGIN EXCLUSIVE")
+            self._take(folder / ".lock")
         except sqlite3.OperationalError as error:
-            self._held.close()
             if "locked" not in str(error):
                 raise
-            who = self._note.read_text() if self._note.exists() else "another process"
+            who = self._note.read_text(errors="replace") if self._note.is_file() else "another process"
             raise BlockingIOError(f"another sweep is at work there ({who})") from error
+        except sqlite3.DatabaseError:  # damaged, so nobody holds it; there is nothing in it to keep
+            (folder / ".lock").unlink()
+            self._take(folder / ".lock")
         self._note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+
+    def _take(self, path: Path) -> None:
+        self._held = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._held.execute("BEGIN EXCLUSIVE")
+        except sqlite3.DatabaseError:
+            self._held.close()
+            raise
 
     def release(self) -> None:
         self._note.unlink(missing_ok=True)
@@ -53,20 +64,31 @@ class Manifest:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.set_aside: Path | None = None
+        """Where a manifest went that was damaged, or of another version of this package."""
+        if not self._opened():
+            self.set_aside = path.with_suffix(".damaged")
+            path.replace(self.set_aside)
+            self._opened()
+        self._written = time.monotonic()
+
+    def _opened(self) -> bool:
+        """Opens the file, made if need be; False where it is no manifest of this version, or damaged."""
+        if self.path.is_dir():
+            return False
+        self._rows = sqlite3.connect(self.path)
+        self._rows.row_factory = sqlite3.Row
         try:
-            self._open()
+            self._rows.execute(_TABLE)
+            self._rows.commit()
+            columns = {row["name"] for row in self._rows.execute("PRAGMA table_info(jobs)")}
+            if columns == set(_COLUMNS) and self._rows.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok":
+                return True
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise  # a full disk, a folder that may not be written to
-            path.replace(path.with_suffix(".damaged"))
-            self._open()
-        self._written = time.monotonic()
-
-    def _open(self) -> None:
-        self._rows = sqlite3.connect(self.path)
-        self._rows.row_factory = sqlite3.Row
-        self._rows.execute(_TABLE)
-        self._rows.commit()
+        self._rows.close()
+        return False
 
     def plan(self, jobs: Iterable[Job], finished: set[str]) -> None:
         """Takes in a sweep's jobs: those finished are done whatever the record says, and only those."""

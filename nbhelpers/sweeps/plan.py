@@ -17,6 +17,7 @@ memory: 4 GB                             # a job
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from itertools import product
@@ -31,6 +32,8 @@ from nbhelpers import __version__, edge, notebooks
 from nbhelpers.notebooks.arguments import check_names
 from nbhelpers.sweeps.values import Loader, in_bytes, spelled_out
 
+MOST = 1_000_000
+"""Jobs of one sweep: more than anybody waits for, and no more than memory holds."""
 KEYS = ("name", "notebook", "fixed", "grid", "zipped", "threads", "timeout", "memory")
 
 
@@ -118,9 +121,12 @@ def read(path: str | Path) -> Plan:
             counts = ", ".join(f"{name} {len(values)}" for name, values in group.items())
             raise ValueError(f"{path.name}: zipped lists have the same length; these have {counts}")
     try:
-        jobs = _jobs(source, fixed, groups)
+        json.dumps([fixed, groups], allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: a parameter is infinite or not a number, which no JSON can hold") from error
     except TypeError as error:
         raise ValueError(f"{path.name}: parameters are plain numbers, strings, lists and the like: {error}") from error
+    jobs = _jobs(source, fixed, groups)
     name = str(said.get("name", path.stem))
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(f"{path.name}: the name {name!r} is to be a folder's: letters, digits, dots and dashes")
@@ -141,6 +147,12 @@ def read(path: str | Path) -> Plan:
 def _jobs(source: NotebookNode, fixed: dict[str, Any], groups: list[dict[str, list[Any]]]) -> list[Job]:
     cells = [[cell.cell_type, cell.source] for cell in source.cells]
     same = hashlib.sha256(json.dumps([cells, __version__]).encode())
+    counts = [len(next(iter(group.values()))) for group in groups]
+    if math.prod(counts) > MOST:
+        raise ValueError(
+            f"the grid has {edge.few([f'{count:,}' for count in counts], separator=' x ')} = {math.prod(counts):,} jobs, and {MOST:,} "
+            "are the most: leave out values, or put several into one job (`0..511 in chunks of 16`)"
+        )
     choices = [[dict(zip(group, row, strict=True)) for row in zip(*group.values(), strict=True)] for group in groups]
     jobs: dict[str, Job] = {}
     for combination in product(*choices):

@@ -1,13 +1,12 @@
 """A sweep on the way: its plan, its place, its manifest, and nobody else at it."""
 
-import json
 import logging
 import sqlite3
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbhelpers import __version__
+from nbhelpers import __version__, edge
 from nbhelpers.sweeps.manifest import DONE, FAILED, Lock, Manifest
 from nbhelpers.sweeps.plan import Job, Plan
 from nbhelpers.sweeps.store import Store
@@ -17,11 +16,15 @@ log = logging.getLogger("nbhelpers.sweep")
 
 @dataclass
 class Sweep:
-    """A plan, its place and its record, ready to be carried out; a context that keeps other sweeps out."""
+    """A plan, its place and its record, ready to be carried out; a context that keeps other sweeps out.
+
+    `said` is what somebody should know of the place: what was damaged there.
+    """
 
     plan: Plan
     store: Store
     manifest: Manifest = field(init=False)
+    said: list[str] = field(default_factory=list)
 
     def __enter__(self) -> "Sweep":
         """Raises `OSError` where results cannot be written, `BlockingIOError` where another sweep is at work."""
@@ -29,7 +32,14 @@ class Sweep:
             self.store.state.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.store.state)
             self.store.prepare()
+            if damaged := self.store.damaged():
+                self.said.append(f"{len(damaged)} damaged jobs are set aside and done again: {edge.few(damaged)}")
             self.manifest = Manifest(self.store.state / "manifest.sqlite")
+            if self.manifest.set_aside:
+                self.said.append(
+                    f"the record was damaged or of another version: set aside as {self.manifest.set_aside.name}; "
+                    "what is finished stays finished"
+                )
             self.manifest.plan(self.plan.jobs, self.store.finished())
         except sqlite3.OperationalError as error:
             raise OSError(str(error)) from error
@@ -73,4 +83,4 @@ def description(plan: Plan, shown: str) -> str:
         "zipped": plan.zipped,
         "jobs": [job.id for job in plan.jobs],
     }
-    return json.dumps(said, ensure_ascii=False)
+    return edge.to_json(said, ensure_ascii=False)

@@ -3,17 +3,20 @@
     RESULTS/NAME/sweep.json           what was asked for
     RESULTS/NAME/jobs/ID/             one finished job, whole: notebook.ipynb, its pictures, job.json
     RESULTS/NAME/failed/ID.ipynb      how far a failed one came
+    RESULTS/NAME/damaged/ID-.../      what looked like a finished one and was not
     RESULTS/NAME/manifest.sqlite      the record of all
 
 A job's folder on a disk is filled beside its place and renamed, which happens at once or not at all. An object store
 has no such step: there job.json is written last, and a job without it is not there.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,8 +39,11 @@ class Store(Protocol):
     def finished(self) -> set[str]:
         """The ids of all whole jobs."""
 
+    def damaged(self) -> list[str]:
+        """Sets aside jobs that look finished and are not, as their `job.json` is empty or cut off; their ids."""
+
     def job(self, job: str) -> dict[str, Any] | None:
-        """A whole job's `job.json`."""
+        """A whole job's `job.json`; None where there is none, or a damaged one."""
 
     def workspace(self) -> Any:
         """A context that gives a folder to work in, removed on leaving unless it was kept."""
@@ -95,12 +101,19 @@ class Folder:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def finished(self) -> set[str]:
-        jobs = self.folder / "jobs"
-        return {entry.name for entry in os.scandir(jobs) if (jobs / entry.name / "job.json").is_file()}
+        return {each.name for each in (self.folder / "jobs").iterdir() if self.job(each.name) is not None}
+
+    def damaged(self) -> list[str]:
+        wrong = [each for each in (self.folder / "jobs").iterdir() if _is_damaged(each)]
+        for each in wrong:
+            there = self.folder / "damaged" / f"{each.name}-{uuid.uuid4().hex[:6]}"
+            there.parent.mkdir(exist_ok=True)
+            each.rename(there)
+        return sorted(each.name for each in wrong)
 
     def job(self, job: str) -> dict[str, Any] | None:
         path = self.folder / "jobs" / job / "job.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return _description(path.read_bytes()) if path.is_file() else None
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -121,6 +134,8 @@ class Folder:
         there = self.folder / "jobs" / job
         if self.job(job) is None:  # else two workers did it, as one was thought dead
             shutil.rmtree(there, ignore_errors=True)  # somebody took a part of it away
+            for made in workspace.rglob("*"):
+                edge.synced(made)
             workspace.rename(there)
         (self.folder / "failed" / f"{job}.ipynb").unlink(missing_ok=True)
 
@@ -164,14 +179,27 @@ class Remote:
             files.get_file(f"{root}/manifest.sqlite", str(manifest))
 
     def finished(self) -> set[str]:
+        return {job for job, text in self._descriptions() if _description(text) is not None}
+
+    def damaged(self) -> list[str]:
         files, root = self._opened()
-        files.invalidate_cache()
-        return {path.split("/")[-2] for path in files.find(f"{root}/jobs") if path.endswith("/job.json")}
+        wrong = sorted(job for job, text in self._descriptions() if _description(text) is None)
+        for job in wrong:
+            files.mv(f"{root}/jobs/{job}", f"{root}/damaged/{job}-{uuid.uuid4().hex[:6]}", recursive=True)
+        return wrong
 
     def job(self, job: str) -> dict[str, Any] | None:
         files, root = self._opened()
         path = f"{root}/jobs/{job}/job.json"
-        return json.loads(files.cat_file(path)) if files.exists(path) else None
+        return _description(files.cat_file(path)) if files.exists(path) else None
+
+    def _descriptions(self) -> Iterator[tuple[str, bytes]]:
+        files, root = self._opened()
+        files.invalidate_cache()
+        found = [path for path in files.find(f"{root}/jobs") if path.endswith("/job.json")]
+        if found:
+            texts = files.cat(found)
+            yield from ((path.split("/")[-2], text) for path, text in texts.items())
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -181,10 +209,15 @@ class Remote:
     def keep(self, workspace: Path, job: str) -> None:
         files, root = self._opened()
         made = sorted(path for path in workspace.rglob("*") if path.is_file())
-        for path in sorted(made, key=lambda path: path == workspace / "job.json"):
-            there = f"{root}/jobs/{job}/{path.relative_to(workspace).as_posix()}"
-            files.makedirs(there.rpartition("/")[0], exist_ok=True)
-            files.put_file(str(path), there)
+        try:
+            for path in sorted(made, key=lambda path: path == workspace / "job.json"):
+                there = f"{root}/jobs/{job}/{path.relative_to(workspace).as_posix()}"
+                files.makedirs(there.rpartition("/")[0], exist_ok=True)
+                files.put_file(str(path), there)
+        except OSError:  # a full disk: half a job, and half a file of it, would only take its room
+            with contextlib.suppress(OSError):
+                files.rm(f"{root}/jobs/{job}", recursive=True)
+            raise
         if files.exists(failed := f"{root}/failed/{job}.ipynb"):
             files.rm_file(failed)
 
@@ -205,6 +238,22 @@ class Remote:
         import fsspec
 
         return fsspec.core.url_to_fs(self.address)
+
+
+def _description(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found else None
+
+
+def _is_damaged(job: Path) -> bool:
+    """Whether a job's place holds something else than a job: a file, or a folder whose `job.json` says nothing."""
+    if not job.is_dir():
+        return True
+    path = job / "job.json"
+    return path.exists() and (not path.is_file() or _description(path.read_bytes()) is None)
 
 
 def _umask() -> int:

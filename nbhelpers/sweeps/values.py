@@ -5,11 +5,11 @@ import math
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(?:\s+step\s+({_NUMBER})|\s+in chunks of\s+(\d+))?\s*")
@@ -17,7 +17,12 @@ _MOST = 1_000_000
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as people mean it: 1e-3 is a number, and a key that stands twice is a mistake."""
+    """YAML 1.2 (its core schema, section 10.3.2), and a key that stands twice is a mistake.
+
+    `no`, `12:30` and `2024-01-31` are texts, `010` is ten, `1e-3` a number; PyYAML reads YAML 1.1, where they are not.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[str] = set()
@@ -28,17 +33,27 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
+_TAG = "tag:yaml.org,2002:"
+for _name, _pattern, _first in (
+    ("null", r"(?:null|Null|NULL|~|)", ["n", "N", "~", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF"),
+    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))", "-+."),
+    ("merge", r"<<", "<"),
+):
+    Loader.add_implicit_resolver(_TAG + _name, re.compile(f"{_pattern}$"), list(_first))
+Loader.add_constructor(_TAG + "int", lambda loader, node: int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10))
 
 
 def in_bytes(amount: Any) -> int:
-    """Bytes in `4 GB`, `500 MB` or a plain number.
+    """Bytes in `4 GB` or `500 MB`.
 
     Raises:
-        ValueError: it is no amount of memory, or less than a byte.
+        ValueError: it is no amount of memory, has no unit, or is less than a byte.
     """
     # pydantic's ByteSize takes what a number begins with for the whole: `4,5 GB` for 4 bytes
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w*)", str(amount).strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(\w+)", str(amount).strip())
     found = int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
     if not found:
         raise ValueError(f"memory is a number with a unit, as in `4 GB`, got {amount!r}")
@@ -50,14 +65,18 @@ def spelled_out(name: str, given: Any, folder: Path) -> list[Any]:
 
     Args:
         name: of the parameter, for the messages.
-        given: a list as it is, a range such as `0..511 step 16` or `0..511 in chunks of 16`, or `{files: pattern}`.
+        given: a list, a range such as `0..511 step 16` or `0..511 in chunks of 16`, or `{files: pattern}`. A range that
+            stands in a list stands for its values.
         folder: where a pattern without an address (`s3://...`) starts.
 
     Raises:
         ValueError: it is none of these, or there is nothing in it.
     """
     if isinstance(given, list):
-        values = given
+        values = []
+        for each in given:
+            match = _RANGE.fullmatch(each) if isinstance(each, str) else None
+            values += _range(name, each, *match.groups()) if match else [each]
     elif isinstance(given, str) and (match := _RANGE.fullmatch(given)):
         values = _range(name, given, *match.groups())
     elif isinstance(given, dict) and set(given) == {"files"} and isinstance(given["files"], str):

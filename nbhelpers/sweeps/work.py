@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 
-from nbhelpers import __version__
+from nbhelpers import __version__, edge
 from nbhelpers.notebooks import arguments
 from nbhelpers.sweeps import processes
 from nbhelpers.sweeps.manifest import DONE, FAILED
@@ -113,7 +113,7 @@ def _attempt(shared: Shared, job: Job, workspace: Path, folder: Path, wanted: Ca
         "results": told["results"],
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    (workspace / "job.json").write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    edge.write_text(edge.to_json(description, indent=1, ensure_ascii=False), workspace / "job.json")
     shared.store.keep(workspace, job.id)
     return {**outcome, "state": DONE}
 

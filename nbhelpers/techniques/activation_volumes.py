@@ -42,6 +42,7 @@ class ActivationVolume(Recipe):
         "shuffled",
         "row_clusters",
         "row_component",
+        "row_component_standardised",
         "principal_map",
         "principal_map_uncentred",
         "tree",
@@ -121,6 +122,7 @@ def ordered(recipe: ActivationVolume, maps: Float[Tensor, "channels height width
         "shuffled": {"seed": recipe.seed},
         "row_clusters": {"slice_index": recipe.slice_index, "clusters": recipe.clusters},
         "row_component": {"slice_index": recipe.slice_index},
+        "row_component_standardised": {"slice_index": recipe.slice_index},
     }
     order = ordering.METHODS[method](maps, **options.get(method, {}))
     order.about = {"network": recipe.network, "layer": recipe.layer, "photo": recipe.photo.rsplit("/", 1)[-1]}

@@ -5,6 +5,7 @@ it did not have:
 
 - `row_clusters`: k-means over one row of every map, the maps of a cluster side by side (MacQueen 1967);
 - `row_component`: the same rows, maps sorted by the score of the first principal component (Pearson 1901);
+  `row_component_standardised`: after scaling every place of the row to unit variance, as the study did it;
 - `principal_map`: whole maps, sorted by their projection on the first principal map, found through the small matrix
   of inner products between maps where there are more pixels than maps (Turk and Pentland 1991);
 - `tree`: hierarchical clustering, its leaves turned so that neighbours are as close as they can be (Bar-Joseph,
@@ -22,9 +23,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Real
 from scipy.cluster.hierarchy import linkage
-from scipy.cluster.vq import kmeans2
 from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
+from sklearn.cluster import KMeans
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from nbhelpers.models import covariance
@@ -32,6 +34,7 @@ from nbhelpers.volumes.channel_order import Order
 from nbhelpers.volumes.files import finite
 from nbhelpers.volumes.leaf_order import optimal_leaf_order
 
+RESTARTS = 30  # of k-means, the best of which counts
 TOLERANCE = 1e-9  # differences below this share of the greatest value are rounding, and count as ties
 
 
@@ -48,8 +51,9 @@ def shuffled(maps: Real[Tensor | np.ndarray, "..."], seed: int = 0) -> Order:
 def row_clusters(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None = None, clusters: int = 8) -> Order:
     """Maps grouped by k-means over one row of each.
 
-    Nothing is drawn by chance (see `first_centres`). Groups come by their mean activation in that row, the strongest
-    first; within a group the channels come by number. A cluster that loses all its maps leaves no group.
+    The best of several starts, always the same ones. Groups come by their mean activation in that row, the strongest
+    first; within a group the channels come by number. Where fewer rows differ than clusters are asked for, there are
+    as many groups as different rows, with a warning.
 
     Args:
         maps: `(C, H, W)`.
@@ -63,29 +67,14 @@ def row_clusters(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None
     rows = _rows(array, slice_index)
     if not 1 <= clusters <= len(rows):
         raise ValueError(f"{clusters} clusters of {len(rows)} maps: choose from 1 to {len(rows)}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a cluster that became empty
-        _, labels = kmeans2(rows, first_centres(rows, clusters), iter=100, minit="matrix")
+    distinct = len(np.unique(rows, axis=0))
+    if distinct < clusters:
+        warnings.warn(f"{distinct} clusters, not {clusters}: only so many of the {len(rows)} rows differ", stacklevel=2)
+    labels = KMeans(min(clusters, distinct), n_init=RESTARTS, random_state=0).fit_predict(rows)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     means = np.array([rows[each].mean() for each in members])
     members = [members[index] for index in ranked(-means)]
     return Order("row_clusters", np.concatenate(members).tolist(), [len(each) for each in members])
-
-
-def first_centres(rows: Float[np.ndarray, "channels places"], clusters: int) -> Float[np.ndarray, "clusters places"]:
-    """Centres to start k-means from: means of equal runs of the rows, sorted by their first principal component.
-
-    Args:
-        rows: `(C, n)`.
-        clusters: how many; equal ones are dropped.
-
-    Returns:
-        `(clusters, n)`, or fewer.
-
-    Source: Su and Dy 2004, A Deterministic Method for Initializing K-means Clustering, in its simplest form.
-    """
-    runs = np.array_split(ranked(_scores(rows - rows.mean(0))), clusters)
-    return np.unique([rows[run].mean(0) for run in runs], axis=0)
 
 
 def row_component(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None = None) -> Order:
@@ -102,6 +91,20 @@ def row_component(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | Non
     return Order("row_component", ranked(_scores(rows - rows.mean(0))))
 
 
+def row_component_standardised(maps: Real[Tensor | np.ndarray, "..."], slice_index: int | None = None) -> Order:
+    """`row_component` with every place of the row scaled to unit variance first, as the study did it.
+
+    Args:
+        maps: `(C, H, W)`.
+        slice_index: the row, from 0; the middle one if not given.
+
+    Raises:
+        ValueError: too few or constant maps, or the row outside the map.
+    """
+    rows = _rows(_orderable(maps), slice_index)
+    return Order("row_component_standardised", ranked(_scores(StandardScaler().fit_transform(rows))))
+
+
 def principal_map(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
     """Maps sorted by their projection on the first principal map, the mean map subtracted (principal components).
 
@@ -116,11 +119,11 @@ def principal_map(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
 
 
 def principal_map_uncentred(maps: Real[Tensor | np.ndarray, "..."]) -> Order:
-    """Maps sorted by their projection on the principal map, nothing subtracted, as in the study's published code.
+    """Maps sorted by their projection on the principal map of maps from which nothing was subtracted.
 
-    The principal map is then close to the mean map, and the order close to one by mean activation. (Subtracting the
-    mean when the principal map is found, but not when projecting, would move all scores by one constant and leave
-    the order as it is.)
+    The principal map is then close to the mean map, and the order close to one by mean activation. The study's code
+    subtracts the mean map when it looks for the principal map: that order is `principal_map`. (Projecting maps with
+    or without their mean moves all scores by one constant and leaves the order as it is.)
 
     Args:
         maps: `(C, H, W)`.
@@ -178,6 +181,7 @@ METHODS: dict[str, Callable[..., Order]] = {
     "shuffled": shuffled,
     "row_clusters": row_clusters,
     "row_component": row_component,
+    "row_component_standardised": row_component_standardised,
     "principal_map": principal_map,
     "principal_map_uncentred": principal_map_uncentred,
     "tree": tree,

@@ -215,9 +215,51 @@ def test_values_on_the_command_line(text: str, value: object) -> None:
     assert arguments.parse(text) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        *(("2024", "str", "2024"), ("true", "str", "true"), ("None", "str", "None"), ("[1]", "str", "[1]")),
+        *(("2024", "str | int", 2024), ("true", "str | int", "true"), ("0.5", "str | int", "0.5")),
+        *(("3", "float", 3), ("3", "float | None", 3), ("None", "float | None", None), ("true", "bool", True)),
+        *(("[0, 5]", "list[int]", [0, 5]), ("cat", "list[str] | str", "cat"), ('"2024"', "str", "2024")),
+        *(("NaN", "float", "NaN"), ("Infinity", "", "Infinity"), ("1", "bool", "1"), ("{}", "dict[str, int]", {})),
+    ],
+)
+def test_a_value_takes_the_type_that_is_declared(text: str, kind: str, value: object) -> None:
+    found = arguments.parse(text, kind)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_each_notebook_says_what_is_meant(tmp_path: Path) -> None:
+    source = "photos: str = ''\ntarget: str | int = ''\nname = 'x'\ncount = 3"
+    path = tmp_path / "n.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source, metadata={"tags": ["parameters"]})]), path)
+    words = [("photos", "2024"), ("target", "7"), ("name", "7"), ("count", "7")]
+    assert arguments.given(path, words) == {"photos": "2024", "target": 7, "name": "7", "count": 7}
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")]])
+def test_what_json_cannot_hold_is_no_parameter(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ValueError, match="plain numbers"):
+        arguments.check(save(tmp_path / "n.ipynb"), {"channels": value})
+
+
+def test_results_that_are_no_numbers_are_kept_as_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(notebooks.RESULTS_VARIABLE, str(tmp_path))
+    notebooks.record(loss=float("nan"), curve=[1.0, float("-inf")], name="x")
+    kept = (tmp_path / "results.json").read_text()
+    assert json.loads(kept, parse_constant=pytest.fail) == {"loss": None, "curve": [1.0, None], "name": "x"}
+
+
+def test_other_parameters_never_share_a_name() -> None:
+    values = ["a/b", "a b", "a+b", "a-b", "a_b", ["a", "b"], "['a', 'b']x", "A/b"]
+    assert len({batch._run_name("n", {"text": value}) for value in values}) == len(values)
+
+
 def test_a_run_is_named_after_its_parameters() -> None:
     assert batch._run_name("n", {}) == "n"
-    assert batch._run_name("n", {"layer": "a.b", "channels": [0, 1]}) == "n_layer=a.b_channels=-0-1-"
+    assert batch._run_name("n", {"layer": "a.b", "size": 64}) == "n_layer=a.b_size=64"
+    assert batch._run_name("n", {"layer": "a.b", "channels": [0, 1]}).startswith("n_layer=a.b_channels=-0-1-_")
     long = [batch._run_name("n", {"layers": ["x" * 200, end]}) for end in "ab"]
     assert len(set(long)) == 2
     assert all(len(name) <= 100 for name in long)

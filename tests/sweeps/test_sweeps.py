@@ -1,6 +1,9 @@
 """Sweeps without a cluster: what a YAML file means, where results go, the record, and one job at a time."""
 
+import contextlib
+import errno
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -9,8 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import nbformat
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +29,7 @@ from nbhelpers.sweeps import clusters, imports, plan, processes, store, values
 from nbhelpers.sweeps.clusters import Settings
 from nbhelpers.sweeps.manifest import DONE, FAILED, QUEUED, RUNNING, Lock, Manifest
 from nbhelpers.sweeps.plan import Job
+from nbhelpers.sweeps.record import Sweep
 from nbhelpers.sweeps.work import STOPPED, Shared, work
 
 DECLARED = 'layer: str = "a"\nchannels: list = [0]\nseed: int = 0\nphoto: str = ""'
@@ -121,16 +127,153 @@ def test_ranges_hold_what_pythons_do(first: int, count: int, step: int, chunk: i
         assert [len(part) for part in in_chunks[:-1]] == [chunk] * (len(in_chunks) - 1)
 
 
-@pytest.mark.parametrize("unit", ["", "B", "kB", "KiB", "MB", "MiB", "GB", "gib", "TB", "TiB"])
+@pytest.mark.parametrize("unit", ["B", "kB", "KiB", "MB", "MiB", "GB", "gib", "TB", "TiB"])
 def test_amounts_of_memory_are_pydantics(unit: str) -> None:
     for amount in (f"7{unit}", f"1.5 {unit}", f"  300  {unit} "):
         assert values.in_bytes(amount) == TypeAdapter(ByteSize).validate_python(amount.strip())
 
 
-@pytest.mark.parametrize("amount", ["4,5 GB", "4 GB or so", "-1 GB", "0 GB", "0.5", "GB", "4 apples", "nan", True])
+@pytest.mark.parametrize(
+    "amount", [4, "4", "4,5 GB", "4 GB or so", "-1 GB", "0 GB", "0.5", "GB", "4 apples", "nan", True]
+)
 def test_what_is_no_amount_of_memory_is_refused(amount: object) -> None:
     with pytest.raises(ValueError, match="memory is a number with a unit"):
         values.in_bytes(amount)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("010", 10), ("0o10", 8), ("0x1F", 31), ("-7", -7), ("1e-3", 0.001), ("1.5", 1.5), (".5", 0.5), ("+2", 2)),
+        *(
+            ("12:30", "12:30"),
+            ("no", "no"),
+            ("Yes", "Yes"),
+            ("on", "on"),
+            ("2024-01-31", "2024-01-31"),
+            ("1_000", "1_000"),
+        ),
+        *(("true", True), ("False", False), ("null", None), ("~", None), ("'3'", "3"), ("e5", "e5"), ("=", "=")),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    found = yaml.load(f"x: {text}", values.Loader)["x"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_range_in_a_list_stands_for_its_values(tmp_path: Path) -> None:
+    text = "notebook: note.ipynb\nname: no\ngrid:\n  seed: [010, 12:30, no, 0o10, 20..22]\n"
+    found = plan.read(sweep_file(tmp_path, text))
+    assert [job.parameters["seed"] for job in found.jobs] == [10, "12:30", "no", 8, 20, 21, 22]
+    assert found.name == "no"
+
+
+def test_a_grid_without_bound_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    text = "notebook: note.ipynb\ngrid: {seed: 0..99999, layer: 0..9999, photo: [a, b]}"
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match=r"100,000 x 10,000 x 2 = 2,000,000,000 jobs, and 1,000,000 are the most"):
+        plan.read(sweep_file(tmp_path, text))
+    assert time.monotonic() - begun < 20
+
+
+def test_a_parameter_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="infinite or not a number"):
+        plan.read(sweep_file(tmp_path, "notebook: note.ipynb\ngrid: {seed: [.nan, 1]}"))
+
+
+class Place:
+    """A sweep's place with three finished jobs, here or behind an address."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder = folder / "s"
+        self.store = store.place(str(folder) if kind == "folder" else folder.as_uri(), "s")
+        self.store.prepare()
+        for name in ("a", "b", "c"):
+            with self.store.workspace() as workspace:
+                (workspace / "picture.png").write_bytes(b"x")
+                (workspace / "job.json").write_text('{"parameters": {"x": "' + name + '"}}')
+                self.store.keep(workspace, name)
+
+
+@pytest.mark.parametrize("kind", ["folder", "address"])
+@pytest.mark.parametrize("left", ["", '{"parameters": {"x"', "[]", "{}", "\0\0\0"])
+def test_a_job_with_a_damaged_description_is_set_aside_and_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, left: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = Place(tmp_path, kind)
+    assert place.store.finished() == {"a", "b", "c"}
+    assert place.store.damaged() == []
+    (place.folder / "jobs" / "b" / "job.json").write_text(left)
+    assert place.store.job("b") is None
+    assert place.store.finished() == {"a", "c"}
+    assert place.store.damaged() == ["b"]
+    (aside,) = (place.folder / "damaged").iterdir()
+    assert (aside / "picture.png").read_bytes() == b"x"
+    assert place.store.finished() == {"a", "c"}
+    assert place.store.damaged() == []
+
+
+def test_a_file_where_a_jobs_folder_belongs_is_set_aside(tmp_path: Path) -> None:
+    place = Place(tmp_path, "folder")
+    (place.folder / "jobs" / "d").write_text("in the way")
+    assert place.store.damaged() == ["d"]
+    assert [path.read_text() for path in (place.folder / "damaged").iterdir()] == ["in the way"]
+
+
+@pytest.mark.parametrize("damage", ["bytes", "cut", "version", "folder"])
+def test_a_damaged_record_or_one_of_another_version_is_set_aside_and_said(tmp_path: Path, damage: str) -> None:
+    planned, place = (
+        plan.read(sweep_file(tmp_path, "notebook: note.ipynb\ngrid: {seed: 0..299}")),
+        store.place(str(tmp_path / "r"), "s"),
+    )
+    with Sweep(planned, place) as at_work:
+        assert at_work.said == []
+    path = tmp_path / "r" / "s" / "manifest.sqlite"
+    if damage == "bytes":
+        path.write_bytes(b"no database at all" * 100)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "version":
+        with contextlib.closing(sqlite3.connect(path)) as rows, rows:
+            rows.execute("ALTER TABLE jobs RENAME COLUMN peak_mb TO peak")
+    else:
+        path.unlink()
+        path.mkdir()
+    with Sweep(planned, place) as at_work:
+        assert len(at_work.missing()) == 300
+        assert "set aside as manifest.damaged" in at_work.said[0]
+    assert path.with_suffix(".damaged").exists()
+
+
+def test_a_damaged_lock_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_bytes(b"no database at all" * 100)
+    (tmp_path / ".sweep").write_bytes(b"\xff\xfe")
+    lock = Lock(tmp_path)
+    with pytest.raises(BlockingIOError, match="another sweep is at work"):
+        Lock(tmp_path)
+    lock.release()
+
+
+def test_a_full_disk_leaves_no_half_of_a_job_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = Place(tmp_path, "address")
+    files = type(fsspec.filesystem("file"))
+    put = files.put_file
+
+    def full(self: object, local: str, there: str, **options: object) -> None:
+        if there.endswith("job.json"):
+            Path(there + ".part").write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(self, local, there, **options)
+
+    monkeypatch.setattr(files, "put_file", full)
+    with place.store.workspace() as workspace:
+        for name in ("picture.png", "job.json"):
+            (workspace / name).write_text("x")
+        with pytest.raises(OSError, match="No space left"):
+            place.store.keep(workspace, "d")
+    assert sorted(path.name for path in (place.folder / "jobs").iterdir()) == ["a", "b", "c"]
 
 
 def test_ranges_of_decimal_fractions_are_exact() -> None:
@@ -167,7 +310,7 @@ def test_ranges_of_decimal_fractions_are_exact() -> None:
         ("notebook: note.ipynb\nzipped: {seed: [1, 2], layer: [x]}", "the same length; these have seed 2, layer 1"),
         ("notebook: note.ipynb\nzipped: [3]", "zipped is a list of groups"),
         ("notebook: note.ipynb\ngrid: [seed]", "grid is a list of lines"),
-        ("notebook: note.ipynb\ngrid: {photo: [2026-11-21]}", "plain numbers, strings"),
+        ("notebook: note.ipynb\ngrid: {photo: [{1: 2}, !!binary aGk=]}", "plain numbers, strings"),
         ("notebook: note.ipynb\nname: a/b\ngrid: {seed: [1]}", "'a/b' is to be a folder's"),
         ("notebook: note.ipynb\nthreads: 0\ngrid: {seed: [1]}", "threads is a number above 0"),
         ("notebook: note.ipynb\nmemory: much\ngrid: {seed: [1]}", "memory is a number with a unit"),
@@ -229,7 +372,7 @@ def test_the_other_commands(tmp_path: Path) -> None:
         st.none()
         | st.booleans()
         | st.integers()
-        | st.floats(allow_nan=False)
+        | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(max_size=20)
         | st.lists(st.integers()),
     )
