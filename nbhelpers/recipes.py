@@ -166,18 +166,42 @@ def save_pictures(
     return paths
 
 
-def remake(path: str | Path, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
+def only_reading(recipe: Recipe, addresses: bool = False) -> Recipe:
+    """A recipe from elsewhere, such as that inside a picture, so changed that carrying it out writes nothing.
+
+    Args:
+        recipe: the recipe.
+        addresses: whether its photos may be fetched from addresses that it names (`https://...`, `s3://...`).
+
+    Raises:
+        ValueError: it names an address, and they are not to be followed.
+    """
+    values = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    named = [name for name, value in values.items() if "://" in str(value)]
+    if named and not addresses:
+        raise ValueError(
+            f"its {named[0]} is the address {edge.short(values[named[0]])}: nothing is fetched for a picture from "
+            "elsewhere unless you ask for it (addresses=True, or --addresses)"
+        )
+    return recipe.changed(keep="") if values.get("keep") else recipe
+
+
+def remake(
+    path: str | Path, network: nn.Module | None = None, addresses: bool = False
+) -> Float[Tensor, "3 height width"]:
     """Make the picture in a PNG again, `(3, H, W)`, from the recipe inside it.
 
     Args:
         path: a PNG with one picture of a recipe.
         network: the module it was made with, if that was one of the user's own.
+        addresses: whether photos may be fetched from addresses that the recipe names. Nothing is ever written.
 
     Raises:
         FileNotFoundError, ValueError: as `from_picture`; the file shows several pictures at once, or the recipe makes
-            fewer than its number says.
+            fewer than its number says, or names an address.
     """
     recipe, document = _inside(path)
+    recipe = only_reading(recipe, addresses)
     if "index" not in document:
         raise ValueError(f"{path} is a sheet of several pictures: run its recipe with recipes.from_picture(path).run()")
     return one_of(recipe.run(network), document["index"])

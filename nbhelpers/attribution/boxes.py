@@ -208,10 +208,8 @@ def _distance(places: Tensor, boxes: Tensor) -> Tensor:
 
 def _entries(file: Path) -> dict[str, Any]:
     file = edge.existing_file(file)
-    try:
+    with edge.understood(file, "a JSON file", "Save it again as JSON"):
         entries = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{file} can't be read as JSON ({error})") from error
     wrong = (
         [name for name, entry in entries.items() if not _fits(entry)] if isinstance(entries, dict) else ["all of it"]
     )

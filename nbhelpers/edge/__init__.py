@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "bars": ["Bar"],
         "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
+        "reading": ["understood"],
         "words": ["close", "few", "short"],
         "writing": ["replacing", "synced", "to_json", "write_text"],
     },

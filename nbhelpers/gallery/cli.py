@@ -16,10 +16,11 @@ def gallery(folder: str) -> None:
 
 @click.command(help="Make PICTURE again from the recipe inside it, and say whether the pixels match.")
 @click.argument("picture")
+@click.option("--addresses", is_flag=True, help="Fetch photos from addresses that the recipe names.")
 @click.pass_context
-def replay(context: click.Context, picture: str) -> None:
+def replay(context: click.Context, picture: str, addresses: bool) -> None:
     try:
-        replayed = replaying.replay(picture)
+        replayed = replaying.replay(picture, addresses=addresses)
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(replayed.line())

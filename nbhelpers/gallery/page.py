@@ -182,7 +182,7 @@ def _failed_cells(job: Job) -> list[dict[str, Any]]:
         values = job.parameters.get(many)
         if isinstance(values, list):
             cells = [{**cell, one: json.dumps(value)} for cell in cells for value in values]
-    return [{"link": quote(job.notebook), "parameters": cell} for cell in cells]
+    return [{"link": pages.link(job.notebook), "parameters": cell} for cell in cells]
 
 
 def _about(folder: PictureFolder, parameters: Mapping[str, Column]) -> list[str]:

@@ -64,7 +64,9 @@ class Replayed:
         return f"{self.path}: differs {how_far}{version}"
 
 
-def replay(path: str | Path, network: nn.Module | None = None, folder: str | Path | None = None) -> Replayed:
+def replay(
+    path: str | Path, network: nn.Module | None = None, folder: str | Path | None = None, addresses: bool = False
+) -> Replayed:
     """Make the picture in a PNG again and compare the pixels.
 
     Whether it can be made again is decided before anything is computed.
@@ -75,6 +77,7 @@ def replay(path: str | Path, network: nn.Module | None = None, folder: str | Pat
         network: the module it was made with, if that was one of the user's own.
         folder: where the recipe's relative paths begin; by default the folder `notebooks` in the current one, where
             notebooks run, or else the current one.
+        addresses: whether photos may be fetched from addresses that the recipe names. Nothing is ever written.
 
     Returns:
         The picture made now, and how far it is from the file.
@@ -87,7 +90,7 @@ def replay(path: str | Path, network: nn.Module | None = None, folder: str | Pat
     path = Path(path)
     document, before = images.read_recipe(path), np.rint(images.decode(path) * 255)
     with _explained(path, document), _working_in(folder):
-        recipe = recipes.from_document(document)
+        recipe = recipes.only_reading(recipes.from_document(document), addresses)
         way = _way(document, recipe, width=before.shape[1], height=before.shape[0])
         _check_network(recipe, network)
         image = way(network)

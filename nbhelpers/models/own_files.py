@@ -110,10 +110,14 @@ def class_names(classes: Sequence[str] | str | Path, count: int) -> list[str]:
 
 
 def _names_in(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix.lower() != ".json":
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    found = json.loads(text)
+    with edge.understood(path, "a file of class names", "Write a JSON list, or one name on each line, in UTF-8"):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            return _listed(json.loads(text))
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _listed(found: Any) -> list[str]:
     if isinstance(found, dict):  # {"0": "cat"}, or {"cat": 0}
         numbered = all(str(key).isdecimal() for key in found)
         pairs = found.items() if numbered else ((number, name) for name, number in found.items())

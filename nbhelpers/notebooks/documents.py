@@ -76,7 +76,10 @@ def record(**results: Any) -> None:
     What is infinite or not a number is kept as null: JSON has no such numbers.
     """
     path = results_folder() / RECORDED
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = {}
+    if path.exists():
+        with edge.understood(path, "a file of results", "Delete it"):
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
     edge.write_text(edge.to_json({**before, **results}), path)
 
 

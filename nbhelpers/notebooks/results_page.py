@@ -51,21 +51,29 @@ def _run(path: Path) -> dict[str, Any]:
     """What the page says of one executed notebook; nothing of a notebook that another program executed."""
     try:
         notebook = documents.read(path)
+        with edge.understood(path, "a notebook that was run here", "Run it again"):
+            return _told(notebook, path)
     except (ValueError, OSError) as error:  # the page of all others is not lost for it
         said = {"name": path.stem, "title": path.stem, "seconds": 0, "errors": [str(error)], "notebook": path.name}
         return said | {"page": "", "pictures": [], "parameters": []}
+
+
+def _told(notebook: NotebookNode, path: Path) -> dict[str, Any]:
     if "nbhelpers" not in notebook.metadata:
         return {}
     run, page = notebook.metadata.nbhelpers, path.with_suffix(".html")
     return {
         "name": path.stem,
         "title": documents.title(notebook) or path.stem,
-        "seconds": run.seconds,
-        "errors": run.errors,
+        "seconds": float(run.seconds),
+        "errors": [str(error) for error in run.errors],
         "page": page.name if page.exists() else "",
         "notebook": path.name,
         "pictures": [_picture(path.parent, name) for name in run.pictures if (path.parent / name).exists()],
-        "parameters": run.parameters,
+        "parameters": [
+            {"name": str(each["name"]), "value": each["value"], "comment": str(each["comment"]), "given": each["given"]}
+            for each in run.parameters
+        ],
     }
 
 

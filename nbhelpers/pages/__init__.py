@@ -7,6 +7,7 @@ import html
 import json
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,6 +23,11 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
+def link(path: str) -> str:
+    """A link to a file beside the page, whatever its name has in it: `javascript:x`, `50% grey #1?.ipynb`."""
+    return f"./{quote(path, errors='surrogateescape')}"
+
+
 @lru_cache
 def _environment() -> Environment:
     environment = Environment(
@@ -31,5 +37,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["link"] = link
     environment.filters["json"] = lambda value, indent=None: Markup(html.escape(json.dumps(value, indent=indent)))
     return environment

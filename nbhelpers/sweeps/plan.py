@@ -149,8 +149,9 @@ def _jobs(source: NotebookNode, fixed: dict[str, Any], groups: list[dict[str, li
     same = hashlib.sha256(json.dumps([cells, __version__]).encode())
     counts = [len(next(iter(group.values()))) for group in groups]
     if math.prod(counts) > MOST:
+        sides = edge.few([f"{count:,}" for count in counts], separator=" x ")
         raise ValueError(
-            f"the grid has {edge.few([f'{count:,}' for count in counts], separator=' x ')} = {math.prod(counts):,} jobs, and {MOST:,} "
+            f"the grid has {sides} = {math.prod(counts):,} jobs, and {MOST:,} "
             "are the most: leave out values, or put several into one job (`0..511 in chunks of 16`)"
         )
     choices = [[dict(zip(group, row, strict=True)) for row in zip(*group.values(), strict=True)] for group in groups]

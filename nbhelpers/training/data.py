@@ -114,8 +114,9 @@ def classes(folder: str | Path) -> list[dict[str, Any]]:
     """
     folder = _existing(folder)
     if packed(folder):
-        entries = json.loads((folder / "classes.json").read_text())
-        return sorted(entries, key=lambda entry: entry["index"])
+        with edge.understood(folder / "classes.json", "a list of classes", "Pack the pictures again"):
+            entries = json.loads((folder / "classes.json").read_text())
+            return [{**entry, "name": entry["name"]} for entry in sorted(entries, key=lambda entry: entry["index"])]
     names = {}
     if (folder / "words.txt").exists():
         lines = (folder / "words.txt").read_text().splitlines()

@@ -275,7 +275,8 @@ class Trainer:
             raise ValueError(
                 f"{self.checkpoint} is damaged ({error}). Delete it to start again, or restore a copy."
             ) from error
-        stored = json.loads(note.get("settings", "{}"))
+        with edge.understood(self.checkpoint, "a checkpoint of training", "Delete it, or restore a copy"):
+            stored, epoch = dict(json.loads(note.get("settings", "{}"))), int(note["epoch"])
         ours = json.loads(json.dumps(asdict(self.settings)))
         changes = [f"{key} {stored.get(key)} there, {ours[key]} here" for key in ours if stored.get(key) != ours[key]]
         changes += [f"other {what}" for what, mark in self._made_from.items() if note.get(what, mark) != mark]
@@ -296,7 +297,7 @@ class Trainer:
             if f"momentum.{name}" in tensors:
                 buffer = tensors[f"momentum.{name}"].to(self.device)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(memory_format=_format(buffer))
-        self.epoch = int(note["epoch"])
+        self.epoch = epoch
 
     def _cut_log(self) -> None:
         """The log tells of this run and no other, also after somebody deleted the checkpoint."""

@@ -83,7 +83,5 @@ class Order:
             FileNotFoundError: there is no such file. ValueError: it holds no order.
         """
         path = edge.existing_file(path)
-        try:
+        with edge.understood(path, "an order of channels", "Write one with Order.save"):
             return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} holds no order of channels ({error}); write one with Order.save") from error

@@ -28,6 +28,7 @@ from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.techniques.filter_gradients import FilterGradients
 from nbhelpers.techniques.grad_cam import GradCAM
 from nbhelpers.techniques.inversion import Inversion
+from nbhelpers.techniques.network_training import NetworkTraining
 from nbhelpers.techniques.principal_features import PrincipalFeatures
 from nbhelpers.techniques.saliency import Saliency
 
@@ -300,3 +301,20 @@ def test_the_figure_that_a_technique_draws_comes_back(tmp_path: Path, recipe: re
     given = [known.get(name, step) for name, each in signature(draw).parameters.items() if each.default is each.empty]
     images.save(draw(*given), tmp_path / "a.png", recipe=recipe.document() | {"drawn_by": by})
     assert replay(tmp_path / "a.png").same
+
+
+def test_replay_writes_nothing_and_follows_no_address_unless_asked(tmp_path: Path) -> None:
+    kept = tmp_path / "made by the picture"
+    document = NetworkTraining(keep=str(kept), epochs=1).document() | {"index": 0}
+    assert recipes.only_reading(recipes.from_document(document)).keep == ""
+    picture = tmp_path / "p.png"
+    images.save(
+        torch.rand(3, 24, 24), picture, recipe=QUICK.changed(start="https://x.example/p.jpg").document() | {"index": 0}
+    )
+    for make in (replay, recipes.remake):
+        with pytest.raises(ValueError, match=r"its start is the address .* unless you ask for it \(addresses=True"):
+            make(picture)
+    asked = CliRunner().invoke(main, ["replay", str(picture)])
+    assert asked.exit_code == 2
+    assert "--addresses" in asked.output
+    assert not kept.exists()

@@ -1,5 +1,6 @@
 """Running notebooks: real kernels on tiny notebooks, each of which costs a few seconds, so few of them."""
 
+import html
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -437,3 +439,19 @@ def test_the_page_shows_pictures_whose_recipe_no_technique_wrote(tmp_path: Path,
     assert "pipe.png cannot be shown: pipe.png is a pipe" in page
     assert "damaged.ipynb is not a Jupyter notebook" in page
     assert "waiting.ipynb is a pipe, expected a file" in page
+
+
+@pytest.mark.parametrize("name", ["javascript:alert(1)", "50% grey #1?", 'a&b "c" <d>', "http:x"])
+def test_links_lead_to_files_beside_the_page_whatever_they_are_called(tmp_path: Path, name: str) -> None:
+    book = new_notebook(cells=[new_markdown_cell("# T")])
+    book.metadata["nbhelpers"] = {"seconds": 1, "errors": [], "pictures": [f"{name}.png"], "parameters": []}
+    nbformat.write(book, tmp_path / f"{name}.ipynb")
+    Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    page = results_page.write(tmp_path).read_text()
+    links = [html.unescape(link) for link in re.findall(r'href="([^"]*)"', page)]
+    assert links
+    base = (tmp_path / "index.html").as_uri()
+    for link in links:
+        there = urllib.parse.urlparse(urllib.parse.urljoin(base, link))
+        assert there.scheme == "file"
+        assert Path(urllib.parse.unquote(there.path)).is_file(), link

@@ -18,7 +18,7 @@ from pydantic import field_validator
 from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.models import Network, parts
 from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.fine_tuning import tuner
@@ -185,8 +185,10 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Network:
     if not path.exists():
         raise FileNotFoundError(f"no {tuner.BEST} in {folder}: no epoch was finished there")
     weights, note = tuner.read_weights(path)
-    network = models.as_network(network if network is not None else note["network"])
-    tuned, _ = parts.with_new_head(network, json.loads(note["classes"]), int(note["size"]))
+    with edge.understood(path, "what fine-tuning keeps", tuner.AGAIN):
+        named, classes, size = note["network"], list(json.loads(note["classes"])), int(note["size"])
+    network = models.as_network(network if network is not None else named)
+    tuned, _ = parts.with_new_head(network, classes, size)
     ours = dict(tuned.net.named_parameters())
     wrong = [name for name, value in weights.items() if name not in ours or ours[name].shape != value.shape]
     if wrong:

@@ -28,6 +28,7 @@ from nbhelpers.techniques.fine_tuning.features import CHUNK, Features
 from nbhelpers.training.data import Pictures
 from nbhelpers.training.fingerprints import fingerprint
 
+AGAIN = "Delete it to start again, or restore a copy"
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
@@ -301,12 +302,17 @@ class Tuner:
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         tensors, note = read_weights(path)
-        place = json.loads(note.get("place", "{}"))
+        with edge.understood(path, "a checkpoint of fine-tuning", AGAIN):
+            place = dict(json.loads(note.get("place", "{}")))
         if place.get("identity") != self.identity:
             raise ValueError(
                 f"{path} belongs to another run: other photos, another network or other settings. Use another folder, "
                 "or delete it to start again"
             )
+        with edge.understood(path, "a checkpoint of fine-tuning", AGAIN):
+            self._take(place, tensors)
+
+    def _take(self, place: dict, tensors: dict[str, Tensor]) -> None:
         kinds = {"now": {}, "best": {}, "moment": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(":")

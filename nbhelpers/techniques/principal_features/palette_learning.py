@@ -17,6 +17,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,10 @@ class _Run:
     def _resume(self) -> None:
         facts, tensors = _read(self.fit.state)
         _compare(facts["identity"], self.identity, self.fit.state)
+        with _understood(self.fit.state):
+            self._take(facts, tensors)
+
+    def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.learnt, self.skipped = facts["learnt"], facts["skipped"]
         self.learner.maxima = tensors["maxima"]
         if "scatter" in tensors:
@@ -248,13 +253,14 @@ def load(path: str | os.PathLike, network: models.Network, recipe: Recipe) -> Pa
     wanted = _identity(network, layer.name, [each.name for each in finer])
     _compare({name: facts["identity"].get(name) for name in wanted}, wanted, path)
     _compare(facts["manner"], {"hierarchical": recipe.hierarchical, "upsampling": recipe.upsampling}, path)
-    done = [facts["learnt"], facts["measured"]]
+    with _understood(path):
+        done, palette = [facts["learnt"], facts["measured"]], _palette(facts, tensors, network)
     if done != facts["total"]:
         raise ValueError(
             f"the palette {path} is not finished ({sum(done)} of {sum(facts['total'])} photos looked at): run the fit "
             "again with the same file, it goes on from there"
         )
-    return _palette(facts, tensors, network)
+    return palette
 
 
 def _palette(facts: dict[str, Any], tensors: dict[str, Tensor], network: models.Network) -> Palette:
@@ -283,15 +289,24 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     try:
         with safetensors.safe_open(path, "pt") as opened:
-            facts = json.loads((opened.metadata() or {})["nbhelpers"])
+            with _understood(path):
+                facts = json.loads((opened.metadata() or {})["nbhelpers"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a palette, or it is damaged ({error}). {_ADVICE}") from error
+    with _understood(path):
         if facts["kind"] != KIND:
             raise ValueError(facts["kind"])
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} is no palette, or a damaged one ({error}): name another file, or delete it and learn again"
-        ) from error
+        for entry in ("identity", "manner"):
+            facts[entry].items()
     return facts, tensors
+
+
+_ADVICE = "Name another file, or delete it and learn again"
+
+
+def _understood(path: str | os.PathLike) -> AbstractContextManager[None]:
+    return edge.understood(path, "a palette", _ADVICE)
 
 
 def _compare(found: dict[str, Any], wanted: dict[str, Any], path: str | os.PathLike) -> None:
