@@ -101,7 +101,7 @@ def test_a_folder_is_run_to_its_end_whatever_fails(tmp_path: Path) -> None:
     assert page.count("data:image/webp;base64,") == 2
     assert "<tr class=given><td>layer</td><td>&quot;conv1&quot;</td>" in page
     for link in re.findall(r'href="([^"]*)"', page):
-        assert (results / link).exists()
+        assert (results / urllib.parse.unquote(link)).exists()
     assert not re.search(r"https?://|<script", page)
 
 

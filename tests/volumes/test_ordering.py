@@ -237,7 +237,7 @@ def test_an_order_is_saved_and_applied_to_another_photo(tmp_path: Path) -> None:
         Order.load(tmp_path / "none.json")
     for text in ("{", "[]", '{"method": "tree"}', '{"method": "tree", "channels": [0, 0]}'):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(ValueError, match="holds no order"):
+        with pytest.raises(ValueError, match="is not an order of channels"):
             Order.load(tmp_path / "bad.json")
 
 
