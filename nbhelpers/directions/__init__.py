@@ -8,5 +8,15 @@ with `techniques.direction_pictures`, so this room lies above the techniques.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["activation_atlas", "atlas_page", "layouts", "photographs"]
+    __name__,
+    submodules=[
+        "activation_atlas",
+        "atlas_page",
+        "concepts",
+        "dictionaries",
+        "examples",
+        "importance",
+        "layouts",
+        "photographs",
+    ],
 )

@@ -39,25 +39,31 @@ class ActivationAtlas(Recipe):
     """A map of a layer's activations, each part of it drawn (Carter et al. 2019)."""
 
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
-    layer: str = Field("block4.relu1", description="dotted name of the layer whose activations are laid out")
+    layer: str = Field("block3.relu2", description="dotted name of the layer whose activations are laid out")
     drawn: str = Field(
-        "block4.conv1", description="the layer to draw in, of as many channels: best the convolution before the ReLU"
+        "block3.conv2", description="the layer to draw in, of as many channels: best the convolution before the ReLU"
     )
     photos: str = Field("../sample_images", description="a folder of photos, or a data folder such as Tiny-ImageNet")
     limit: int = Field(5000, ge=1, le=1_000_000, description="most pictures to look at")
-    cuts: int = Field(50, ge=1, le=1000, description="random squares from each photo of a folder")
-    places: int = Field(1, ge=0, le=64, description="places of each picture, drawn at random; 0 for all")
+    cuts: int = Field(20, ge=1, le=1000, description="random squares from each photo of a folder")
+    places: int = Field(4, ge=0, le=64, description="places of each picture, drawn at random; 0 for all")
     size: int = Field(64, ge=16, le=512, description="side of the photos in pixels")
     components: int = Field(50, ge=2, le=500, description="principal components that are laid out")
-    cells: int = Field(8, ge=2, le=64, description="squares along each side of the map")
-    fewest: int = Field(4, ge=1, le=1000, description="places that a square needs to be drawn")
+    cells: int = Field(6, ge=2, le=64, description="squares along each side of the map")
+    fewest: int = Field(3, ge=1, le=1000, description="places that a square needs to be drawn")
     whitening: Literal["covariance", "none"] = Field(
-        "covariance", description="whether what all activations share is taken out of a square's mean"
+        "none", description="whether what all activations share is taken out of a square's mean"
     )
     picture_size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
-    rounds: int = Field(2, ge=1, le=16, description="sizes of a picture, from small to large")
-    steps: int = Field(20, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
-    width: int = Field(1200, ge=200, le=8000, description="side of the whole map in pixels")
+    rounds: int = Field(1, ge=1, le=16, description="sizes of a picture, from small to large")
+    steps: int = Field(24, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the arithmetic of drawing; bfloat16 is faster where the processor has it"
+    )
+    names: Literal["labels", "answers"] = Field(
+        "labels", description="what a square is named by: its photos' labels, or what the network would answer to it"
+    )
+    width: int = Field(900, ge=200, le=8000, description="side of the whole map in pixels")
     seed: int = Field(0, ge=0, description="of cuts, places, layout and pictures")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Atlas]:
@@ -142,8 +148,9 @@ class Atlas:
         return [(self.labels[index], share) for index, share in found if share]
 
     def name(self, square: int) -> str:
-        """One word for a square: the network's answer, or else the commonest label."""
-        return (self.said(square, 1) or self.labelled(square, 1))[0][0].split(",")[0]
+        """What a square is called: its photos' commonest label, or the network's answer if the recipe says so."""
+        said = self.said(square, 1) if self.recipe.names == "answers" else []
+        return (said or self.labelled(square, 1))[0][0].split(",")[0]
 
     def report(self) -> list[str]:
         """What there is, in a few lines."""
@@ -225,26 +232,34 @@ def directions(
 
 
 def agreement(
-    atlas: Atlas, network: nn.Module | None = None, pictures: Float[Tensor, "squares 3 height width"] | None = None
-) -> Float[Tensor, " squares"]:
+    atlas: Atlas, pictures: Float[Tensor, "chosen 3 height width"], squares: list[int], network: nn.Module | None = None
+) -> Float[Tensor, " chosen"]:
     """Percentile of each picture's own square among all: is it the one whose activations it is most like?
 
-    The picture is shown to the network; what the layer gives for it, in the mean over all places and less the mean of
-    all pictures, is compared with what every square's mean differs from the mean of all by, in the whitened space, by
-    their cosine. 100: no other square is nearer. 50: chance.
+    The picture is shown to the network. What the layer gives for it, in the mean over all places and less the mean of
+    all pictures, is compared by its cosine with the direction of every square. 100: no other square is nearer. 50:
+    chance.
 
     Args:
-        atlas: finished.
+        atlas: the squares.
+        pictures: what is judged.
+        squares: which square each is of.
         network: used in place of the one that the recipe names.
-        pictures: others to be judged, one per square.
     """
     network = models.as_network(network if network is not None else atlas.recipe.network)
-    pictures = atlas.picture if pictures is None else pictures
     batches = models.activation_batches(network, atlas.recipe.layer, pictures)
     seen = torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
     cosines = torch.nn.functional.normalize(seen - seen.mean(0), dim=1) @ atlas.directions.T
-    below = (cosines < cosines.diagonal()[:, None]).float().sum(1)
-    return 100 * below / max(len(cosines) - 1, 1)
+    own = cosines.gather(1, torch.tensor(squares)[:, None])
+    return 100 * (cosines < own).float().sum(1) / max(atlas.total - 1, 1)
+
+
+def redrawn(atlas: Atlas, squares: list[int], network: nn.Module) -> Float[Tensor, "squares 3 height width"]:
+    """Some squares drawn by another network of the same layers, from what that one gives at the same places."""
+    recipe = atlas.recipe
+    vectors = photographs.collect(network, recipe.layer, atlas.pictures, recipe.places, recipe.seed).vectors
+    means = torch.stack([vectors[atlas.members[square]].mean(0) for square in squares])
+    return direction_pictures.draw(_pictures_recipe(recipe, directions(recipe, vectors, means)), network)
 
 
 def purity(atlas: Atlas, seed: int = 0) -> tuple[float, float]:
@@ -311,6 +326,7 @@ def _pictures_recipe(recipe: ActivationAtlas, vectors: Float[Tensor, "squares ch
         rounds=recipe.rounds,
         steps=recipe.steps,
         seed=recipe.seed,
+        precision=recipe.precision,
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from nbhelpers import edge, images, pages
 from nbhelpers.directions.activation_atlas import Atlas
 
-PATCHES = 8  # photos shown of each square
+PATCHES = 6  # photos shown of each square
 PATCH = 48  # pixels, their side
 ANSWERS = 5  # classes of each square
 ACROSS = 32  # pictures in a row of the image that holds them all
@@ -60,8 +60,8 @@ def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
     first = [sum(len(some) for some in shown[:square]) for square in range(len(shown))]
     return {
         "cells": atlas.recipe.cells,
-        "pictures": _sheet(list(atlas.picture), atlas.picture.shape[-1], 90),
-        "photos": _sheet(patches, PATCH, 80) if patches else None,
+        "pictures": _sheet(list(atlas.picture), atlas.picture.shape[-1], 85),
+        "photos": _sheet(patches, PATCH, 70) if patches else None,
         "squares": [
             {
                 "at": atlas.grid[square].tolist(),

@@ -4,7 +4,7 @@ import click
 
 from nbhelpers import edge, models
 from nbhelpers.directions import activation_atlas, atlas_page
-from nbhelpers.directions.activation_atlas import ActivationAtlas
+from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 
 
 @click.command(help="Draw the activation atlas of a layer: a page to walk through, and a poster.")
@@ -19,12 +19,16 @@ from nbhelpers.directions.activation_atlas import ActivationAtlas
 @click.option("--fewest", default=6, show_default=True, help="places that a square needs")
 @click.option("--places", default=1, show_default=True, help="places of each picture")
 @click.option("--limit", default=5000, show_default=True, help="most pictures to look at")
+@click.option("--steps", default=20, show_default=True, help="steps of each of the two rounds of a picture")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--names", type=click.Choice(["answers", "labels"]), default="answers", show_default=True)
+@click.option("--whitening", type=click.Choice(["covariance", "none"]), default="covariance", show_default=True)
 @click.option("--poster", default=4000, show_default=True, help="side of the poster in pixels")
 @click.option("--no-photos", is_flag=True, help="leave the photos out of the page, so that it may be published")
 @click.option("--results", default="results", show_default=True, help="the page goes to RESULTS/atlas/NETWORK-LAYER")
 def atlas(
     network: str, layer: str, drawn: str, photos: str, coarser: int, size: int, poster: int, no_photos: bool,
-    results: str, **numbers: int,
+    results: str, **others: int | str,
 ) -> None:  # fmt: skip
     try:
         model = models.load(network)
@@ -35,15 +39,22 @@ def atlas(
             photos=photos,
             size=size or min(models.sides(model.size)),
             width=poster,
-            **numbers,
+            **others,
         )
         target = edge.folder_to_write(results) / "atlas"
         fine = activation_atlas.survey(recipe, model)
         click.echo("\n".join(fine.report()))
         levels = [activation_atlas.with_cells(fine, coarser, model)] if 1 < coarser < recipe.cells else []
-        drawn_levels = [activation_atlas.finished(each, model) for each in [*levels, fine]]
+        drawn_levels = [_drawn(each, model) for each in [*levels, fine]]
         page = atlas_page.write(drawn_levels, target, photos=not no_photos)
         click.echo(page)
         click.echo(activation_atlas.save(drawn_levels[-1], page.parent))
     except (ValueError, KeyError, OSError) as error:
         raise click.UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
+
+
+def _drawn(atlas: Atlas, network: models.Network) -> Atlas:
+    with edge.Bar(total=atlas.total, desc="drawing", unit="picture", leave=False) as bar:
+        for atlas in activation_atlas.climb(atlas, network):  # noqa: B020
+            bar.update(atlas.index - bar.n)
+    return atlas

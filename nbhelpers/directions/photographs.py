@@ -99,17 +99,16 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
     field = min(size, int(known.receptive_field)) if known.receptive_field < size else size
     look, generator = models.capture(network, layer, stop=True), torch.Generator().manual_seed(seed % 2**63)
     vectors, photos, corners = [], [], []
-    with torch.no_grad(), edge.Bar(total=len(pictures), desc="looking", unit="photo", leave=False) as bar:
-        for batch, _ in pictures.batches(BATCH):
+    with torch.no_grad():
+        for number, (batch, _) in enumerate(pictures.batches(BATCH)):
             maps = look(batch.to(network.mean.device))[layer].float().cpu()
             count, (height, width) = len(batch), maps.shape[2:]
             kept = places if 0 < places < height * width else height * width
             order = torch.rand(count, height * width, generator=generator).argsort(1)[:, :kept]
             vectors.append(maps.flatten(2).transpose(1, 2)[torch.arange(count)[:, None], order].flatten(0, 1))
-            photos.append(torch.arange(bar.n, bar.n + count).repeat_interleave(kept))
+            photos.append(torch.arange(number * BATCH, number * BATCH + count).repeat_interleave(kept))
             centres = torch.stack([(order % width + 0.5) / width, (order // width + 0.5) / height], dim=2) * size
             corners.append((centres - field / 2).round().clamp(0, size - field).long().flatten(0, 1))
-            bar.update(count)
     found = Places(torch.cat(vectors), torch.cat(photos), torch.cat(corners), field)
     bad = found.photos[~found.vectors.isfinite().all(1)].unique().tolist()
     if bad:
@@ -120,13 +119,37 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
     return found
 
 
+class Behind:
+    """The network behind a layer: from what the layer would give to logits.
+
+    A copy that shares the weights looks at one grey picture, and at the layer its maps are exchanged for those that
+    are given, however many; so only what comes behind the layer costs anything.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a layer that gives feature maps.
+        size: side of the pictures in pixels, which decides how large the maps are.
+    """
+
+    def __init__(self, network: Network, layer: str, size: int) -> None:
+        known = models.check_layer(network, layer, size)
+        self.shape = (known.height, known.width)
+        self._network = models.sharing_copy(network)
+        self._grey = torch.full((1, network.channels, size, size), 0.5, device=network.mean.device)
+        self._maps: Tensor | None = None
+        models.find_module(self._network, layer).register_forward_hook(lambda *_: self._maps)
+
+    def __call__(self, maps: Float[Tensor, "pictures channels height width"]) -> Float[Tensor, "pictures classes"]:
+        """Logits if the layer gave these maps; differentiable in them."""
+        self._maps = maps.to(self._grey.device)
+        return self._network(self._grey).float().cpu()
+
+
 @torch.no_grad()
 def answers(
     network: Network, layer: str, vectors: Float[Tensor, "vectors channels"], size: int
 ) -> Float[Tensor, "vectors classes"]:
     """What the network would answer if a layer said one thing everywhere: class shares of each vector.
-
-    The network runs on grey pictures, and at the layer its maps are exchanged for the vector at every place.
 
     Args:
         network: left as it is.
@@ -134,19 +157,9 @@ def answers(
         vectors: `(N, C)`.
         size: side of the pictures in pixels, which decides how large the maps are.
     """
-    said: list[Tensor] = []
-    double = models.sharing_copy(network)
-
-    def say(module: torch.nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        return said[-1].to(output)[:, :, None, None].expand(-1, -1, *output.shape[2:]).contiguous()
-
-    models.find_module(double, layer).register_forward_hook(say)
-    shares = []
-    for some in vectors.split(BATCH):
-        said.append(some)
-        grey = torch.full((len(some), network.channels, size, size), 0.5, device=network.mean.device)
-        shares.append(models.shares(double(grey).float()).cpu())
-    return torch.cat(shares)
+    behind = Behind(network, layer, size)
+    maps = vectors[:, :, None, None].expand(-1, -1, *behind.shape)
+    return models.shares(torch.cat([behind(some.contiguous()) for some in maps.split(BATCH)]))
 
 
 def _cut(photo: Float[Tensor, "3 _ _"], size: int, count: int, generator: torch.Generator) -> list[Tensor]:

@@ -10,6 +10,7 @@ const FINEST = 40; // zoom
 const COMFORTABLE = 58; // pixels of a square from which a finer grid is shown
 const NAMED = 96; // pixels of a square from which every one is named
 const REGIONS = 14; // names on the whole map
+const SPEAKS = 10; // percent from which a square is found under a class
 const view = { x: 0, y: 0, scale: 1 };
 let level = -1, chosen = -1, squares = [];
 
@@ -181,7 +182,8 @@ function step(dx, dy) {
 function find() {
   const wanted = [byId("find").value, byId("other").value].map((text) => text.trim().toLowerCase());
   const { squares: listed } = data.levels[level];
-  const has = (square, text) => text && square.said.concat(square.labels).some(([name]) => name.toLowerCase().includes(text));
+  const has = (square, text) => text && 
+    square.said.concat(square.labels).some(([name, share]) => share >= SPEAKS && name.toLowerCase().includes(text));
   let count = 0;
   listed.forEach((square, i) => {
     const [first, second] = wanted.map((text) => has(square, text));

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nbhelpers import ascent, edge, models, recipes
+from nbhelpers import ascent, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, steps_in
 from nbhelpers.ascent.canvas import CANVASES
 from nbhelpers.models import Network
@@ -47,6 +48,7 @@ class DirectionPictures(Recipe):
     scale: float = Field(0.2, ge=0, le=1, description="largest relative change of size before each step")
     rotate: float = Field(10, ge=0, le=45, description="largest rotation before each step in degrees")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
@@ -87,19 +89,15 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
         seeds=seeds,
         learning_rate=recipe.learning_rate,
         transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
+        precision=recipe.precision,
     )
 
 
 def draw(recipe: DirectionPictures, network: nn.Module | None = None) -> Float[Tensor, "directions 3 height width"]:
-    """The finished pictures of all directions, however many: one batch of the recipe after the other, under a bar."""
+    """The finished pictures of all directions, however many: one batch of the recipe after the other."""
     network = models.as_network(network if network is not None else recipe.network)
     _check(recipe, network)
-    pictures = []
-    with edge.Bar(total=len(recipe.directions), desc="drawing", unit="picture", leave=False) as bar:
-        for batch in batches(recipe):
-            pictures.append(batch.run(network).picture.cpu())
-            bar.update(len(batch.directions))
-    return torch.cat(pictures)
+    return torch.cat([batch.run(network).picture.cpu() for batch in batches(recipe)])
 
 
 def batches(recipe: DirectionPictures) -> list[DirectionPictures]:

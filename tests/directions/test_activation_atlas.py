@@ -14,7 +14,10 @@ from nbhelpers.directions import activation_atlas as technique
 from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.models import Network
 
-SMALL = dict(layer="relu2", drawn="conv2", size=16, cuts=20, cells=3, fewest=2, picture_size=16, rounds=1, steps=3)
+SMALL = dict(
+    **dict(layer="relu2", drawn="conv2", size=16, cuts=20, places=1, cells=3, fewest=2, whitening="covariance"),
+    **dict(picture_size=16, rounds=1, steps=3, width=1200),
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +85,27 @@ def test_a_square_is_named_by_what_the_rest_of_the_network_says(atlas: Atlas, ne
         (first, share), *_ = atlas.said(square)
         assert first == network.classes[said[square].argmax()]
         assert share == pytest.approx(said[square].max().item(), abs=1e-5)
-        assert atlas.name(square) == first.split(",")[0]
+        by_answers = replace(atlas, recipe=atlas.recipe.changed(names="answers"))
+        assert by_answers.name(square) == first.split(",")[0]
+        assert atlas.name(square) == atlas.labelled(square)[0][0]
 
 
 def test_agreement_is_full_for_what_points_the_same_way_and_chance_for_pictures_dealt_at_random(
     network: Network, folder: Path
 ) -> None:
     atlas = ActivationAtlas(**SMALL, photos=str(folder)).changed(steps=30, whitening="none").run(network)
-    own = technique.agreement(atlas, network).mean()
-    turned = [technique.agreement(atlas, network, atlas.picture.roll(by, 0)).mean() for by in range(1, atlas.total)]
+    every = list(range(atlas.total))
+    own = technique.agreement(atlas, atlas.picture, every, network).mean()
+    turned = [technique.agreement(atlas, atlas.picture.roll(by, 0), every, network).mean() for by in every[1:]]
     assert own > 60
     assert own > sum(turned) / len(turned) + 20
+
+
+def test_the_network_itself_draws_the_same_pictures_again(atlas: Atlas, network: Network) -> None:
+    again = technique.redrawn(atlas, [0, 2], network)
+    assert (again - atlas.picture[[0, 2]]).abs().mean() < 0.01
+    other = technique.redrawn(atlas, [0, 2], Network(tiny(seed=1).eval(), "other", size=16))
+    assert (other - atlas.picture[[0, 2]]).abs().mean() > 0.02
 
 
 def test_the_map_shows_each_picture_in_its_square(atlas: Atlas) -> None:
