@@ -33,6 +33,7 @@ from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.training.data import Pictures
 
 PATCHES = 4  # real photos beside each made picture
+LEGIBLE = 88  # pixels, the least side of a picture on the sheet
 ALIKE = 2  # of them of one label, so that one photo's squares do not fill the row
 CLASS_PHOTOS = 12  # photos of a class that importance is measured on
 
@@ -118,6 +119,11 @@ class Found:
             if len(chosen) == count:
                 break
         return chosen
+
+    def title(self, part: int) -> str:
+        """A direction's place by what it carries, and what the photos are of in which it is strongest."""
+        place = f"{self.order.index(part) + 1}. " if part in self.order else ""
+        return place + self.name(part)
 
     def alike(self, count: int = 20) -> float:
         """Share of a direction's strongest pictures that have their commonest label, in the mean over directions."""
@@ -232,16 +238,16 @@ def save(found: Found, folder: str | Path) -> list[Path]:
 def draw(recipe: Concepts, found: Found, network: nn.Module | None = None) -> Image.Image:
     """One row for each direction: its picture, then the real photos where it is strongest, each under its heat."""
     network = models.as_network(network if network is not None else recipe.network)
-    side = found.picture.shape[-1]
+    side = max(LEGIBLE, found.picture.shape[-1])
     rows, labels = [], []
     for part, picture in zip(found.order, found.picture, strict=False):
         photos = found.collected.photos[found.strongest(part, PATCHES, ALIKE)]
         batch = found.pictures.batch(photos)[0]
         heats = heat(found, part, batch, network)
-        rows += [picture, *images.resize(batch, side), *images.resize(overlays.overlay(batch, heats), side)]
-        missing = PATCHES - len(photos)
-        rows += [torch.ones_like(picture)] * (2 * missing)
-        labels += [found.name(part), *[""] * (2 * PATCHES)]
+        blank = [torch.ones(3, side, side)] * (PATCHES - len(photos))
+        shown = [images.resize(each, side) for each in (picture[None], batch, overlays.overlay(batch, heats))]
+        rows += [*shown[0], *shown[1], *blank, *shown[2], *blank]
+        labels += [found.title(part), *[""] * (2 * PATCHES)]
     return images.tile(rows, columns=2 * PATCHES + 1, labels=labels)
 
 
@@ -291,7 +297,7 @@ def worth_figure(found: Found, worth: Worth) -> Figure:
     left.barh(places, worth.sobol[order].numpy(), color=figures.ACCENT, label="Sobol total index")
     gradient = worth.gradient[order] / worth.gradient.abs().max().clamp(min=1e-12) * worth.sobol.max()
     left.plot(gradient.numpy(), places, "D", color=figures.INK, markersize=5, label="gradient x code, scaled")
-    left.set_yticks(places, [found.name(part) for part in order])
+    left.set_yticks(places, [found.title(part) for part in order])
     left.invert_yaxis()
     left.legend(fontsize=8, frameon=False)
     left.set_title(f"worth to {worth.label}", fontsize=10)

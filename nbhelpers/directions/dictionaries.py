@@ -12,6 +12,7 @@ autoencoder has more parts than there are channels, and each vector uses a few o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,7 +25,9 @@ from torch.nn import functional as F
 from nbhelpers.models import covariance
 
 BATCH = 1024
-EPOCHS = 20
+STEPS = 800  # of an autoencoder
+LEARNING_RATE = 1e-2  # at first; it falls to 0
+PATIENCE = 50  # steps without use after which a part is dead
 ACTIVE = 8
 """Parts of an autoencoder that a vector may use at once."""
 MANY = 20_000  # vectors from which a factorisation goes through them in mini-batches
@@ -106,6 +109,7 @@ def stability(first: Float[Tensor, "parts channels"], second: Float[Tensor, "oth
 
 def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     from sklearn.decomposition import NMF, MiniBatchNMF
+    from sklearn.exceptions import ConvergenceWarning
 
     if vectors.min() < 0:
         raise ValueError(
@@ -118,7 +122,8 @@ def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     kind = MiniBatchNMF if many else NMF
     options = {"batch_size": BATCH, "max_iter": 30} if many else {"max_iter": 200, "tol": 1e-3}
     model = kind(parts, init="nndsvda", random_state=seed, **options)
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # good enough after so many rounds
         model.fit((vectors / scale).numpy())
     directions = torch.from_numpy(np.ascontiguousarray(model.components_)).float()
 
@@ -158,8 +163,7 @@ def _channels(vectors: Tensor, parts: int, seed: int) -> Dictionary:
 def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     """The `ACTIVE` largest codes of a linear encoder, decoded by unit directions; trained by Adam.
 
-    A code that no vector of an epoch used is dead and would stay so: it is set on the vector that the others explain
-    worst.
+    A code that nothing has used for a while is dead and would stay so: it is set on what the others explain worst.
     """
     generator = torch.Generator().manual_seed(seed)
     scale = vectors.norm(dim=1).mean().clamp(min=1e-12)
@@ -175,27 +179,25 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
         best = ((some - offset) @ encoder).relu().topk(active, dim=1)
         return torch.zeros(len(some), parts).scatter(1, best.indices, best.values)
 
-    for epoch in range(EPOCHS):
-        fired = torch.zeros(parts, dtype=torch.bool)
-        for index in torch.randperm(len(data), generator=generator).split(BATCH):
-            some = data[index]
-            with torch.enable_grad():
-                codes = encode(some)
-                loss = (codes @ directions + offset - some).square().sum(1).mean()
-                optimiser.zero_grad()
-                loss.backward()
-            optimiser.step()
-            with torch.no_grad():
-                directions.copy_(F.normalize(directions, dim=1))
-            fired |= codes.detach().gt(0).any(0)
-        dead = (~fired).nonzero().flatten()
-        if len(dead) and epoch < EPOCHS - 3:
-            with torch.no_grad():
-                rest = data - encode(data) @ directions - offset
-                worst = rest.norm(dim=1).topk(min(len(dead), len(rest))).indices
-                revived = F.normalize(rest[worst], dim=1)
-                directions[dead[: len(worst)]] = revived
-                encoder[:, dead[: len(worst)]] = revived.T
+    fired = torch.zeros(parts, dtype=torch.bool)
+    for step in range(1, STEPS + 1):
+        some = data[torch.randint(len(data), (min(BATCH, len(data)),), generator=generator)]
+        with torch.enable_grad():
+            codes = encode(some)
+            loss = (codes @ directions + offset - some).square().sum(1).mean()
+            optimiser.zero_grad()
+            loss.backward()
+        optimiser.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
+        optimiser.step()
+        with torch.no_grad():
+            directions.copy_(F.normalize(directions, dim=1))
+            fired |= codes.gt(0).any(0)
+            if step % PATIENCE == 0 and step < STEPS * 0.8:
+                dead = (~fired).nonzero().flatten()[: len(some)]
+                rest = some - encode(some) @ directions - offset
+                revived = F.normalize(rest[rest.norm(dim=1).argsort(descending=True)[: len(dead)]], dim=1)
+                directions[dead], encoder[:, dead] = revived, revived.T
+                fired.zero_()
     directions, offset, weights = directions.detach() * scale, offset.detach() * scale, encoder.detach() / scale
 
     def largest(some: Tensor) -> Tensor:
