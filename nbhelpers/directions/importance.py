@@ -18,7 +18,7 @@ from nbhelpers import models
 from nbhelpers.directions.dictionaries import Dictionary
 from nbhelpers.directions.photographs import Behind
 
-MANY = 256  # passes at a time
+MANY = 128  # passes at a time
 
 
 def total_indices(

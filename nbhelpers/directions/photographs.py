@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.models import Network
@@ -122,8 +122,8 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
 class Behind:
     """The network behind a layer: from what the layer would give to logits.
 
-    A copy that shares the weights looks at one grey picture, and at the layer its maps are exchanged for those that
-    are given, however many; so only what comes behind the layer costs anything.
+    A copy that shares the weights looks at grey pictures, and at the layer its maps are exchanged for those that are
+    given. What comes before is the same for all, so it is computed once: every layer there says again what it said.
 
     Args:
         network: left as it is.
@@ -137,12 +137,37 @@ class Behind:
         self._network = models.sharing_copy(network)
         self._grey = torch.full((1, network.channels, size, size), 0.5, device=network.mean.device)
         self._maps: Tensor | None = None
-        models.find_module(self._network, layer).register_forward_hook(lambda *_: self._maps)
+        target = models.find_module(self._network, layer)
+        for module, said in _before(self._network, target, self._grey).items():
+            module.forward = lambda *_, said=said: said.repeat(len(self._maps), *[1] * (said.ndim - 1))
+        target.register_forward_hook(lambda *_: self._maps)
 
     def __call__(self, maps: Float[Tensor, "pictures channels height width"]) -> Float[Tensor, "pictures classes"]:
         """Logits if the layer gave these maps; differentiable in them."""
         self._maps = maps.to(self._grey.device)
-        return self._network(self._grey).float().cpu()
+        return self._network(self._grey.expand(len(maps), -1, -1, -1)).float().cpu()
+
+
+def _before(network: nn.Module, target: nn.Module, picture: Tensor) -> dict[nn.Module, Tensor]:
+    """What the innermost modules that run once, and before the target is done, say to a picture."""
+    said: dict[nn.Module, list[Tensor]] = {}
+    done: list[nn.Module] = []
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not done and isinstance(output, Tensor):
+            said.setdefault(module, []).append(output.clone())
+        elif module in said:
+            said[module].append(output)
+        if module is target:
+            done.append(module)
+
+    innermost = [module for module in network.modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(note) for module in {*innermost, target}]
+    with torch.no_grad():
+        network(picture)
+    for hook in hooks:
+        hook.remove()
+    return {module: runs[0] for module, runs in said.items() if len(runs) == 1 and module is not target}
 
 
 @torch.no_grad()

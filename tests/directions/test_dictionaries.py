@@ -47,7 +47,7 @@ def test_many_vectors_are_factorised_as_well(monkeypatch: pytest.MonkeyPatch) ->
     vectors, _ = planted(count=4000)
     whole = dictionaries.explained(dictionaries.fitted("nmf", vectors, 6), vectors)
     monkeypatch.setattr(dictionaries, "MANY", 1000)
-    assert dictionaries.explained(dictionaries.fitted("nmf", vectors, 6), vectors) > whole - 0.05
+    assert dictionaries.explained(dictionaries.fitted("nmf", vectors, 6), vectors) > whole - 0.1
 
 
 def test_components_explain_what_scikit_learns_do() -> None:

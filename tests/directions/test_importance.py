@@ -49,6 +49,27 @@ def test_what_lies_behind_a_layer_is_the_rest_of_the_network(network: Network) -
     assert same_outside(before, outside(network))
 
 
+def test_what_lies_behind_a_layer_of_a_network_with_ways_around_it() -> None:
+    """A residual sum, a ReLU that runs twice and in place: what was said before is said again."""
+
+    class Around(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+            self.relu, self.head = torch.nn.ReLU(inplace=True), torch.nn.Linear(4, 5)
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            before = self.relu(self.first(pictures))
+            return self.head(self.relu(before + self.second(before)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    net = Around().eval()
+    maps = noise(3, 4, 16, 16)
+    grey = net.first(torch.full((1, 3, 16, 16), 0.5)).relu()
+    expected = net.head((grey + maps).relu().mean((2, 3))).detach()
+    assert torch.allclose(Behind(Network(net, "around", size=16), "second", 16)(maps), expected, atol=1e-5)
+
+
 def test_worth_is_weight_times_activation_where_the_rest_is_linear(network: Network, plain: Dictionary) -> None:
     """Behind its last ReLU, `tiny` is a mean and a linear layer."""
     maps, weights = noise(4, 6, 8, 8), network.net.head.weight.detach()[2]
