@@ -48,7 +48,7 @@ class Dictionary:
     method: str
     directions: Float[Tensor, "parts channels"]
     offset: Float[Tensor, " channels"]
-    encoder: Callable[[Tensor], Tensor]
+    encoder: Callable[[Float[Tensor, "vectors channels"]], Float[Tensor, "vectors parts"]]
 
     def encode(self, vectors: Float[Tensor, "vectors channels"]) -> Float[Tensor, "vectors parts"]:
         """How much of each part is in each vector."""
@@ -207,7 +207,7 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     return Dictionary("autoencoder", directions, offset, largest)
 
 
-METHODS: dict[str, Callable[[Tensor, int, int], Dictionary]] = {
+METHODS: dict[str, Callable[[Float[Tensor, "vectors channels"], int, int], Dictionary]] = {
     "nmf": _nmf,
     "autoencoder": _autoencoder,
     "k-means": _kmeans,
