@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.directions import layouts, photographs
 from nbhelpers.directions.photographs import Places
 from nbhelpers.models import Network
@@ -189,12 +189,18 @@ def with_cells(atlas: Atlas, cells: int, network: nn.Module | None = None) -> At
     return _gridded(recipe, network, *same)
 
 
-def climb(atlas: Atlas, network: nn.Module | None = None) -> Iterator[Atlas]:
-    """Draw the squares of an atlas, row by row, yielding it after every batch of pictures."""
+def climb(atlas: Atlas, network: nn.Module | None = None, kept: Path | None = None) -> Iterator[Atlas]:
+    """Draw the squares of an atlas, row by row, yielding it after every batch of pictures.
+
+    Args:
+        atlas: not drawn yet.
+        network: used in place of the one that the recipe names.
+        kept: a folder for what is drawn; of a run that was stopped, what is there already is not drawn again.
+    """
     network = models.as_network(network if network is not None else atlas.recipe.network)
     pictures, scores = [], []
     for batch in direction_pictures.batches(_pictures_recipe(atlas.recipe, atlas.directions)):
-        pictures.append(batch.run(network).picture.cpu())
+        pictures.append(_drawn(batch, network, kept))
         scores.append(direction_pictures.strengths(batch, pictures[-1], network))
         atlas = replace(atlas, picture=torch.cat(pictures), scores=torch.cat(scores))
         yield atlas
@@ -328,6 +334,17 @@ def _pictures_recipe(recipe: ActivationAtlas, vectors: Float[Tensor, "squares ch
         seed=recipe.seed,
         precision=recipe.precision,
     )
+
+
+def _drawn(batch: DirectionPictures, network: Network, kept: Path | None) -> Tensor:
+    """The pictures of a batch, from the folder if they are there."""
+    if kept is None:
+        return batch.run(network).picture.cpu()
+    path = kept / f"{batch.slug}.pt"
+    if not path.exists():
+        with edge.replacing(path) as temporary:
+            torch.save(batch.run(network).picture.cpu(), temporary)
+    return torch.load(path, weights_only=True)
 
 
 def _gridded(

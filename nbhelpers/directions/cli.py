@@ -1,5 +1,8 @@
 """`nbhelpers atlas NETWORK LAYER`."""
 
+import shutil
+from pathlib import Path
+
 import click
 
 from nbhelpers import edge, models
@@ -45,16 +48,19 @@ def atlas(
         fine = activation_atlas.survey(recipe, model)
         click.echo("\n".join(fine.report()))
         levels = [activation_atlas.with_cells(fine, coarser, model)] if 1 < coarser < recipe.cells else []
-        drawn_levels = [_drawn(each, model) for each in [*levels, fine]]
+        unfinished = target / "unfinished"
+        drawn_levels = [_drawn(each, model, unfinished) for each in [*levels, fine]]
         page = atlas_page.write(drawn_levels, target, photos=not no_photos)
+        shutil.rmtree(unfinished)
         click.echo(page)
         click.echo(activation_atlas.save(drawn_levels[-1], page.parent))
     except (ValueError, KeyError, OSError) as error:
         raise click.UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
 
 
-def _drawn(atlas: Atlas, network: models.Network) -> Atlas:
+def _drawn(atlas: Atlas, network: models.Network, kept: Path) -> Atlas:
+    """All squares drawn, under a bar; what a stopped run has drawn is in the folder."""
     with edge.Bar(total=atlas.total, desc="drawing", unit="picture", leave=False) as bar:
-        for atlas in activation_atlas.climb(atlas, network):  # noqa: B020
+        for atlas in activation_atlas.climb(atlas, network, kept):  # noqa: B020
             bar.update(atlas.index - bar.n)
     return atlas

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from small_networks import noise, tiny
 
-from nbhelpers import images
+from nbhelpers import gallery, images
 from nbhelpers.directions import activation_atlas as technique
 from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.models import Network
@@ -123,8 +123,21 @@ def test_the_file_is_drawn_again(atlas: Atlas, network: Network, tmp_path: Path)
     path = technique.save(atlas, tmp_path)
     document = images.read_recipe(path)
     assert document["drawn_by"] == "draw"
-    again = ActivationAtlas(**document["parameters"]).run(network)
-    assert np.array_equal(np.asarray(technique.draw(again.recipe, again)), np.asarray(Image.open(path)))
+    assert gallery.replay(path, network).same
+
+
+def test_a_run_that_was_stopped_goes_on(atlas, network, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(technique.direction_pictures, "TOGETHER", 2)
+    bare = technique.with_cells(atlas, 3, network)
+    first = next(technique.climb(bare, network, tmp_path))
+    assert first.index == 2
+    assert len(list(tmp_path.iterdir())) == 1
+    drawn = []
+    run = technique.DirectionPictures.run
+    monkeypatch.setattr(technique.DirectionPictures, "run", lambda *given: drawn.append(given) or run(*given))
+    *_, last = technique.climb(bare, network, tmp_path)
+    assert len(drawn) == -(-last.total // 2) - 1
+    assert torch.equal(last.picture[:2], first.picture)
 
 
 def test_a_coarser_grid_is_over_the_same_plane(atlas: Atlas, network: Network) -> None:
