@@ -312,7 +312,7 @@ CLIMBS: dict[str, Recipe] = {
        for name in CANVASES},
     "class pictures": ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6, dropout=0.3, variation_weight=1),
     "inversion": Inversion(photos=CAT, size=48, steps=24),
-    "direction pictures": DirectionPictures(layer="block2.conv1", directions=[[1.0] * 128], size=48, rounds=1, steps=6),
+    "direction pictures": DirectionPictures(layer="block2.conv1", directions=[[1.0] * 192], size=48, rounds=1, steps=6),
     "class-agnostic features": ClassAgnosticFeatures(
         folder=str(SAMPLES), size=48, crops=1, clusters=2, steps=6, checkpoint_step=100
     ),
