@@ -30,8 +30,9 @@ from nbhelpers.techniques import direction_pictures
 from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.training.data import Pictures
 
-PAPER, INK, DIM = "#faf9f6", "#22262d", "#7b8088"
+PAPER, DIM = "#faf9f6", "#7b8088"
 SMALLEST = 0.62  # side of a square's picture where it has the fewest places, as a part of the square's
+MARGIN = 0.25  # of a square's side, around the map
 LEGIBLE = 84  # pixels; squares of this side have room for a caption
 
 
@@ -285,7 +286,7 @@ def draw(recipe: ActivationAtlas, atlas: Atlas) -> Image.Image:
 
     The paper it lies on stays empty where no photo led.
     """
-    side = recipe.width / recipe.cells
+    side = recipe.width / (recipe.cells + 2 * MARGIN)
     sheet = Image.new("RGB", (recipe.width, recipe.width), PAPER)
     pen = ImageDraw.Draw(sheet)
     captioned = side >= LEGIBLE
@@ -294,12 +295,13 @@ def draw(recipe: ActivationAtlas, atlas: Atlas) -> Image.Image:
     for square, (picture, share) in enumerate(zip(atlas.picture, atlas.sides, strict=False)):
         length = max(1, round(room * share - 1))
         column, row = atlas.grid[square].tolist()
-        left, top = column * side + (side - length) / 2, row * side + (room - length) / 2
+        middle = (column + MARGIN + 0.5) * side
+        left, top = middle - length / 2, (row + MARGIN) * side + (room - length) / 2
         image = images.to_pil(picture).resize((length, length), Image.Resampling.LANCZOS)
         sheet.paste(image, (round(left), round(top)))
         if captioned:
             text = _fitted(atlas.name(square), letters, side - 2)
-            pen.text((column * side + side / 2, top + length + 1), text, DIM, letters, anchor="ma")
+            pen.text((middle, top + length + 1), text, DIM, letters, anchor="ma")
     return sheet
 
 

@@ -98,7 +98,7 @@ function regions() {
         if (next !== undefined && !seen.has(next) && listed[next].name === square.name) { seen.add(next); members.push(next); }
       }
     const mean = (axis) => members.reduce((sum, i) => sum + listed[i].at[axis] + 0.5, 0) / members.length / cells;
-    found.push({ name: square.name, size: members.reduce((sum, i) => sum + listed[i].count, 0), x: mean(0), y: mean(1) });
+    found.push({ name: square.name, size: members.reduce((sum, i) => sum + listed[i].count, 0), x: mean(0), y: mean(1) + 0.5 / cells });
   });
   const kept = [];
   for (const region of found.sort((a, b) => b.size - a.size)) {
