@@ -30,7 +30,7 @@ LEARNING_RATE = 1e-2  # at first; it falls to 0
 PATIENCE = 50  # steps without use after which a part is dead
 ACTIVE = 8
 """Parts of an autoencoder that a vector may use at once."""
-MANY = 20_000  # vectors from which a factorisation goes through them in mini-batches
+MANY = 100_000  # vectors that a factorisation learns from, at most; it writes all of them with what it found
 SEEDS = 2**32  # scikit-learn takes no greater seed
 
 
@@ -108,7 +108,7 @@ def stability(first: Float[Tensor, "parts channels"], second: Float[Tensor, "oth
 
 
 def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
-    from sklearn.decomposition import NMF, MiniBatchNMF
+    from sklearn.decomposition import NMF
     from sklearn.exceptions import ConvergenceWarning
 
     if vectors.min() < 0:
@@ -118,13 +118,11 @@ def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
         )
     # what is fitted should not depend on how large the activations of a layer are
     scale = vectors.mean().clamp(min=1e-12)
-    many = len(vectors) > MANY
-    kind = MiniBatchNMF if many else NMF
-    options = {"batch_size": BATCH, "max_iter": 30} if many else {"max_iter": 200, "tol": 1e-3}
-    model = kind(parts, init="nndsvda", random_state=seed, **options)
+    some = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:MANY].sort().values
+    model = NMF(parts, init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # good enough after so many rounds
-        model.fit((vectors / scale).numpy())
+        model.fit((vectors[some] / scale).numpy())
     directions = torch.from_numpy(np.ascontiguousarray(model.components_)).float()
 
     def encoder(some: Tensor) -> Tensor:
