@@ -153,6 +153,7 @@ class Worth:
         whole: the class's logit when the network runs on all parts.
         without: the same with the most important ones left out, one after the other.
         at_random: the same in the mean over random orders.
+        random_directions: the same with as many random directions taken out of the activations instead.
     """
 
     label: str
@@ -162,6 +163,7 @@ class Worth:
     whole: float
     without: list[float]
     at_random: list[float]
+    random_directions: list[float]
 
     @property
     def correlation(self) -> float:
@@ -286,7 +288,10 @@ def weigh(found: Found, network: nn.Module | None = None, samples: int = 16) -> 
     dealt = torch.tensor([left(order) for order in orders]).mean(0).tolist()
     most = sobol.argsort(descending=True).tolist()
     whole = importance.without(behind, found.dictionary, maps, label, [])
-    return Worth(network.class_name(label), len(maps), sobol, gradient, whole, left(most), dealt)
+    lost = [
+        importance.without_random(behind, found.dictionary, maps, label, k + 1, recipe.seed + k) for k in range(count)
+    ]
+    return Worth(network.class_name(label), len(maps), sobol, gradient, whole, left(most), dealt, lost)
 
 
 def worth_figure(found: Found, worth: Worth) -> Figure:
@@ -304,6 +309,7 @@ def worth_figure(found: Found, worth: Worth) -> Figure:
     steps = range(len(worth.without) + 1)
     right.plot(steps, [worth.whole, *worth.without], "o-", color=figures.ACCENT, label="the most important first")
     right.plot(steps, [worth.whole, *worth.at_random], "o-", color=figures.QUIET, label="in random order")
+    right.plot(steps, [worth.whole, *worth.random_directions], "o:", color=figures.INK, label="random directions")
     right.set_xlabel("directions left out", fontsize=9)
     right.set_title(f"logit of {worth.label}", fontsize=10)
     right.legend(fontsize=8, frameon=False)

@@ -99,6 +99,20 @@ def without(
 
 
 @torch.no_grad()
+def without_random(
+    behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int,
+    count: int, seed: int = 0,
+) -> float:  # fmt: skip
+    """The same with so many random directions taken out of the activations instead."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    channels = maps.shape[1]
+    random = torch.linalg.qr(torch.randn(channels, count, generator=generator)).Q
+    made = _maps(dictionary, _codes(dictionary, maps))
+    gone = torch.einsum("bchw,ck,dk->bdhw", made, random, random)
+    return float(behind(made - gone)[:, label].mean())
+
+
+@torch.no_grad()
 def kept(behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"]) -> float:
     """Share of photos whose first answer stays the same when the network runs on what the dictionary makes of them."""
     again = behind(_maps(dictionary, _codes(dictionary, maps))).argmax(1)

@@ -91,6 +91,17 @@ def test_leaving_out_takes_what_a_part_adds(network: Network, plain: Dictionary)
     assert whole - less == pytest.approx(gone, abs=1e-5)
 
 
+def test_without_all_random_directions_nothing_is_left(network: Network, plain: Dictionary) -> None:
+    behind, maps = Behind(network, "relu2", 16), noise(4, 6, 8, 8)
+    alone = network.net.head.bias[1].item()
+    assert importance.without_random(behind, plain, maps, 1, 6) == pytest.approx(alone, abs=1e-4)
+    made = maps.permute(0, 2, 3, 1)
+    some = torch.linalg.qr(torch.randn(6, 2, generator=torch.Generator().manual_seed(5))).Q.double()
+    rest = (made.double() - made.double() @ some @ some.T).mean((0, 1, 2)).float()
+    expected = network.net.head(rest)[1].item()
+    assert importance.without_random(behind, plain, maps, 1, 2, seed=5) == pytest.approx(expected, abs=1e-4)
+
+
 def test_all_answers_are_kept_if_all_is_kept(network: Network, plain: Dictionary) -> None:
     behind, maps = Behind(network, "relu2", 16), noise(8, 6, 8, 8) * 5
     assert importance.kept(behind, plain, maps) == 1
