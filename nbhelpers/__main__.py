@@ -11,6 +11,7 @@ COMMANDS = {
     "sweep": ("sweeps", "Run a notebook with all the parameters that a YAML file asks for."),
     "gallery": ("gallery", "Write the page that shows a folder of pictures, FOLDER/index.html."),
     "replay": ("gallery", "Make a picture again from the recipe inside it; do the pixels match?"),
+    "atlas": ("directions", "Draw the activation atlas of a layer: a page to walk through, and a poster."),
     "layers": ("models", "List the layers of a network: names, channels, sizes, receptive fields."),
     "train": ("training", "Train a bundled network from a folder of pictures."),
 }

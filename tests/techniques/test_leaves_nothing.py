@@ -19,10 +19,13 @@ from nbhelpers.techniques.network_training import NetworkTraining
 PHOTOS = str(Path(__file__).parents[2] / "sample_images")
 CAT, COFFEE = (f"{PHOTOS}/{name}.jpg" for name in ("cat", "coffee"))
 QUICK = {
+    "ActivationAtlas": dict(photos=PHOTOS, cuts=4, cells=2, size=32, picture_size=24, rounds=1, steps=2),
     "ActivationMaximization": dict(channels=[1], size=24, rounds=1, steps=2),
     "ActivationVolume": dict(photo=CAT, size=64, count=4),
     "ClassAgnosticFeatures": dict(folder=PHOTOS, crops=1, clusters=2, components=3, nearest=2, size=48, steps=2),
     "ClassPictures": dict(classes=["pizza"], size=32, rounds=1, steps=2),
+    "Concepts": dict(photos=PHOTOS, cuts=4, parts=3, size=32, picture_size=24, rounds=1, steps=2),
+    "DirectionPictures": dict(directions=[[1.0] * 512], size=24, rounds=1, steps=2),
     "FilterGradients": dict(reference=CAT, similar=CAT, dissimilar=COFFEE, views=2, removed=[0, 1], draws=2, size=64),
     "FineTuning": dict(views=1, head_epochs=1, upper_epochs=1),
     "GradCAM": dict(photos=PHOTOS, photo_size=64),

@@ -1,0 +1,100 @@
+"""An activation atlas as one web page: zoom, move, look into a square, find where a class lives.
+
+    nbhelpers atlas minivgg_robust block4.relu1 --photos FOLDER
+
+The page is one file. Its pictures are inside it, so it works from a disk, a server or an attachment; and without the
+photos, which is how an atlas of photos that are not one's own may be shown to others.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from nbhelpers import edge, images, pages
+from nbhelpers.directions.activation_atlas import Atlas
+
+PATCHES = 6  # photos shown of each square
+PATCH = 48  # pixels, their side
+ANSWERS = 5  # classes of each square
+ACROSS = 32  # pictures in a row of the image that holds them all
+
+
+def write(atlases: Sequence[Atlas], folder: str | Path, photos: bool = True) -> Path:
+    """Write the page `NETWORK-LAYER/index.html` in a folder.
+
+    Args:
+        atlases: one map under one or several grids, coarse to fine, all drawn.
+        folder: where the page's own folder is made.
+        photos: whether the photos nearest to each square's mean are shown.
+
+    Returns:
+        The page.
+    """
+    path = Path(folder) / f"{atlases[0].recipe.network}-{atlases[0].recipe.layer}" / "index.html"
+    edge.write_text(text(atlases, photos), path)
+    return path
+
+
+def text(atlases: Sequence[Atlas], photos: bool = True) -> str:
+    """The page as text."""
+    recipe = atlases[-1].recipe
+    return pages.render(
+        "atlas.html",
+        title=f"{recipe.network}, {recipe.layer}",
+        about=atlases[-1].report(),
+        data={"levels": [_level(atlas, photos) for atlas in atlases], "classes": _named(atlases)},
+    )
+
+
+def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
+    shown = [members[:PATCHES].tolist() for members in atlas.members] if photos else []
+    patches = [atlas.collected.patch(atlas.pictures, place) for some in shown for place in some]
+    first = [sum(len(some) for some in shown[:square]) for square in range(len(shown))]
+    return {
+        "cells": atlas.recipe.cells,
+        "pictures": _sheet(list(atlas.picture), atlas.picture.shape[-1], 85),
+        "photos": _sheet(patches, PATCH, 70) if patches else None,
+        "squares": [
+            {
+                "at": atlas.grid[square].tolist(),
+                "side": round(atlas.sides[square], 3),
+                "count": len(atlas.members[square]),
+                "name": atlas.name(square),
+                "said": [[name, round(100 * share)] for name, share in atlas.said(square, ANSWERS)],
+                "labels": [[name, round(100 * share)] for name, share in atlas.labelled(square)],
+                "photos": [first[square], len(shown[square])] if photos else [0, 0],
+            }
+            for square in range(atlas.total)
+        ],
+    }
+
+
+def _named(atlases: Sequence[Atlas]) -> list[str]:
+    """Every class that some square is answered with, in order."""
+    return sorted(
+        {name for atlas in atlases for square in range(atlas.total) for name, _ in atlas.said(square, ANSWERS)}
+    )
+
+
+def _sheet(pictures: Sequence[Float[Tensor, "3 side side"]], side: int, quality: int) -> dict[str, Any]:
+    """Many pictures as one image, `ACROSS` in a row, ready for a page."""
+    rows = -(-len(pictures) // ACROSS)
+    across = min(ACROSS, len(pictures))
+    sheet = Image.new("RGB", (across * side, rows * side))
+    for index, picture in enumerate(pictures):
+        small = images.to_pil(picture)
+        if small.width != side:
+            small = small.resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(small, (index % ACROSS * side, index // ACROSS * side))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "WEBP", quality=quality)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"webp": encoded, "across": across, "rows": rows}

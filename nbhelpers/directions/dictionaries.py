@@ -1,0 +1,214 @@
+"""Dictionaries: a few directions that many vectors are made of, found in five ways behind one interface.
+
+    dictionary = fitted("nmf", vectors, parts=20)
+    codes = dictionary.encode(vectors)           # how much of each part is in each vector
+    dictionary.decode(codes)                     # the vectors, as far as the parts go
+    dictionary.directions                        # the parts
+
+Non-negative matrix factorisation lets parts only add up (Lee and Seung 1999; Fel et al. 2023, CRAFT). A sparse
+autoencoder has more parts than there are channels, and each vector uses a few of them (Bricken et al. 2023; Gao et al.
+2024 for the k largest). k-means, principal components and the plain channels are what both must be better than.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from nbhelpers.models import covariance
+
+BATCH = 1024
+STEPS = 800  # of an autoencoder
+LEARNING_RATE = 1e-2  # at first; it falls to 0
+PATIENCE = 50  # steps without use after which a part is dead
+ACTIVE = 8
+"""Parts of an autoencoder that a vector may use at once."""
+MANY = 100_000  # vectors that a factorisation learns from, at most; it writes all of them with what it found
+SEEDS = 2**32  # scikit-learn takes no greater seed
+
+
+@dataclass
+class Dictionary:
+    """Directions, and how vectors are written with them.
+
+    Attributes:
+        method: one of `METHODS`.
+        directions: `(parts, C)`.
+        offset: `(C,)`, added to what the parts make.
+        encoder: from vectors `(N, C)` to codes `(N, parts)`.
+    """
+
+    method: str
+    directions: Float[Tensor, "parts channels"]
+    offset: Float[Tensor, " channels"]
+    encoder: Callable[[Float[Tensor, "vectors channels"]], Float[Tensor, "vectors parts"]]
+
+    def encode(self, vectors: Float[Tensor, "vectors channels"]) -> Float[Tensor, "vectors parts"]:
+        """How much of each part is in each vector."""
+        with torch.no_grad():
+            return torch.cat([self.encoder(some) for some in vectors.split(8 * BATCH)])
+
+    def decode(self, codes: Float[Tensor, "vectors parts"]) -> Float[Tensor, "vectors channels"]:
+        """The vectors that these codes stand for."""
+        return codes @ self.directions + self.offset
+
+
+def fitted(method: str, vectors: Float[Tensor, "vectors channels"], parts: int, seed: int = 0) -> Dictionary:
+    """A dictionary of vectors.
+
+    Args:
+        method: one of `METHODS`.
+        vectors: `(N, C)`.
+        parts: directions to find.
+        seed: of whatever is drawn at random.
+
+    Raises:
+        ValueError: an unknown method, fewer vectors than parts, vectors that are all 0 or not finite, or, for a
+            factorisation, negative ones.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is unknown: choose one of {', '.join(METHODS)}")
+    if parts > len(vectors):
+        raise ValueError(f"{parts} parts of {len(vectors)} places: take fewer parts, or more photos or cuts")
+    if not vectors.isfinite().all():
+        raise ValueError("some activations are not finite: check the network's weights")
+    if not (vectors - vectors[0]).any():
+        raise ValueError("the layer gives the same at every place, so it has no parts: take another layer")
+    return METHODS[method](vectors, parts, seed % SEEDS)
+
+
+def explained(dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"]) -> float:
+    """Share of the vectors' variance that is left in what the dictionary makes of them."""
+    rest = (vectors - dictionary.decode(dictionary.encode(vectors))).square().sum()
+    return float(1 - rest / (vectors - vectors.mean(0)).square().sum())
+
+
+def used(dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"]) -> tuple[float, float]:
+    """Parts that a vector uses in the mean, and the share of parts that none uses."""
+    on = dictionary.encode(vectors).abs() > 1e-4
+    return float(on.sum(1).float().mean()), float((~on.any(0)).float().mean())
+
+
+def stability(first: Float[Tensor, "parts channels"], second: Float[Tensor, "others channels"]) -> float:
+    """Mean cosine between the parts of two dictionaries, each matched with one of the other, as well as can be.
+
+    Matched by the Hungarian method, so that no part is counted twice.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    cosines = (F.normalize(first, dim=1) @ F.normalize(second, dim=1).T).double().numpy()
+    return float(cosines[linear_sum_assignment(-cosines)].mean())
+
+
+def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+    from sklearn.decomposition import NMF
+    from sklearn.exceptions import ConvergenceWarning
+
+    if vectors.min() < 0:
+        raise ValueError(
+            "a factorisation into parts that only add up needs activations that are never negative: take the layer "
+            "after the ReLU, or another method"
+        )
+    # what is fitted should not depend on how large the activations of a layer are
+    scale = vectors.mean().clamp(min=1e-12)
+    some = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:MANY].sort().values
+    model = NMF(parts, init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # good enough after so many rounds
+        model.fit((vectors[some] / scale).numpy())
+    directions = torch.from_numpy(np.ascontiguousarray(model.components_)).float()
+
+    def encoder(some: Tensor) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(model.transform((some / scale).numpy()))).float()
+
+    return Dictionary("nmf", directions * scale, torch.zeros(vectors.shape[1]), encoder)
+
+
+def _kmeans(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+    from sklearn.cluster import MiniBatchKMeans
+
+    model = MiniBatchKMeans(parts, random_state=seed, n_init=3, batch_size=BATCH).fit(vectors.numpy())
+    centres = torch.from_numpy(model.cluster_centers_).float()
+    zero = torch.zeros(vectors.shape[1])
+    return Dictionary(
+        "k-means", centres, zero, lambda some: F.one_hot(torch.cdist(some, centres).argmin(1), parts).float()
+    )
+
+
+def _components(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+    moments = covariance.Moments(vectors.shape[1])
+    moments.add(vectors.T[None, :, :, None])
+    _, directions = covariance.leading(moments.covariance, min(parts, vectors.shape[1]))
+    directions, mean = directions.float(), moments.mean.float()
+    return Dictionary("components", directions, mean, lambda some: (some - mean) @ directions.T)
+
+
+def _channels(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+    """The channels that vary most; the others stand at their mean."""
+    chosen = vectors.var(0).topk(min(parts, vectors.shape[1])).indices
+    offset = vectors.mean(0)
+    offset[chosen] = 0
+    return Dictionary("channels", torch.eye(vectors.shape[1])[chosen], offset, lambda some: some[:, chosen])
+
+
+def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+    """The `ACTIVE` largest codes of a linear encoder, decoded by unit directions; trained by Adam.
+
+    A code that nothing has used for a while is dead and would stay so: it is set on what the others explain worst.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scale = vectors.norm(dim=1).mean().clamp(min=1e-12)
+    data, active = vectors / scale, min(ACTIVE, parts)
+    offset = data.mean(0).requires_grad_()
+    directions = F.normalize(data[torch.randint(len(data), (parts,), generator=generator)] - data.mean(0), dim=1)
+    directions = F.normalize(directions + 0.1 * torch.randn(directions.shape, generator=generator), dim=1)
+    encoder = directions.clone().T.contiguous().requires_grad_()
+    directions.requires_grad_()
+    optimiser = torch.optim.Adam([offset, directions, encoder], lr=2e-3)
+
+    def encode(some: Tensor) -> Tensor:
+        best = ((some - offset) @ encoder).relu().topk(active, dim=1)
+        return torch.zeros(len(some), parts).scatter(1, best.indices, best.values)
+
+    fired = torch.zeros(parts, dtype=torch.bool)
+    for step in range(1, STEPS + 1):
+        some = data[torch.randint(len(data), (min(BATCH, len(data)),), generator=generator)]
+        with torch.enable_grad():
+            codes = encode(some)
+            loss = (codes @ directions + offset - some).square().sum(1).mean()
+            optimiser.zero_grad()
+            loss.backward()
+        optimiser.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / STEPS)
+        optimiser.step()
+        with torch.no_grad():
+            directions.copy_(F.normalize(directions, dim=1))
+            fired |= codes.gt(0).any(0)
+            if step % PATIENCE == 0 and step < STEPS * 0.8:
+                dead = (~fired).nonzero().flatten()[: len(some)]
+                rest = some - encode(some) @ directions - offset
+                revived = F.normalize(rest[rest.norm(dim=1).argsort(descending=True)[: len(dead)]], dim=1)
+                directions[dead], encoder[:, dead] = revived, revived.T
+                fired.zero_()
+    directions, offset, weights = directions.detach() * scale, offset.detach() * scale, encoder.detach() / scale
+
+    def largest(some: Tensor) -> Tensor:
+        best = ((some - offset) @ weights).relu().topk(active, dim=1)
+        return torch.zeros(len(some), parts).scatter(1, best.indices, best.values)
+
+    return Dictionary("autoencoder", directions, offset, largest)
+
+
+METHODS: dict[str, Callable[[Float[Tensor, "vectors channels"], int, int], Dictionary]] = {
+    "nmf": _nmf,
+    "autoencoder": _autoencoder,
+    "k-means": _kmeans,
+    "components": _components,
+    "channels": _channels,
+}

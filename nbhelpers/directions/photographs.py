@@ -1,0 +1,201 @@
+"""Photos from wherever they are, and what a layer gives at places in them.
+
+A few photos are cut into many squares; a collection with labels is taken as it is. Of every picture one or several
+places of the layer's maps are kept, so the memory is that of the places, however large the maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nbhelpers import edge, images, models
+from nbhelpers.models import Network
+from nbhelpers.training import data
+from nbhelpers.training.data import Pictures
+
+SMALLEST_CUT = 0.35  # of a photo's shorter side
+BATCH = 64
+
+
+@dataclass
+class Places:
+    """What a layer gives at places of pictures.
+
+    Attributes:
+        vectors: `(N, C)` float32.
+        photos: which picture each is from, `(N,)`.
+        corners: left and top of what each place sees, as a square of `side` pixels within its picture, `(N, 2)`.
+        side: of these squares in pixels.
+    """
+
+    vectors: Float[Tensor, "places channels"]
+    photos: Int[Tensor, " places"]
+    corners: Int[Tensor, "places 2"]
+    side: int
+
+    def patch(self, pictures: Pictures, place: int) -> Float[Tensor, "3 side side"]:
+        """What one place sees of its picture."""
+        left, top = self.corners[place].tolist()
+        pixels = pictures.pixels[self.photos[place], top : top + self.side, left : left + self.side]
+        return pixels.permute(2, 0, 1).float() / 255
+
+
+def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tuple[Pictures, list[str]]:
+    """Photos to be looked at, and the names of their labels.
+
+    Args:
+        source: a folder of photos (labelled by its sub-folders, or each photo by its own name), or a data folder that
+            `nbhelpers.training.data` knows, whose validation pictures are taken.
+        size: side of the pictures in pixels.
+        limit: most pictures, spread evenly.
+        cuts: squares at random places and of random sizes from every photo of a folder; 1 takes its centre.
+        seed: of the cuts.
+
+    Raises:
+        FileNotFoundError, ValueError: no such folder, or nothing readable in it.
+    """
+    if edge.is_folder(source) and (data.packed(Path(source).expanduser()) or (Path(source) / "val").is_dir()):
+        pictures = data.load(source, "val", size)
+        names = [entry["name"] for entry in data.classes(source)]
+        return (pictures.subset(limit) if limit < len(pictures) else pictures), names
+    files = images.files_in(source)
+    chosen = torch.linspace(0, len(files) - 1, min(len(files), -(-limit // cuts))).long().tolist()
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    squares, labels, skipped = [], [], []
+    for name in [list(files)[index] for index in chosen]:
+        try:
+            squares += _cut(images.read(files[name]), size, cuts, generator)
+        except (ValueError, OSError) as error:
+            skipped.append(f"{name}: {error}")
+            continue
+        labels += [name.split("/")[0] if "/" in name else Path(name).stem] * cuts
+    if not squares:
+        raise ValueError(f"{source} holds no readable picture: {edge.few(skipped, separator='; ')}")
+    names = sorted(set(labels))
+    numbers = torch.tensor([names.index(label) for label in labels])
+    return Pictures(torch.stack(squares)[:limit], numbers[:limit], skipped), names
+
+
+def collect(network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0) -> Places:
+    """What a layer gives at some places of every picture, drawn at random, other ones in every picture.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a layer that gives feature maps.
+        pictures: N of them.
+        places: of each picture; 0 for all.
+        seed: of the places.
+
+    Raises:
+        KeyError, ValueError: no such layer, or one without feature maps; or numbers that are not finite.
+    """
+    known = models.check_layer(network, layer, pictures.pixels.shape[1])
+    size = pictures.pixels.shape[1]
+    field = min(size, int(known.receptive_field)) if known.receptive_field < size else size
+    look, generator = models.capture(network, layer, stop=True), torch.Generator().manual_seed(seed % 2**63)
+    vectors, photos, corners = [], [], []
+    with torch.no_grad():
+        for number, (batch, _) in enumerate(pictures.batches(BATCH)):
+            maps = look(batch.to(network.mean.device))[layer].float().cpu()
+            count, (height, width) = len(batch), maps.shape[2:]
+            kept = places if 0 < places < height * width else height * width
+            order = torch.rand(count, height * width, generator=generator).argsort(1)[:, :kept]
+            vectors.append(maps.flatten(2).transpose(1, 2)[torch.arange(count)[:, None], order].flatten(0, 1))
+            photos.append(torch.arange(number * BATCH, number * BATCH + count).repeat_interleave(kept))
+            centres = torch.stack([(order % width + 0.5) / width, (order // width + 0.5) / height], dim=2) * size
+            corners.append((centres - field / 2).round().clamp(0, size - field).long().flatten(0, 1))
+    found = Places(torch.cat(vectors), torch.cat(photos), torch.cat(corners), field)
+    bad = found.photos[~found.vectors.isfinite().all(1)].unique().tolist()
+    if bad:
+        raise ValueError(
+            f"layer {layer!r} gives numbers that are not finite for picture {edge.few(bad)}: "
+            "check the network's weights, or leave these pictures out"
+        )
+    return found
+
+
+class Behind:
+    """The network behind a layer: from what the layer would give to logits.
+
+    A copy that shares the weights looks at grey pictures, and at the layer its maps are exchanged for those that are
+    given. What comes before is the same for all, so it is computed once: every layer there says again what it said.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a layer that gives feature maps.
+        size: side of the pictures in pixels, which decides how large the maps are.
+    """
+
+    def __init__(self, network: Network, layer: str, size: int) -> None:
+        known = models.check_layer(network, layer, size)
+        self.shape = (known.height, known.width)
+        self._network = models.sharing_copy(network)
+        self._grey = torch.full((1, network.channels, size, size), 0.5, device=network.mean.device)
+        self._maps: Tensor | None = None
+        target = models.find_module(self._network, layer)
+        for module, said in _before(self._network, target, self._grey).items():
+            module.forward = lambda *_, said=said: said.repeat(len(self._maps), *[1] * (said.ndim - 1))
+        target.register_forward_hook(lambda *_: self._maps)
+
+    def __call__(self, maps: Float[Tensor, "pictures channels height width"]) -> Float[Tensor, "pictures classes"]:
+        """Logits if the layer gave these maps; differentiable in them."""
+        self._maps = maps.to(self._grey.device)
+        return self._network(self._grey.expand(len(maps), -1, -1, -1)).float().cpu()
+
+
+def _before(network: nn.Module, target: nn.Module, picture: Tensor) -> dict[nn.Module, Tensor]:
+    """What the innermost modules that run once, and before the target is done, say to a picture."""
+    said: dict[nn.Module, list[Tensor]] = {}
+    done: list[nn.Module] = []
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        if not done and isinstance(output, Tensor):
+            said.setdefault(module, []).append(output.clone())
+        elif module in said:
+            said[module].append(output)
+        if module is target:
+            done.append(module)
+
+    innermost = [module for module in network.modules() if not any(module.children())]
+    hooks = [module.register_forward_hook(note) for module in {*innermost, target}]
+    with torch.no_grad():
+        network(picture)
+    for hook in hooks:
+        hook.remove()
+    return {module: runs[0] for module, runs in said.items() if len(runs) == 1 and module is not target}
+
+
+@torch.no_grad()
+def answers(
+    network: Network, layer: str, vectors: Float[Tensor, "vectors channels"], size: int
+) -> Float[Tensor, "vectors classes"]:
+    """What the network would answer if a layer said one thing everywhere: class shares of each vector.
+
+    Args:
+        network: left as it is.
+        layer: dotted name of a layer that gives feature maps.
+        vectors: `(N, C)`.
+        size: side of the pictures in pixels, which decides how large the maps are.
+    """
+    behind = Behind(network, layer, size)
+    maps = vectors[:, :, None, None].expand(-1, -1, *behind.shape)
+    return models.shares(torch.cat([behind(some.contiguous()) for some in maps.split(BATCH)]))
+
+
+def _cut(photo: Float[Tensor, "3 _ _"], size: int, count: int, generator: torch.Generator) -> list[Tensor]:
+    """Squares of a photo as bytes `(size, size, 3)`: its centre first, then others."""
+    height, width = photo.shape[1:]
+    whole = min(height, width)
+    squares = []
+    for index in range(count):
+        share, x, y = torch.rand(3, generator=generator).tolist() if index else (1.0, 0.5, 0.5)
+        side = max(1, round(whole * (SMALLEST_CUT + (1 - SMALLEST_CUT) * share)))
+        left, top = round((width - side) * x), round((height - side) * y)
+        square = images.resize(photo[None, :, top : top + side, left : left + side], size)[0]
+        squares.append((square * 255).round().byte().permute(1, 2, 0))
+    return squares

@@ -1,0 +1,169 @@
+"""The atlas: squares by hand, whitening by hand, planted classes found, files drawn again, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_networks import noise, tiny
+
+from nbhelpers import gallery, images
+from nbhelpers.directions import activation_atlas as technique
+from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
+from nbhelpers.models import Network
+
+SMALL = dict(
+    **dict(layer="relu2", drawn="conv2", size=16, cuts=20, places=1, cells=3, fewest=2, whitening="covariance"),
+    **dict(picture_size=16, rounds=1, steps=3, width=1200),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(tiny().eval(), "tiny", classes=["ant, insect", "bee", "cat", "dog", "elk"], size=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Red, green and blue photos with some noise: three crowds."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(["red", "green", "blue"]):
+        pixels = 0.4 * noise(30, 30, 3, seed=number)
+        pixels[..., number] += 0.6
+        Image.fromarray((pixels * 255).byte().numpy()).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def atlas(network: Network, folder: Path) -> Atlas:
+    return ActivationAtlas(**SMALL, photos=str(folder)).run(network)
+
+
+def test_squares_hold_the_places_that_lie_in_them(atlas: Atlas) -> None:
+    for (column, row), members in zip(atlas.grid.tolist(), atlas.members, strict=True):
+        inside = [
+            index
+            for index, (x, y) in enumerate(atlas.plane.tolist())
+            if min(int(3 * x), 2) == column and min(int(3 * y), 2) == row
+        ]
+        assert sorted(members.tolist()) == inside
+        assert len(inside) >= 2
+    assert atlas.index == atlas.total == len(atlas.grid)
+
+
+def test_what_is_drawn_is_the_whitened_difference(atlas: Atlas) -> None:
+    """A shrunk covariance by its definition: between the sample's and a multiple of the identity, equal in trace."""
+    vectors = atlas.collected.vectors.double().numpy()
+    covariance = np.cov(vectors.T, bias=True)
+    apart = atlas.means.double().numpy() - vectors.mean(0)
+    distances = []
+    for share in np.logspace(-6, 0, 400):
+        shrunk = (1 - share) * covariance + share * np.trace(covariance) / 6 * np.eye(6)
+        whitened = np.linalg.solve(shrunk, apart.T).T
+        whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
+        distances.append(np.abs(whitened - atlas.directions.numpy()).max())
+    assert min(distances) < 0.02
+    plain = technique.directions(atlas.recipe.changed(whitening="none"), atlas.collected.vectors, atlas.means).numpy()
+    assert np.allclose(plain, apart / np.linalg.norm(apart, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_colours_are_told_apart(atlas: Atlas) -> None:
+    found, chance = technique.purity(atlas)
+    assert found > 0.7
+    assert chance < 0.55
+    for square in range(atlas.total):
+        labels = atlas.pictures.labels[atlas.collected.photos[atlas.members[square]]].tolist()
+        name, share = atlas.labelled(square, 1)[0]
+        assert share == pytest.approx(labels.count(atlas.labels.index(name)) / len(labels))
+
+
+def test_a_square_is_named_by_what_the_rest_of_the_network_says(atlas: Atlas, network: Network) -> None:
+    said = network.net.head(atlas.means).softmax(1).detach()
+    for square in range(atlas.total):
+        (first, share), *_ = atlas.said(square)
+        assert first == network.classes[said[square].argmax()]
+        assert share == pytest.approx(said[square].max().item(), abs=1e-5)
+        by_answers = replace(atlas, recipe=atlas.recipe.changed(names="answers"))
+        assert by_answers.name(square) == first.split(",")[0]
+        assert atlas.name(square) == atlas.labelled(square)[0][0]
+
+
+def test_agreement_is_full_for_what_points_the_same_way_and_chance_for_pictures_dealt_at_random(
+    network: Network, folder: Path
+) -> None:
+    atlas = ActivationAtlas(**SMALL, photos=str(folder)).changed(steps=30, whitening="none").run(network)
+    every = list(range(atlas.total))
+    own = technique.agreement(atlas, atlas.picture, every, network).mean()
+    turned = [technique.agreement(atlas, atlas.picture.roll(by, 0), every, network).mean() for by in every[1:]]
+    assert own > 60
+    assert own > sum(turned) / len(turned) + 20
+
+
+def test_the_network_itself_draws_the_same_pictures_again(atlas: Atlas, network: Network) -> None:
+    again = technique.redrawn(atlas, [0, 2], network)
+    assert (again - atlas.picture[[0, 2]]).abs().mean() < 0.01
+    other = technique.redrawn(atlas, [0, 2], Network(tiny(seed=1).eval(), "other", size=16))
+    assert (other - atlas.picture[[0, 2]]).abs().mean() > 0.02
+
+
+def test_the_map_shows_each_picture_in_its_square(atlas: Atlas) -> None:
+    recipe = atlas.recipe.changed(width=350)  # a quarter of a square is left free all around
+    sheet = np.asarray(technique.draw(recipe, replace(atlas, picture=torch.zeros_like(atlas.picture))))
+    side = 100
+    for row in range(3):
+        for column in range(3):
+            top, left = (25 + place * side for place in (row, column))
+            square = sheet[top : top + side, left : left + side]
+            drawn = [column, row] in atlas.grid.tolist()
+            assert (square == 0).all(2).any() == drawn
+
+
+def test_the_file_is_drawn_again(atlas: Atlas, network: Network, tmp_path: Path) -> None:
+    path = technique.save(atlas, tmp_path)
+    document = images.read_recipe(path)
+    assert document["drawn_by"] == "draw"
+    assert gallery.replay(path, network).same
+
+
+def test_a_run_that_was_stopped_goes_on(atlas, network, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(technique.direction_pictures, "TOGETHER", 2)
+    bare = technique.with_cells(atlas, 3, network)
+    first = next(technique.climb(bare, network, tmp_path))
+    assert first.index == 2
+    assert len(list(tmp_path.iterdir())) == 1
+    drawn = []
+    run = technique.DirectionPictures.run
+    monkeypatch.setattr(technique.DirectionPictures, "run", lambda *given: drawn.append(given) or run(*given))
+    *_, last = technique.climb(bare, network, tmp_path)
+    assert len(drawn) == -(-last.total // 2) - 1
+    assert torch.equal(last.picture[:2], first.picture)
+
+
+def test_a_coarser_grid_is_over_the_same_plane(atlas: Atlas, network: Network) -> None:
+    coarse = technique.with_cells(atlas, 2, network)
+    assert torch.equal(coarse.plane, atlas.plane)
+    assert coarse.recipe.cells == 2
+    assert coarse.grid.max() <= 1
+    assert (coarse.index, coarse.total) == (0, len(coarse.grid))
+
+
+def test_the_layer_before_a_relu(network: Network) -> None:
+    assert technique.before_relu(network, "relu2") == "conv2"
+    assert technique.before_relu(network, "conv2") == "conv2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (dict(drawn="conv1"), ValueError, r"'relu2' has 6 channels and 'conv1', to draw in, 8"),
+        (dict(fewest=900), ValueError, r"no square of 3 x 3 has 900 of the 60 places, the fullest has \d+: take fewer"),
+        (dict(layer="relu9"), KeyError, "no layer 'relu9'"),
+        (dict(photos="no_such_folder"), FileNotFoundError, "no_such_folder"),
+    ],
+)
+def test_what_does_not_fit_is_said(network, folder, changes, error, message) -> None:
+    recipe = ActivationAtlas(**SMALL, photos=str(folder)).changed(**changes)
+    with pytest.raises(error, match=message):
+        technique.survey(recipe, network)

@@ -1,0 +1,202 @@
+"""The atlas as a page: what is in it, without photos, and how it moves in a browser; and the command that writes it."""
+
+import base64
+import io
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import browser
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from small_networks import noise, tiny
+
+from nbhelpers import images
+from nbhelpers.directions import activation_atlas, atlas_page
+from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
+from nbhelpers.directions.cli import atlas as command
+from nbhelpers.models import Network
+
+HOSTILE = "</script><b>&\"'"
+SMALL = dict(
+    **dict(layer="relu2", drawn="conv2", size=16, cuts=30, places=1, fewest=1, names="answers"),
+    **dict(picture_size=16, rounds=1, steps=1),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(tiny().eval(), "tiny", classes=["ant", "bee", HOSTILE, "dog", "elk"], size=16)
+
+
+@pytest.fixture(scope="module")
+def levels(network: Network, tmp_path_factory: pytest.TempPathFactory) -> list[Atlas]:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        pixels = 0.4 * noise(30, 30, 3, seed=number)
+        pixels[..., number] += 0.6
+        Image.fromarray((pixels * 255).byte().numpy()).save(folder / f"{number}.png")
+    fine = activation_atlas.survey(ActivationAtlas(**SMALL, photos=str(folder), cells=6), network)
+    coarse = activation_atlas.with_cells(fine, 3, network)
+    return [activation_atlas.finished(each, network) for each in (coarse, fine)]
+
+
+@pytest.fixture(scope="module")
+def page(levels: list[Atlas], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return atlas_page.write(levels, tmp_path_factory.mktemp("atlas"))
+
+
+def data_in(text: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_holds_every_square_with_its_picture(levels: list[Atlas], page: Path) -> None:
+    assert page.name == "index.html"
+    assert page.parent.name == "minivgg_robust-relu2"
+    for level, atlas in zip(data_in(page.read_text())["levels"], levels, strict=True):
+        assert [square["at"] for square in level["squares"]] == atlas.grid.tolist()
+        assert [square["count"] for square in level["squares"]] == atlas.counts.tolist()
+        sheet = Image.open(io.BytesIO(base64.b64decode(level["pictures"]["webp"])))
+        pixels = images.from_pil(sheet)[:, :16, :16]
+        assert (pixels - atlas.picture[0]).abs().mean() < 0.06
+        shown = [square["photos"][1] for square in level["squares"]]
+        assert shown == [min(count, atlas_page.PATCHES) for count in atlas.counts.tolist()]
+
+
+def test_names_are_escaped_and_nothing_is_fetched(page: Path) -> None:
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert "http" not in re.sub(r"http://www\.w3\.org", "", text)
+    assert any(square["said"][0][0] == HOSTILE for level in data_in(text)["levels"] for square in level["squares"]) or (
+        HOSTILE in data_in(text)["classes"]
+    )
+    assert HOSTILE in unescape(text)
+
+
+def test_a_page_without_photos_holds_none(levels: list[Atlas]) -> None:
+    for level in data_in(atlas_page.text(levels, photos=False))["levels"]:
+        assert level["photos"] is None
+        assert all(square["photos"] == [0, 0] for square in level["squares"])
+
+
+def test_the_map_moves(page: Path) -> None:
+    sync_playwright, chromium = browser.needed()
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
+        window = opened.new_page(viewport={"width": 1280, "height": 720})
+        complaints: list[str] = []
+        window.on("pageerror", lambda error: complaints.append(str(error)))
+        window.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        window.goto(page.as_uri())
+        squares = window.locator(".square")
+        scale = "Number(getComputedStyle(document.getElementById('map')).getPropertyValue('--scale'))"
+
+        # a page that fits: nothing to scroll at this size
+        assert window.evaluate("document.documentElement.scrollHeight <= innerHeight")
+        assert window.locator("#map").get_attribute("data-cells") == "6"  # of 720 pixels, a sixth is comfortable
+
+        # a click tells of a square
+        squares.first.click()
+        assert squares.first.get_attribute("aria-pressed") == "true"
+        assert window.locator("#shown").is_visible()
+        assert "place" in window.locator("#count").inner_text()
+        assert window.locator("#said .bar").count() == 5
+        name = window.locator("#name").inner_text()
+
+        # arrows go on, to the right first
+        before = squares.first.bounding_box()
+        window.keyboard.press("ArrowRight")
+        pressed = window.locator(".square[aria-pressed='true']")
+        assert pressed.count() == 1
+        assert pressed.bounding_box()["x"] > before["x"]
+
+        # zooming by keys, wheel and button; the whole map again
+        at_first = window.evaluate(scale)
+        window.keyboard.press("+")
+        assert window.evaluate(scale) > at_first
+        window.keyboard.press("0")
+        assert window.evaluate(scale) == pytest.approx(at_first)
+        box = window.locator("#stage").bounding_box()
+        window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        window.mouse.wheel(0, -400)
+        window.wait_for_function(f"{scale} > {at_first * 1.2}")
+        window.locator("#whole").click()
+
+        # dragging moves, and is no click
+        window.keyboard.press("Escape")
+        assert window.locator("#shown").is_hidden()
+        left = squares.first.bounding_box()["x"]
+        window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        window.mouse.down()
+        window.mouse.move(box["x"] + box["width"] / 2 + 80, box["y"] + box["height"] / 2, steps=4)
+        window.mouse.up()
+        assert squares.first.bounding_box()["x"] != left
+        window.locator("#whole").click()
+
+        # hovering is enough to see
+        squares.nth(1).hover()
+        assert window.locator("#shown").is_visible()
+
+        # where a class lives
+        window.locator("#find").fill(name)
+        assert window.locator(".square.first").count() > 0
+        assert "squares" in window.locator("#told").inner_text()
+        window.locator("#find").fill("")
+        assert window.locator(".square.first").count() == 0
+
+        # narrow, from far away: the coarse grid
+        window.set_viewport_size({"width": 400, "height": 800})
+        window.wait_for_function("document.getElementById('map').offsetParent !== null")
+        assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert complaints == []
+        opened.close()
+
+
+def test_a_coarser_grid_is_shown_from_afar(levels: list[Atlas], tmp_path: Path) -> None:
+    sync_playwright, chromium = browser.needed()
+    page = atlas_page.write(levels, tmp_path)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
+        window = opened.new_page(viewport={"width": 400, "height": 480})
+        window.goto(page.as_uri())
+        assert window.locator("#map").get_attribute("data-cells") == "3"
+        for _ in range(3):
+            window.locator("#in").click()
+        assert window.locator("#map").get_attribute("data-cells") == "6"
+        opened.close()
+
+
+def test_the_command_writes_page_and_poster(tmp_path: Path) -> None:
+    photos = Path(__file__).parents[2] / "sample_images"
+    options = ["--photos", str(photos), "--cells", "3", "--coarser", "0", "--size", "32", "--picture-size", "16"]
+    more = ["--steps", "1", "--limit", "36", "--fewest", "2", "--poster", "240", "--results", str(tmp_path)]
+    ran = CliRunner().invoke(command, ["minivgg_robust", "block2.relu2", *options, *more])
+    assert ran.exit_code == 0, ran.output
+    page = tmp_path / "atlas" / "minivgg_robust-block2.relu2" / "index.html"
+    assert str(page) in ran.output
+    (poster,) = page.parent.glob("*.png")
+    assert np.asarray(Image.open(poster)).shape == (240, 240, 3)
+    assert images.read_recipe(poster)["parameters"]["drawn"] == "block2.conv2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["minivgg_robust", "block9"], "block9"),
+        (["no_such_network"], "no network is called 'no_such_network'"),
+        (["--photos", "no_such_folder"], "no_such_folder"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments: list[str], said: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(command, [*arguments, "--results", str(tmp_path)])
+    assert ran.exit_code == 2
+    assert said in ran.output
+    assert "Traceback" not in ran.output
+
+
+def test_an_atlas_before_it_is_drawn_has_no_pictures(levels: list[Atlas], network: Network) -> None:
+    assert torch.equal(activation_atlas.with_cells(levels[1], 3, network).grid, levels[0].grid)

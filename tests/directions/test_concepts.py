@@ -1,0 +1,130 @@
+"""Concepts: parts in order, their photos and heats by brute force, files, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_networks import noise, tiny
+
+from nbhelpers import recipes
+from nbhelpers.directions import concepts as technique
+from nbhelpers.directions.concepts import Concepts, Found
+from nbhelpers.models import Network
+
+SMALL = dict(
+    **dict(layer="relu2", drawn="conv2", size=16, cuts=6, places=0, parts=3, shown=3),
+    **dict(picture_size=16, rounds=1, steps=3),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(tiny().eval(), "tiny", classes=["ant", "bee", "cat", "dog", "elk"], size=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(["red", "green", "blue"]):
+        pixels = 0.4 * noise(30, 30, 3, seed=number)
+        pixels[..., number] += 0.6
+        Image.fromarray((pixels * 255).byte().numpy()).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(network: Network, folder: Path) -> Found:
+    return Concepts(**SMALL, photos=str(folder)).run(network)
+
+
+def test_what_carries_most_comes_first(found: Found) -> None:
+    made = found.codes[:, :, None] * found.dictionary.directions
+    carried = made.square().sum(2).mean(0)
+    assert carried[found.order].tolist() == sorted(carried.tolist(), reverse=True)
+    assert found.index == found.total == 3
+
+
+def test_the_strongest_places_are_of_different_pictures(found: Found) -> None:
+    best = {}
+    for code, photo in zip(found.codes[:, 0].tolist(), found.collected.photos.tolist(), strict=True):
+        best[photo] = max(code, best.get(photo, -1))
+    expected = sorted(best.values(), reverse=True)[:5]
+    assert found.codes[found.strongest(0, 5), 0].tolist() == pytest.approx(expected)
+    few = found.strongest(0, 6, alike=2)
+    labels = found.pictures.labels[found.collected.photos[few]].tolist()
+    assert max(map(labels.count, labels)) <= 2
+
+
+def test_heat_is_the_code_at_every_place(found: Found, network: Network) -> None:
+    pictures = found.pictures.batch(slice(0, 2))[0]
+    heats = technique.heat(found, 1, pictures, network)
+    codes = found.codes[:, 1].view(-1, 8, 8)[:2] if found.recipe.places == 0 else None
+    assert heats.shape == (2, 16, 16)
+    for index in range(2):
+        mine = found.codes[found.collected.photos == index, 1]
+        assert heats[index].max() <= mine.max() / found.codes[:, 1].max() + 1e-5
+    assert codes is not None
+
+
+def test_what_is_drawn_has_nothing_of_the_mean_activation(found: Found) -> None:
+    directions = torch.tensor(technique.pictures_recipe(found).directions)
+    mean = found.collected.vectors.mean(0)
+    assert torch.nn.functional.cosine_similarity(directions, mean[None]).abs().max() < 0.01
+
+
+def test_leaving_out_the_most_important_is_measured_beside_random_orders(found: Found, network: Network) -> None:
+    worth = technique.weigh(found, network, samples=8)
+    assert worth.label in network.classes
+    assert len(worth.without) == len(worth.at_random) == 3
+    assert worth.without[-1] == pytest.approx(worth.at_random[-1], abs=1e-4)  # all are gone
+    assert -1 <= worth.correlation <= 1
+
+
+def test_a_class_that_no_photo_is_taken_for_says_which_ones_are(found: Found, network: Network) -> None:
+    _, label = technique.class_maps(found, network)
+    others = [name for index, name in enumerate(network.classes) if index != label]
+    for name in others:
+        asked = replace(found, recipe=found.recipe.changed(label=name))
+        try:
+            _, number = technique.class_maps(asked, network)
+        except ValueError as error:
+            assert f"is taken for {name!r}: most are taken for {network.classes[label]}" in str(error)  # noqa: PT017
+            return
+        assert network.classes[number] == name
+    pytest.fail("every class has a photo")
+
+
+def test_all_methods_are_judged(found: Found, network: Network) -> None:
+    table = technique.contest(found, network)
+    assert list(table) == ["nmf", "autoencoder", "k-means", "components", "channels"]
+    assert table["components"]["variance"] == max(row["variance"] for row in table.values())
+    assert table["channels"]["seeds"] == pytest.approx(1)
+    assert table["k-means"]["used"] == 1
+
+
+def test_pictures_are_drawn_again_from_their_files(found: Found, network: Network, tmp_path: Path) -> None:
+    paths = technique.save(found, tmp_path)
+    for path, picture in zip(paths, found.picture, strict=True):
+        assert torch.equal(recipes.remake(path, network), picture)
+
+
+def test_the_sheet_has_a_row_for_each_direction(found: Found, network: Network) -> None:
+    sheet = np.asarray(technique.draw(found.recipe, found, network))
+    assert sheet.shape[1] > sheet.shape[0] > 3 * 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (dict(drawn="conv1"), ValueError, r"'relu2' has 6 channels and 'conv1', to draw in, 8"),
+        (dict(layer="conv2"), ValueError, "never negative: take the layer after the ReLU"),
+        (dict(parts=16384), ValueError, r"16384 parts of 1152 places"),
+        (dict(layer="relu9"), KeyError, "no layer 'relu9'"),
+    ],
+)
+def test_what_does_not_fit_is_said(network, folder, changes, error, message) -> None:
+    with pytest.raises(error, match=message):
+        technique.find(Concepts(**SMALL, photos=str(folder)).changed(**changes), network)

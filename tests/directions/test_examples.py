@@ -1,0 +1,52 @@
+"""Concepts from examples: a planted direction found, chance told from truth, and classes that do or do not use it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import noise, tiny
+from torch.nn import functional as F
+
+from nbhelpers.directions import examples
+from nbhelpers.directions.photographs import Behind
+from nbhelpers.models import Network
+
+
+def crowds(apart: float, count: int = 40, channels: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two crowds that differ along the second channel."""
+    both = torch.randn(2, count, channels, generator=torch.Generator().manual_seed(seed))
+    both[0, :, 1] += apart
+    return both[0], both[1]
+
+
+def test_a_planted_direction_is_found() -> None:
+    example = examples.learn(*crowds(6))
+    assert example.direction[1] > 0.9
+    assert example.accuracy > 0.97
+    assert example.p_value == pytest.approx(1 / 21)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 100))
+def test_crowds_that_do_not_differ_are_told_apart_by_chance(seed: int) -> None:
+    example = examples.learn(*crowds(0, seed=seed))
+    assert 0.2 < example.accuracy < 0.8
+    assert 0.3 < sum(example.random_accuracies) / examples.RANDOM < 0.7
+
+
+def test_a_class_rises_along_its_own_weights_and_falls_against_them() -> None:
+    network = Network(tiny().eval(), "tiny", size=16)
+    weights = network.net.head.weight.detach()[3]
+    behind, maps = Behind(network, "relu2", 16), noise(5, 6, 8, 8)
+    random = F.normalize(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    along = examples.Example(F.normalize(weights, dim=0), 1.0, [0.5] * 20, random)
+    against = examples.Example(-F.normalize(weights, dim=0), 1.0, [0.5] * 20, random)
+    assert examples.sensitivity(behind, along, maps, 3).share == 1
+    found = examples.sensitivity(behind, against, maps, 3)
+    assert found.share == 0
+    assert found.random_shares == [float(each @ weights > 0) for each in random]
+
+
+def test_too_few_examples_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 photos with the concept and 40 without: at least four of each"):
+        examples.learn(noise(3, 6), noise(40, 6))

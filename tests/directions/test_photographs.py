@@ -1,0 +1,114 @@
+"""Photos from folders, places of a layer's maps, and what a network answers to a vector."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_networks import noise, outside, same_outside, tiny
+
+from nbhelpers.directions import photographs
+from nbhelpers.models import Network
+from nbhelpers.training.data import Pictures
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network(tiny().eval(), "tiny", classes=list("abcde"), size=16)
+
+
+@pytest.fixture
+def pictures() -> Pictures:
+    return Pictures((noise(5, 16, 16, 3) * 255).byte(), torch.tensor([0, 1, 1, 0, 2]))
+
+
+def write(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((noise(40, 50, 3, seed=number) * 255).byte().numpy()).save(folder / name)
+
+
+def test_labels_are_sub_folders_or_the_photos_own_names(tmp_path: Path) -> None:
+    write(tmp_path, "cats/1.png", "cats/2.png", "dogs/3.png", "moon.png")
+    (tmp_path / "dogs" / "broken.png").write_bytes(b"no picture")
+    pictures, names = photographs.read(tmp_path, 16, limit=100, cuts=3, seed=0)
+    assert names == ["cats", "dogs", "moon"]
+    assert [names[label] for label in pictures.labels] == ["cats"] * 6 + ["dogs"] * 3 + ["moon"] * 3
+    assert len(pictures.skipped) == 1
+    assert "broken.png" in pictures.skipped[0]
+
+
+def test_cuts_are_parts_of_the_photo_and_the_first_is_its_centre(tmp_path: Path) -> None:
+    write(tmp_path, "one.png")
+    pictures, _ = photographs.read(tmp_path, 40, limit=100, cuts=4, seed=0)
+    whole = np.asarray(Image.open(tmp_path / "one.png"))
+    assert np.array_equal(pictures.pixels[0].numpy(), whole[:, 5:45])
+    assert len({each.numpy().tobytes() for each in pictures.pixels}) == 4
+    again, _ = photographs.read(tmp_path, 40, limit=100, cuts=4, seed=0)
+    assert torch.equal(again.pixels, pictures.pixels)
+    few, _ = photographs.read(tmp_path, 40, limit=2, cuts=4, seed=0)
+    assert torch.equal(few.pixels, pictures.pixels[:2])
+
+
+def test_places_are_those_of_the_maps(network: Network, pictures: Pictures) -> None:
+    before = outside(network)
+    found = photographs.collect(network, "conv2", pictures, places=0)
+    assert same_outside(before, outside(network))
+    maps = network.net.conv2(network.net.conv1(pictures.batch(slice(None))[0]).relu()).detach()
+    every = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    for photo in range(5):
+        mine = found.vectors[found.photos == photo]
+        distances = torch.cdist(mine, every)
+        assert distances.amin(1).max() < 1e-3
+        assert sorted(distances.argmin(1).tolist()) == list(range(photo * 64, photo * 64 + 64))
+
+
+def test_some_places_are_different_ones_and_the_same_for_a_seed(network: Network, pictures: Pictures) -> None:
+    some = photographs.collect(network, "conv2", pictures, places=3, seed=1)
+    assert some.photos.tolist() == [photo for photo in range(5) for _ in range(3)]
+    assert len(some.vectors.unique(dim=0)) == 15
+    assert torch.equal(some.vectors, photographs.collect(network, "conv2", pictures, 3, 1).vectors)
+    assert not torch.equal(some.vectors, photographs.collect(network, "conv2", pictures, 3, 2).vectors)
+
+
+def test_a_patch_is_what_the_place_sees(network: Network, pictures: Pictures) -> None:
+    """Outside the patch the picture may change, and the place does not notice; inside, it does."""
+    found = photographs.collect(network, "conv2", pictures, places=4)
+    assert found.side == 5  # two 3 x 3 convolutions, the second with stride 2
+    place = 7
+    left, top = found.corners[place].tolist()
+    photo = int(found.photos[place])
+    other = Pictures((noise(5, 16, 16, 3, seed=9) * 255).byte(), pictures.labels)
+    inside = slice(top, top + 5), slice(left, left + 5)
+    other.pixels[photo][inside] = pictures.pixels[photo][inside]
+    again = photographs.collect(network, "conv2", other, places=4)
+    assert (again.vectors[place] - found.vectors[place]).abs().max() < 0.5
+    assert torch.equal(found.patch(pictures, place), pictures.batch(slice(None))[0][photo][:, inside[0], inside[1]])
+
+
+def test_answers_to_a_vector_are_the_rest_of_the_network_applied_to_it(network: Network) -> None:
+    vectors = noise(70, 6, seed=4)
+    expected = network.net.head(vectors).softmax(1).detach()
+    assert torch.allclose(photographs.answers(network, "relu2", vectors, 16), expected, atol=1e-6)
+
+
+def test_what_is_not_finite_names_the_picture(pictures: Pictures) -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, maps):
+            return maps / maps.abs().amax((1, 2, 3), keepdim=True)
+
+    pictures.pixels[3] = 0
+    network = Network(
+        torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1, bias=False), Scaled()).eval(), "black breaks", size=16
+    )
+    with pytest.raises(ValueError, match="not finite for picture 3: "):
+        photographs.collect(network, "1", pictures, 1)
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no pictures"):
+        photographs.read(tmp_path, 16, 10, 1, 0)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"no readable picture: a\.png"):
+        photographs.read(tmp_path, 16, 10, 1, 0)
