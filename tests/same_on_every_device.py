@@ -35,6 +35,7 @@ from nbhelpers.techniques.activation_maximization import ActivationMaximization,
 from nbhelpers.techniques.activation_volumes import ActivationVolume
 from nbhelpers.techniques.class_agnostic_features import ClassAgnosticFeatures
 from nbhelpers.techniques.class_pictures import ClassPictures
+from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.techniques.filter_gradients import FilterGradients
 from nbhelpers.techniques.fine_tuning import FineTuning
 from nbhelpers.techniques.grad_cam import GradCAM
@@ -311,6 +312,7 @@ CLIMBS: dict[str, Recipe] = {
        for name in CANVASES},
     "class pictures": ClassPictures(classes=CLASSES, size=48, rounds=1, steps=6, dropout=0.3, variation_weight=1),
     "inversion": Inversion(photos=CAT, size=48, steps=24),
+    "direction pictures": DirectionPictures(layer="block2.conv1", directions=[[1.0] * 128], size=48, rounds=1, steps=6),
     "class-agnostic features": ClassAgnosticFeatures(
         folder=str(SAMPLES), size=48, crops=1, clusters=2, steps=6, checkpoint_step=100
     ),

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "activation_volumes",
         "class_agnostic_features",
         "class_pictures",
+        "direction_pictures",
         "filter_gradients",
         "fine_tuning",
         "grad_cam",

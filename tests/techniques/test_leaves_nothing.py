@@ -23,6 +23,7 @@ QUICK = {
     "ActivationVolume": dict(photo=CAT, size=64, count=4),
     "ClassAgnosticFeatures": dict(folder=PHOTOS, crops=1, clusters=2, components=3, nearest=2, size=48, steps=2),
     "ClassPictures": dict(classes=["pizza"], size=32, rounds=1, steps=2),
+    "DirectionPictures": dict(directions=[[1.0] * 512], size=24, rounds=1, steps=2),
     "FilterGradients": dict(reference=CAT, similar=CAT, dissimilar=COFFEE, views=2, removed=[0, 1], draws=2, size=64),
     "FineTuning": dict(views=1, head_epochs=1, upper_epochs=1),
     "GradCAM": dict(photos=PHOTOS, photo_size=64),
