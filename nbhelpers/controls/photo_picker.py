@@ -6,6 +6,7 @@ every other photo: the same limits, the same words for what is wrong.
 
 import atexit
 import base64
+import contextlib
 import shutil
 import tempfile
 from functools import cache
@@ -38,7 +39,7 @@ class PhotoPicker(anywidget.AnyWidget):
     def __init__(self, value: str = "", folder: str | Path | None = None, **traits: Any) -> None:
         super().__init__(value=value, **traits)
         self._uploads = 0
-        self.offered = [_offer(path) for path in _beside(Path(folder) if folder else Path(value))]
+        self.offered = _offers(_beside(Path(folder) if folder else Path(value)))
         self.on_msg(self._hear)
 
     def take(self, name: str, content: bytes) -> None:
@@ -48,7 +49,7 @@ class PhotoPicker(anywidget.AnyWidget):
         path.write_bytes(content)
         try:
             images.read(path)
-            self.offered = [*self.offered, _offer(path)]
+            self.offered = [*self.offered, *_offers([path])]
         except ValueError as error:
             self.complaint = str(error).replace(str(path), name)
             path.unlink()
@@ -62,20 +63,23 @@ class PhotoPicker(anywidget.AnyWidget):
 
 def _beside(path: Path) -> list[Path]:
     """The photos of a folder, or those beside a photo; none where there is no such place."""
-    folder = path if path.is_dir() else path.parent
+    if not path.name or not path.exists():
+        return []
     try:
-        return list(images.files_in(folder).values())[:MOST] if folder.is_dir() and str(path) not in ("", ".") else []
-    except (ValueError, FileNotFoundError):
+        return list(images.files_in(path if path.is_dir() else path.parent).values())[:MOST]
+    except ValueError:  # it holds none
         return []
 
 
-def _offer(path: Path) -> dict[str, str]:
-    try:
-        picture, _, _ = images.thumbnail(path, SIDE)
-    except ValueError:
-        return {"path": str(path), "name": path.name, "thumbnail": ""}
-    encoded = base64.b64encode(figures.jpeg(picture)).decode("ascii")
-    return {"path": str(path), "name": path.name, "thumbnail": f"data:image/jpeg;base64,{encoded}"}
+def _offers(paths: list[Path]) -> list[dict[str, str]]:
+    """Path, name and thumbnail of every photo that can be read."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(ValueError):
+            picture, _, _ = images.thumbnail(path, SIDE)
+            encoded = base64.b64encode(figures.jpeg(picture)).decode("ascii")
+            found.append({"path": str(path), "name": path.name, "thumbnail": f"data:image/jpeg;base64,{encoded}"})
+    return found
 
 
 @cache
