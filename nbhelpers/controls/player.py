@@ -137,9 +137,8 @@ class Player:
         self.reset_button = _button("Reset", "undo", "back to the settings that the cell began with", self.reset)
         self.save_button = _button("Save", "download", "save the picture as a PNG that holds its recipe", self.save)
         self.copy_as = widgets.Dropdown(
-            options=["copy as ...", *copies.FORMS], tooltip="copy the settings", layout=widgets.Layout(width="11em")
+            options=["copy as ...", *copies.FORMS], description="settings", layout=widgets.Layout(width="15em")
         )
-        self.copy_as.description = "settings"
         self.copied = widgets.Textarea(
             description="copied", rows=3, layout=widgets.Layout(display="none", width="auto")
         )
