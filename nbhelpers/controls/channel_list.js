@@ -38,7 +38,7 @@ function render({ model, el }) {
             const words = made("span", "nbhelpers-channel-words", button);
             made("b", "", words, `channel ${row.channel}`);
             bar(words, row.strength, strongest, `strength ${row.strength.toFixed(2)}`);
-            bar(words, row.share, most, `${row.share < 0 ? "against" : "for"} the class ${row.share.toFixed(3)}`);
+            bar(words, row.share, most, `${row.share < 0 ? "against" : "for"} the class ${Math.abs(row.share).toPrecision(2)}`);
             for (const event of ["pointerenter", "focus"]) {
                 button.addEventListener(event, () => model.send({ seen: row.channel }));
             }

@@ -2,8 +2,8 @@
 
     explore(SemanticDictionary(photo="mine.jpg"), folder=results_folder())
 
-Predictions and a map over the photo; a click on a place lists the channels that answer there, each with its made picture,
-its strength and what it speaks for the class. The whole photo is drawn as a grid of directions. Looking takes
+Predictions and a map over the photo; a click on a place lists the channels that answer there, each with its made
+picture, its strength and what it speaks for the class. The whole photo is drawn as a grid of directions. Looking takes
 milliseconds and runs on one thread, drawing takes seconds and runs on another, and the newest wish counts in both.
 """
 
@@ -71,9 +71,7 @@ class Explorer:
         side = widgets.VBox([self.sliders[name] for name in SHOWN])
         side.add_class("nbhelpers-side")
         middle = widgets.VBox([self.status, self.image, self.predictions])
-        right = widgets.VBox(
-            [_heading("Channels that answer at this place"), self.channels, self.real_button, self.verdict]
-        )
+        right = widgets.VBox([_heading("Channels that answer here"), self.channels, self.real_button, self.verdict])
         for column in (middle, right):
             column.add_class("nbhelpers-column")
         below = widgets.VBox(
@@ -106,8 +104,15 @@ class Explorer:
     def draw_grid(self) -> None:
         """Draw the photo as directions, cell by cell, and measure how well they hold, beside an untrained network."""
         look, recipe, network = self.look, self.recipe, self.network
-        if look is not None:
-            self._drawing.put(lambda: self._guarded(lambda: self._draw_grid(look, recipe, network)))
+        if look is None:
+            return
+        listed = [row["channel"] for row in self.channels.rows]
+
+        def draw() -> None:
+            self._draw_channels(listed, look, recipe, network)
+            self._draw_grid(look, recipe, network)
+
+        self._drawing.put(lambda: self._guarded(draw))
 
     def ask(self) -> None:
         """Take the listed channels away: what does the class lose, against as many random ones?"""

@@ -1,7 +1,7 @@
 """A photo chosen by eye: thumbnails of a folder, a file of one's own, dropped, pasted, or taken with the camera.
 
-What is uploaded goes to the kernel alone, into a folder that is gone when Python ends, and is read by the same decoder as
-every other photo: the same limits, the same words for what is wrong.
+What is uploaded goes to the kernel alone, into a folder that is gone when Python ends, and is read by the same decoder
+as every other photo: the same limits, the same words for what is wrong.
 """
 
 import atexit

@@ -11,7 +11,7 @@ class Latest(Generic[Job]):
     """Carries out the newest of the jobs that it is given, one at a time, on a thread that ends when none is left.
 
     Args:
-        work: carries out a job. It asks now and then whether to go on (`replaced`, `stopped`), and shows its own errors.
+        work: carries out a job. It asks now and then whether to go on (`stopped`), and shows its own errors.
         name: of the thread.
     """
 
