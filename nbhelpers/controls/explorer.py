@@ -124,12 +124,12 @@ class Explorer:
         there = [answer.channel for answer in semantic_dictionary.strongest(untrained, self.place, len(chosen))]
         lost = semantic_dictionary.ablate(recipe, look, chosen, network)
         middle = sorted(lost.random)[len(lost.random) // 2]
+        name, count = html.escape(self._class_name(look.target)), len(chosen)
         self.verdict.value = (
-            f"<p>Without these {len(chosen)} channels the logit of {html.escape(self._class_name(look.target))} falls by "
-            f"<b>{lost.lost:.2f}</b>; without {len(chosen)} random ones by {middle:.2f} (median of {len(lost.random)}), "
-            f"and by less than that in {lost.above:.0%} of the draws.</p>"
-            f"<p>The same click in the untrained network lists channels {', '.join(map(str, there))}, whose pictures are "
-            "noise: a list is always there, the meaning is not.</p>"
+            f"<p>Without these {count} channels the logit of {name} falls by <b>{lost.lost:.2f}</b>; without {count} "
+            f"random ones by {middle:.2f} (median of {len(lost.random)} draws, of which {lost.above:.0%} lose less).</p>"
+            f"<p>The same click in the untrained network lists channels {', '.join(map(str, there))}: a list is always "
+            "there, whether it means anything or not.</p>"
         )
 
     def _ipython_display_(self) -> None:
@@ -224,7 +224,7 @@ class Explorer:
             return
         own_there, others_there = semantic_dictionary.agreement(untrained, recipe.layer, *control)
         self.grid_words.value = (
-            f"<p>The layer answers these pictures in the direction that they were made for: mean cosine <b>{own:.2f}</b>, "
+            f"<p>The layer answers these pictures in their own direction with a mean cosine of <b>{own:.2f}</b>, "
             f"and {others:.2f} with the directions of other cells. In the untrained network {own_there:.2f} and "
             f"{others_there:.2f}: only the distance between the two numbers says something.</p>"
         )
@@ -292,8 +292,8 @@ class Explorer:
         self.large.show(images.tile(pictures, gap=6), f"channel {channel}: its made picture, and where it answers")
         self.page.value = (
             f"<h4>Channel {channel} of {html.escape(self.recipe.layer)}</h4><p>It answers at "
-            f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f}; over the whole photo it speaks "
-            f"{look.shares[channel].sum():+.2f} for {html.escape(self._class_name(look.target))}.</p>"
+            f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f}; over the whole photo it "
+            f"speaks {look.shares[channel].sum():+.2f} for {html.escape(self._class_name(look.target))}.</p>"
         )
 
     def _guarded(self, work: Callable[[], None]) -> None:

@@ -153,13 +153,13 @@ def _layer_options(network: models.Network, value: str, options: Sequence[Any] |
     table = {layer.name: layer for layer in models.layers(network)}
     pairs = [pair if isinstance(pair, tuple) else (pair, pair) for pair in options or layer_names(network)]
     if value not in [name for _, name in pairs]:
-        pairs.insert(0, (value or "output", value))
+        pairs.insert(0, (value or "(empty)", value))
     return [(_told(label, table.get(name)), name) for label, name in pairs]
 
 
 def _told(label: str, layer: models.Layer | None) -> str:
     if layer is None:
-        return label or "output"
+        return label or "(empty)"
     sees = "all of it" if math.isinf(layer.receptive_field) else f"{layer.receptive_field:g} px"
     return f"{label} · {layer.channels} channels · sees {sees}"
 
