@@ -127,7 +127,7 @@ class Explorer:
         name, count = html.escape(self._class_name(look.target)), len(chosen)
         self.verdict.value = (
             f"<p>Without these {count} channels the logit of {name} falls by <b>{lost.lost:.2f}</b>; without {count} "
-            f"random ones by {middle:.2f} (median of {len(lost.random)} draws, of which {lost.above:.0%} lose less).</p>"
+            f"random ones by {middle:.2f} (median of {len(lost.random)} draws, {lost.above:.0%} lose less).</p>"
             f"<p>The same click in the untrained network lists channels {', '.join(map(str, there))}: a list is always "
             "there, whether it means anything or not.</p>"
         )
