@@ -2,10 +2,10 @@
 
 At every place of its map a layer answers with one number per channel. The strongest of them, each beside the picture
 that its channel means, read like the entries of a dictionary; how much an entry speaks for a class is its activation
-times the gradient of the class logit there (Olah, Satyanarayan, Johnson, Carter, Schubert, Ye, Mordvintsev, "The
-Building Blocks of Interpretability", Distill 2018). Taken together, the whole vector at a place is a direction, which can be
-drawn as well. The control takes the strongest channels away and looks at what the class loses, against as many channels
-drawn at random.
+times the gradient of the class logit there (Olah, Satyanarayan, Johnson, Carter, Schubert, Ye, Mordvintsev,
+"The Building Blocks of Interpretability", Distill 2018). Taken together, the whole vector at a place is a direction,
+which can be drawn as well. The control takes the strongest channels away and looks at what the class loses, against
+as many channels drawn at random.
 """
 
 from __future__ import annotations
