@@ -57,8 +57,8 @@ function render({ model, el }) {
 
     const show = () => {
         URL.revokeObjectURL(image.src);
-        image.hidden = model.get("value").byteLength === 0;
-        if (image.hidden) image.removeAttribute("src");
+        frame.hidden = model.get("value").byteLength === 0;
+        if (frame.hidden) image.removeAttribute("src");
         else image.src = URL.createObjectURL(new Blob([model.get("value")], { type: "image/png" }));
     };
     const tell = () => {

@@ -87,6 +87,7 @@ def _play(notebook: browser.NotebookPage) -> None:
     notebook.page.get_by_role("button", name="Reset").click()
     notebook.await_picture(first)
     notebook.page.get_by_label("settings").select_option("parameters")
+    notebook.page.get_by_label("copied").wait_for()
     assert "-p size 48" in notebook.page.get_by_label("copied").input_value()
     notebook.page.locator(".nbhelpers-frame").press("Enter")
     notebook.page.locator("dialog img").wait_for()
