@@ -93,7 +93,7 @@ def _play(notebook: browser.NotebookPage) -> None:
     notebook.page.locator("dialog img").wait_for()
     notebook.page.keyboard.press("Escape")
     with notebook.page.expect_download() as saved:
-        notebook.page.get_by_role("button", name="Save").click()
+        notebook.page.locator(".nbhelpers-player").get_by_role("button", name="Save").click()
     assert recipes.from_picture(saved.value.path()).size == 48
     assert notebook.page.evaluate(UNNAMED, ".nbhelpers-player") == []
 
