@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
-from nbhelpers.controls import sliders
+from nbhelpers.controls import cells, sliders
 from nbhelpers.controls.channel_list import ChannelList
 from nbhelpers.controls.picture import Picture
 from nbhelpers.controls.picture_cache import PictureCache, channel_direction
@@ -51,7 +51,12 @@ class Explorer:
     """The widgets of `explore`; `recipe` and `look` hold what is shown now."""
 
     def __init__(self, recipe: SemanticDictionary, network: nn.Module | None, folder: str | Path) -> None:
-        self.recipe, self.look = recipe, None
+        self._begun, self.look = recipe, None
+        before = [old for old in cells.succeed(self) if isinstance(old, Explorer) and old._begun == recipe]
+        if before:  # the reader's settings
+            recipe = before[0].recipe
+            network = before[0].network if recipe.network != self._begun.network else network
+        self.recipe = recipe
         self.network = models.as_network(network if network is not None else recipe.network)
         self._folder, self._caches = folder, {}
         self._error: Exception | None = None
@@ -97,9 +102,10 @@ class Explorer:
         self._drawing.wait(timeout)
 
     def close(self) -> None:
-        """End what is under way."""
+        """End what is under way, and take the widgets from the page."""
         self._looking.stop()
         self._drawing.stop()
+        cells.close(self.widget)
 
     def draw_grid(self) -> None:
         """Draw the photo as directions, cell by cell, and measure how well they hold, beside an untrained network."""

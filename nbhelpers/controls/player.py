@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-from IPython import get_ipython
 from IPython.display import display
 from PIL import Image
 from torch import nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.ascent import Step
-from nbhelpers.controls import copies, sliders
+from nbhelpers.controls import cells, copies, sliders
 from nbhelpers.controls.picture import Picture
 from nbhelpers.images import figures
 from nbhelpers.recipes import Recipe
@@ -72,7 +71,7 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     image = draw(recipe, step)
     if box is not None:  # a plain script has no cell
         box.update(figures.still(image, repr(recipe)), raw=True)
-    close(shown)
+    cells.close(shown)
     return step
 
 
@@ -121,7 +120,9 @@ class Player:
         self._leading = False  # the player moves the sliders, not the reader
         self._latest = edge.Latest(self._work, "nbhelpers-play")
 
-        self.recipe = _succeed(self)
+        before = [old for old in cells.succeed(self) if isinstance(old, Player)]
+        same = [old.recipe for old in before if old._begun == recipe and old._shows == self._shows]
+        self.recipe = same[0] if same else recipe
         if self.recipe.network != recipe.network:
             self.network, self._network_name = models.load(self.recipe.network), self.recipe.network
 
@@ -194,7 +195,7 @@ class Player:
     def close(self) -> None:
         """End the run under way, and take the widgets from the page."""
         self.stop()
-        close(self.widget)
+        cells.close(self.widget)
 
     def _ipython_display_(self) -> None:
         """Show the widgets at once, and add the finished picture for where they do not run."""
@@ -292,38 +293,6 @@ class Player:
         self.copied.layout.display = ""
         self.image.copy_text(self.copied.value)
         self.copy_as.value = self.copy_as.options[0]
-
-
-def close(widget: widgets.Widget) -> None:
-    """Close a widget and all that belongs to it: children, layouts, styles."""
-    for value in widget.trait_values().values():
-        for part in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(part, widgets.Widget) and part is not widget:
-                close(part)
-    widget.close()
-
-
-_players: dict[str, tuple[str, list[Player]]] = {}
-"""By cell: the run of it, and the players that it made."""
-
-
-def _succeed(player: Player) -> Recipe:
-    """Close what this cell made when it ran before; the recipe to begin with, that of a predecessor if it fits."""
-    shell = get_ipython()
-    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    cell = parent.get("metadata", {}).get("cellId")
-    if cell is None:
-        return player._begun
-    run = parent["header"]["msg_id"]
-    before, made = _players.get(cell, ("", []))
-    if before != run:
-        for old in made:
-            old.close()
-        fits = [old for old in made if old._begun == player._begun and old._shows == player._shows]
-        _players[cell] = (run, [player])
-        return fits[0].recipe if fits else player._begun
-    made.append(player)
-    return player._begun
 
 
 def _paced(

@@ -21,7 +21,7 @@ from small_networks import noise, tiny
 from nbhelpers import controls, models, recipes
 from nbhelpers.ascent import Step
 from nbhelpers.ascent.canvas import Pixels
-from nbhelpers.controls import copies, sliders
+from nbhelpers.controls import cells, copies, sliders
 from nbhelpers.controls import player as playing
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
@@ -334,6 +334,8 @@ def test_both_ends_of_a_slider_are_values_the_recipe_takes(value):
 def test_every_slider_of_every_technique_gives_what_its_recipe_takes(network):
     recipes.kind_named("Inversion")  # which imports all of them
     for kind in [kind for kind in Recipe.kinds.values() if kind.__module__.startswith("nbhelpers.techniques")]:
+        if any(field.is_required() for field in kind.model_fields.values()):
+            continue  # there is no default to begin with
         recipe = kind()
         for name in set(kind.model_fields) - {"layer", *sliders.CHANNELS}:  # which depend on the network
             slider = sliders.slider(recipe, name, network, None)
@@ -469,6 +471,29 @@ def test_copying_shows_the_text(network):
     assert player.copied.layout.display == ""
 
 
+def test_widgets_do_not_pile_up_while_one_plays(network):
+    player = controls.play(small(), ["layer", "channels", "jitter"], network=network)
+    player.wait(WAIT)
+    alive = living()
+    for number in range(200):
+        player.sliders["layer"].value = ("conv1", "conv2")[number % 2]
+    player.wait(WAIT)
+    assert living() == alive
+
+
+def test_an_error_of_the_first_run_is_the_cell_s(cell):
+    with pytest.raises(ValueError, match="broken <on> purpose"):
+        controls.play(Slow(fail=True), ["grey"], network=tiny())._ipython_display_()
+
+
+def test_the_cell_shows_the_widgets_first_and_the_picture_when_it_is_there(cell, network):
+    player = controls.play(small(), ["jitter"], network=network)
+    player._ipython_display_()
+    assert cell[0] is player.widget
+    assert "image/jpeg" in cell[1]
+    assert player.step.index == player.step.total
+
+
 def living() -> int:
     """How many widgets there are; ipywidgets calls that deprecated and has no other way."""
     with pytest.deprecated_call():
@@ -487,7 +512,7 @@ class Shell:
 
 def test_a_cell_that_runs_again_closes_what_it_made_and_keeps_its_settings(network, monkeypatch):
     def played(cell, run, **changes):
-        monkeypatch.setattr(playing, "get_ipython", lambda: Shell(cell, run))
+        monkeypatch.setattr(cells, "get_ipython", lambda: Shell(cell, run))
         player = controls.play(small(**changes), ["jitter"], network=network)
         player.wait(WAIT)
         return player
