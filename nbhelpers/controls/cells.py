@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import ipywidgets as widgets
 from IPython import get_ipython
 
 
+@runtime_checkable
 class Closing(Protocol):
     """What a cell may make: it begins with a recipe, and can be closed."""
 
