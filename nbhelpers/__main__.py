@@ -14,6 +14,7 @@ COMMANDS = {
     "atlas": ("directions", "Draw the activation atlas of a layer: a page to walk through, and a poster."),
     "layers": ("models", "List the layers of a network: names, channels, sizes, receptive fields."),
     "train": ("training", "Train a bundled network from a folder of pictures."),
+    "explore": ("controls", "Explore what a network sees in a photo, as an app in the browser."),
 }
 """Each command's room, and what the list of commands says of it."""
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nbhelpers import ascent, models, recipes
+from nbhelpers import ascent, edge, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, steps_in
 from nbhelpers.ascent.canvas import CANVASES
 from nbhelpers.models import Network
@@ -49,6 +49,10 @@ class DirectionPictures(Recipe):
     rotate: float = Field(10, ge=0, le=45, description="largest rotation before each step in degrees")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
+
+    def idle(self) -> dict[str, str]:
+        """The growth between rounds, where there is one round."""
+        return dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
@@ -94,10 +98,15 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
 
 
 def draw(recipe: DirectionPictures, network: nn.Module | None = None) -> Float[Tensor, "directions 3 height width"]:
-    """The finished pictures of all directions, however many: one batch of the recipe after the other."""
+    """The finished pictures of all directions, however many: one batch of the recipe after the other, under a bar."""
     network = models.as_network(network if network is not None else recipe.network)
     _check(recipe, network)
-    return torch.cat([batch.run(network).picture.cpu() for batch in batches(recipe)])
+    pictures = []
+    with edge.Bar(total=len(recipe.directions), desc="drawing", unit="picture", leave=False) as bar:
+        for batch in batches(recipe):
+            pictures.append(batch.run(network).picture.cpu())
+            bar.update(len(batch.directions))
+    return torch.cat(pictures)
 
 
 def batches(recipe: DirectionPictures) -> list[DirectionPictures]:
