@@ -312,7 +312,7 @@ def worth_figure(found: Found, worth: Worth) -> Figure:
     right.plot(steps, [worth.whole, *worth.random_directions], "o:", color=figures.INK, label="random directions")
     right.set_xlabel("directions left out", fontsize=9)
     right.set_title(f"logit of {worth.label}", fontsize=10)
-    right.legend(fontsize=8, frameon=False)
+    right.legend(fontsize=8, frameon=False, loc="center right")
     return figure
 
 
