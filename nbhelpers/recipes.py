@@ -93,6 +93,10 @@ class Recipe(BaseModel):
         """The same recipe with some parameters changed, checked again."""
         return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
+    def idle(self) -> dict[str, str]:
+        """Parameters that change nothing as the others are set, by name, and why; sliders for them are greyed."""
+        return {}
+
     def document(self) -> dict[str, Any]:
         """What is written into a PNG: kind of recipe, its parameters, the package's version."""
         return {"recipe": type(self).__name__, "parameters": self.model_dump(mode="json"), "nbhelpers": __version__}

@@ -199,7 +199,8 @@ class NotebookPage:
     def errors(self) -> list[str]:
         """Everything on the page or in its console that says something went wrong."""
         shown = self.page.locator(
-            f"{ERROR_OUTPUT}, .jp-Dialog, .Toastify__toast--error, .jupyter-widgets-error-widget, .nbhelpers-status b"
+            f"{ERROR_OUTPUT}, .jp-Dialog, .Toastify__toast--error, .jupyter-widgets-error-widget, "
+            ".nbhelpers-status .nbhelpers-error"
         )
         said = [text for text in ("Error displaying widget", "Traceback") if self.page.get_by_text(text).count()]
         return [*self.complaints, *shown.all_text_contents(), *said]

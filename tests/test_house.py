@@ -71,7 +71,7 @@ def test_conda_and_pip_ask_for_the_same_set() -> None:
 
 
 def test_every_requirement_has_a_lower_bound() -> None:
-    for requirement in requirements("test", "bench", "batch"):
+    for requirement in requirements("test", "bench", "batch", "app"):
         assert ">=" in str(requirement.specifier), requirement
 
 
@@ -80,7 +80,7 @@ ASKED_FOR = {"torchattacks"}
 
 
 def test_what_the_package_imports_is_required() -> None:
-    required = {IMPORT_NAMES.get(r.name, r.name) for r in requirements("batch")}
+    required = {IMPORT_NAMES.get(r.name, r.name) for r in requirements("batch", "app")}
     known = required | set(sys.stdlib_module_names) | {"nbhelpers"} | ASKED_FOR
     for path in sorted((ROOT / "nbhelpers").rglob("*.py")):
         tree = ast.parse(path.read_text())

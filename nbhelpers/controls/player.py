@@ -3,7 +3,8 @@
     play(recipe, ["layer", "channels", "blur", "upscale_factor"])
 
 Moving a slider starts the recipe again and shows the picture while it grows, with score, progress and a stop
-button. Where widgets do not run (papermill, a page on the web) the same cell shows the finished picture.
+button. Where widgets do not run (papermill, a page on the web) the same cell shows the finished picture. The settings
+can be reset, saved as a PNG that holds its recipe, and copied as parameters.
 
 Work runs on a thread of its own, one at a time, so that the sliders stay responsive; a newer setting replaces the
 run under way. The thread ends when nothing is left to do. Pictures are PNG bytes put into one image widget: no
@@ -15,9 +16,10 @@ from __future__ import annotations
 import html
 import io
 import math
-import threading
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -25,16 +27,16 @@ from IPython.display import display
 from PIL import Image
 from torch import nn
 
-from nbhelpers import images, models
+from nbhelpers import edge, images, models
 from nbhelpers.ascent import Step
-from nbhelpers.controls import sliders
+from nbhelpers.controls import cells, copies, sliders
+from nbhelpers.controls.picture import Picture
 from nbhelpers.images import figures
 from nbhelpers.recipes import Recipe
 
 LEGIBLE = 384  # pixels; smaller images are enlarged to this, so that a growing picture stays in its frame
 REFRESH = 0.15  # seconds between two pictures on the way
-# a readout takes the room that a layer's name needs
-STYLE = "<style>.nbhelpers-sliders .widget-readout { width: auto; min-width: 4.5em; max-width: 16em; }</style>"
+SAME = 1e-9  # relative: how far a browser's logarithms may move a number
 Draw = Callable[[Recipe, Step], Image.Image]
 
 
@@ -53,11 +55,14 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     Returns:
         The last step that was made.
     """
-    bar, picture, status = _progress_bar(), widgets.Image(format="png"), widgets.HTML()
-    box = display(widgets.VBox([widgets.HBox([bar, status]), picture]), display_id=True)
+    bar, picture, status = _progress_bar(), Picture(), widgets.HTML()
+    shown = widgets.VBox([widgets.HBox([bar, status]), picture])
+    box = display(shown, display_id=True)
     step = None
     try:
-        for made in _paced(recipe.iterate(network), bar, status, lambda step: _show(picture, draw(recipe, step))):
+        for made in _paced(
+            recipe.iterate(network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
+        ):
             step = made
     except KeyboardInterrupt:
         if step is None:
@@ -66,6 +71,7 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     image = draw(recipe, step)
     if box is not None:  # a plain script has no cell
         box.update(figures.still(image, repr(recipe)), raw=True)
+    cells.close(shown)
     return step
 
 
@@ -77,6 +83,9 @@ def play(
     options: dict[str, Sequence[Any]] | None = None,
 ) -> Player:
     """Sliders for some of a recipe's parameters, and the picture they make.
+
+    A cell that runs again closes the player that it made before, and goes on with its settings if the recipe is the
+    same as then.
 
     Args:
         recipe: where the sliders start.
@@ -102,114 +111,197 @@ class Player:
         draw: Draw,
         options: dict[str, Sequence[Any]],
     ) -> None:
-        self.recipe = recipe
         self.step: Step | None = None
-        self.network = models.as_network(network if network is not None else recipe.network)
-        self._network_name = recipe.network
-        self._draw = draw
-        self._turn = threading.Condition()
-        self._next: Recipe | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._begun, self._shows, self._draw = recipe, list(show), draw
+        self._given = models.as_network(network if network is not None else recipe.network)
+        self.network, self._network_name = self._given, recipe.network
+        self._options = options
+        self._error: Exception | None = None
+        self._leading = False  # the player moves the sliders, not the reader
+        self._latest = edge.Latest(self._work, "nbhelpers-play")
 
-        self.sliders = {name: sliders.slider(recipe, name, self.network, options.get(name)) for name in show}
-        self.image = widgets.Image(format="png", layout=widgets.Layout(width="max-content", max_width="100%"))
-        self.image.add_class("nbhelpers-picture")
+        before = [old for old in cells.succeed(self) if isinstance(old, Player)]
+        same = [old.recipe for old in before if old._begun == recipe and old._shows == self._shows]
+        self.recipe = same[0] if same else recipe
+        if self.recipe.network != recipe.network:
+            self.network, self._network_name = models.load(self.recipe.network), self.recipe.network
+
+        self.sliders = {
+            name: sliders.slider(self.recipe, name, self.network, options.get(name)) for name in self._shows
+        }
+        self.image = Picture()
         self.bar = _progress_bar()
         self.status = widgets.HTML()
         self.status.add_class("nbhelpers-status")
-        self.stop_button = widgets.Button(description="Stop", icon="stop", tooltip="stop and keep the picture so far")
-        shown = widgets.GridBox(
-            list(self.sliders.values()),
-            layout=widgets.Layout(grid_template_columns="repeat(auto-fill, minmax(26em, 1fr))"),
+        self.notes = widgets.HTML()
+        self.stop_button = _button("Stop", "stop", "stop and keep the picture so far", self.stop)
+        self.reset_button = _button("Reset", "undo", "back to the settings that the cell began with", self.reset)
+        self.save_button = _button("Save", "download", "save the picture as a PNG that holds its recipe", self.save)
+        self.copy_as = widgets.Dropdown(
+            options=["copy as ...", *copies.FORMS], description="settings", layout=widgets.Layout(width="15em")
         )
+        self.copied = widgets.Textarea(
+            description="copied", rows=3, layout=widgets.Layout(display="none", width="auto")
+        )
+        shown = widgets.VBox(list(self.sliders.values()))
         shown.add_class("nbhelpers-sliders")
-        self.widget = widgets.VBox(
-            [
-                shown,
-                widgets.HTML(STYLE, layout=widgets.Layout(display="none")),
-                widgets.HBox([self.bar, self.stop_button, self.status]),
-                self.image,
-            ]
+        buttons = widgets.HBox(
+            [self.stop_button, self.reset_button, self.save_button, self.copy_as],
+            layout=widgets.Layout(flex_flow="row wrap"),
         )
+        side = widgets.VBox([shown, self.notes, buttons, self.copied])
+        side.add_class("nbhelpers-side")
+        view = widgets.VBox([widgets.HBox([self.bar, self.status]), self.image])
+        view.add_class("nbhelpers-view")
+        self.widget = widgets.Box([side, view])
+        self.widget.add_class("nbhelpers-player")
         for name, slider in self.sliders.items():
             slider.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
-        self.stop_button.on_click(lambda button: self.stop())
-        self._carry_out(recipe)
+        self.copy_as.observe(self._copy, "value")
+        self._note()
+        self._latest.put(self.recipe)
 
     def stop(self) -> None:
         """End the run under way; the picture so far stays."""
-        with self._turn:
-            self._next = None
-            self._stop.set()
+        self._latest.stop()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the run under way has ended."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        self._latest.wait(timeout)
+
+    def reset(self) -> None:
+        """Back to the recipe that the player began with."""
+        self._leading = True
+        try:
+            self.recipe, self.network, self._network_name = self._begun, self._given, self._begun.network
+            if "layer" in self.sliders:
+                sliders.offer_layers(self.sliders["layer"], self.recipe, self.network, self._options.get("layer"))
+            if channel := self._channel():
+                self.sliders[channel].max = sliders.last_channel(self.network, self.recipe.layer)
+            for name, slider in self.sliders.items():
+                slider.value = sliders.to_slider(self._begun, name, slider)
+        finally:
+            self._leading = False
+        self._note()
+        self._latest.put(self.recipe)
+
+    def save(self) -> None:
+        """Hand the picture to the browser as a PNG that holds its recipe."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{self.recipe.slug}.png"
+            images.save(Image.open(io.BytesIO(self.image.value)), path, recipe=self.recipe.document())
+            self.image.download(path.name, path.read_bytes())
+
+    def close(self) -> None:
+        """End the run under way, and take the widgets from the page."""
+        self.stop()
+        cells.close(self.widget)
+
+    def _ipython_display_(self) -> None:
+        """Show the widgets at once, and add the finished picture for where they do not run."""
+        shown = display(self.widget, display_id=True)
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.stop()
+            self.wait()
+        if self._error is not None:
+            raise self._error
+        if shown is not None and self.image.value:  # a plain script has no cell
+            shown.update(self._repr_mimebundle_(), raw=True)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        self.wait()
         return figures.live(self.widget, Image.open(io.BytesIO(self.image.value)), repr(self.recipe))
 
     def _changed(self, name: str, value: Any) -> None:
-        try:
-            self._follow(name, value)
-            recipe = self.recipe.changed(**{name: sliders.from_slider(self.recipe, name, value)})
-        except Exception as error:  # weights that cannot be had, say; a callback has no other audience
-            self.status.value = _complaint(error)
+        if self._leading:
             return
+        try:
+            wanted = sliders.from_slider(self.recipe, name, value)
+            if _same(wanted, getattr(self.recipe, name)):
+                return
+            self._leading = True
+            self._follow(name, wanted)
+            recipe = self.recipe.changed(**{name: wanted})
+        except Exception as error:  # weights that cannot be had, say; a callback has no other audience
+            self._latest.stop()
+            self._latest.wait()
+            self._complain(error)
+            self.sliders[name].add_class("nbhelpers-failed")
+            return
+        finally:
+            self._leading = False
+        for slider in self.sliders.values():
+            slider.remove_class("nbhelpers-failed")
         self.recipe = recipe
-        with self._turn:
-            self._next = recipe
-            self._stop.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="nbhelpers-play", daemon=True)
-                self._thread.start()
+        self._note()
+        self._latest.put(recipe)
 
     def _follow(self, name: str, value: Any) -> None:
         """Keep the sliders that depend on another in step: layers on the network, channels on the layer."""
         if name == "network" and value != self._network_name:
-            self.network, self._network_name = models.load(value), value
-            if "layer" in self.sliders:
-                names = sliders.layer_names(self.network)
-                self.recipe = self.recipe.changed(network=value, layer=names[len(names) // 2])
-                sliders.set_options(self.sliders["layer"], names, self.recipe.layer)
-                self._follow("layer", self.recipe.layer)
-        elif name == "layer" and (channel := next((each for each in sliders.CHANNELS if each in self.sliders), None)):
+            before, self.network, self._network_name = self.network, models.load(value), value
+            if "layer" in type(self.recipe).model_fields:
+                layer = sliders.nearest_layer(before, self.recipe.layer, self.network)
+                self.recipe = self.recipe.changed(network=value, layer=layer)
+                if "layer" in self.sliders:
+                    sliders.offer_layers(self.sliders["layer"], self.recipe, self.network, None)
+                self._follow("layer", layer)
+        elif name == "layer" and (channel := self._channel()):
             slider = self.sliders[channel]
             last = sliders.last_channel(self.network, value)
             kept = min(slider.value, last)
             self.recipe = self.recipe.changed(**{channel: sliders.from_slider(self.recipe, channel, kept)})
-            with slider.hold_trait_notifications():
-                slider.max = last
+            slider.max = last
 
-    def _work(self) -> None:
-        while True:
-            with self._turn:
-                recipe, self._next = self._next, None
-                if recipe is None:
-                    self._thread = None
-                    return
-                self._stop.clear()
-            try:
-                self._carry_out(recipe)
-            except Exception as error:  # shown where the user looks: this thread has no other audience
-                self.status.value = _complaint(error)
-                self.bar.bar_style = "danger"
+    def _channel(self) -> str | None:
+        return next((each for each in sliders.CHANNELS if each in self.sliders), None)
 
-    def _carry_out(self, recipe: Recipe) -> None:
-        for step in _paced(
-            recipe.iterate(self.network),
-            self.bar,
-            self.status,
-            lambda step: _show(self.image, self._draw(recipe, step)),
-            self._stop,
-        ):
-            self.step = step
+    def _work(self, recipe: Recipe) -> None:
+        self._error = None
+        try:
+            steps = recipe.iterate(self.network)
+            for step in _paced(steps, self.bar, self.status, lambda step: self._show(recipe, step), self._latest):
+                self.step = step
+        except Exception as error:  # shown where the user looks: this thread has no other audience
+            self._error = error
+            self._complain(error)
+
+    def _show(self, recipe: Recipe, step: Step) -> None:
+        shown = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in self._shows[:4]]
+        self.image.show(self._draw(recipe, step), f"{type(recipe).__name__}: {', '.join(shown)}; score {_scores(step)}")
+
+    def _complain(self, error: Exception) -> None:
+        self.status.value = _complaint(error)
+        self.bar.bar_style = "danger"
+        self.image.stale, self.image.text = True, "a picture of earlier settings"
+
+    def _note(self) -> None:
+        """Grey what has no effect, and say why."""
+        idle = {name: why for name, why in self.recipe.idle().items() if name in self.sliders}
+        for name, slider in self.sliders.items():
+            slider.disabled = name in idle
+        lines = [f"<i>{html.escape(name.replace('_', ' '))}</i>: {html.escape(why)}" for name, why in idle.items()]
+        self.notes.value = f"<small>No effect now: {'; '.join(lines)}</small>" if lines else ""
+
+    def _copy(self, change: dict[str, Any]) -> None:
+        form = change["new"]
+        if form not in copies.FORMS:
+            return
+        self.copied.value = copies.FORMS[form](self.recipe)
+        self.copied.layout.display = ""
+        self.image.copy_text(self.copied.value)
+        self.copy_as.value = self.copy_as.options[0]
 
 
-def _paced(steps, bar, status, show: Callable[[Step], None], stop: threading.Event | None = None):
+def _paced(
+    steps: Iterator[Step],
+    bar: widgets.IntProgress,
+    status: widgets.HTML,
+    show: Callable[[Step], None],
+    latest: edge.Latest | None = None,
+) -> Iterator[Step]:
     """Pass the steps on; now and then, and at the end, show the picture, the score and the time left."""
     begun = shown = time.monotonic()
     bar.value, bar.bar_style = 0, ""
@@ -223,14 +315,20 @@ def _paced(steps, bar, status, show: Callable[[Step], None], stop: threading.Eve
             show(step)
             shown = time.monotonic()
         yield step
-        if stop is not None and stop.is_set():
+        if latest is not None and latest.stopped:
             break
-    if step is not None:
+    if step is not None and not (latest is not None and latest.replaced):
         show(step)
         done = step.index == step.total
         bar.max, bar.value, bar.bar_style = step.total, step.index, "success" if done else "warning"
         state = "done" if done else f"stopped at step {step.index} of {step.total}"
         status.value = f"{state} · score {_scores(step)} · {time.monotonic() - begun:.1f} s"
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=SAME)
+    return one == other
 
 
 def _scores(step: Any) -> str:
@@ -241,10 +339,12 @@ def _progress_bar() -> widgets.IntProgress:
     return widgets.IntProgress(0, 0, 1, layout=widgets.Layout(width="14em"))
 
 
-def _show(widget: widgets.Image, image: Image.Image) -> None:
-    widget.value = figures.png(image)
+def _button(text: str, icon: str, tooltip: str, press: Callable[[], None]) -> widgets.Button:
+    button = widgets.Button(description=text, icon=icon, tooltip=tooltip, layout=widgets.Layout(width="6em"))
+    button.on_click(lambda button: press())
+    return button
 
 
 def _complaint(error: Exception) -> str:
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return f"<b style='color: #b00020'>{html.escape(f'{type(error).__name__}: {text}')}</b>"
+    return f"<b class='nbhelpers-error'>{html.escape(f'{type(error).__name__}: {text}')}</b>"

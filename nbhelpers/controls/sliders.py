@@ -16,10 +16,13 @@ import ipywidgets as widgets
 
 from nbhelpers import models
 from nbhelpers.ascent.objectives import OUTPUT
+from nbhelpers.controls.photo_picker import PhotoPicker
 from nbhelpers.models import class_count
 from nbhelpers.recipes import Recipe, bounds, choices
 
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
+PHOTOS = ("photo", "photos", "start", "second")  # parameters that are a path to a photo, or to a folder of them
+CLASSES = ("target", "rival")  # parameters that name a class
 _PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
 
 
@@ -33,15 +36,20 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
         "style": {"description_width": "9em"},
         "layout": widgets.Layout(width="auto"),
     }
-    if name == "layer" and options is None:
-        options = layer_names(network)
-        if value not in options:
-            options = [value, *options]
+    if name == "layer":
+        return widgets.Dropdown(options=_layer_options(network, value, options), value=value, **common)
     if name in CHANNELS and "layer" in type(recipe).model_fields and options is None:
         last = last_channel(network, recipe.layer)
         first = (value[0] if value else 0) if isinstance(value, list) else value
         return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
     options = options or choices(type(recipe), name)
+    if not options and name == "network":
+        return _typed(value, network_names(), common)
+    if not options and name in CLASSES:
+        return _typed(str(value), network.classes or [], common)
+    if not options and name in PHOTOS and isinstance(value, str):
+        common.pop("style")
+        return PhotoPicker(value, **common)
     if options:
         return widgets.SelectionSlider(options=options, value=value, **common)
     low, high = bounds(type(recipe), name)
@@ -53,13 +61,13 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
         high = high if high is not None else max(4 * value, 1.0)
         low = low or 0.0
         small = 0 < value < (high - low) / 50  # in a wide range it is set by its order of magnitude
-        step = 10 ** math.floor(math.log10(high - low)) / 20
+        step = _on_grid(10 ** math.floor(math.log10(high - low)) / 20, value - low)
         if _excluded(type(recipe), name, "gt", low):
             low = min(low + step, value)
         if _excluded(type(recipe), name, "lt", high):
             high = max(high - step, value)
         if small:
-            least, most = math.floor(math.log10(value)) - 2, math.log10(high)
+            least, most = math.log10(value) - 2, math.log10(high)  # so that the value itself is a stop
             return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
         return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
     return widgets.Text(str(value), continuous_update=False, **common)
@@ -103,12 +111,69 @@ def _from_text(text: str, types: list[Any]) -> Any:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def set_options(slider: widgets.SelectionSlider, names: Sequence[str], value: str) -> None:
-    slider.options = names  # which selects the first
-    slider.value = value
+def to_slider(recipe: Recipe, name: str, slider: widgets.Widget) -> Any:
+    """The value of a slider that stands for what the recipe has."""
+    value = getattr(recipe, name)
+    if isinstance(slider, widgets.IntSlider) and isinstance(value, list):
+        return value[0] if value else 0
+    return str(value) if isinstance(slider, widgets.Text | widgets.Combobox) else value
+
+
+def offer_layers(
+    slider: widgets.Dropdown, recipe: Recipe, network: models.Network, options: Sequence[Any] | None
+) -> None:
+    """Let a slider offer a network's layers, and stand on the recipe's."""
+    slider.options = _layer_options(network, recipe.layer, options)  # which selects the first
+    slider.value = recipe.layer
+
+
+def nearest_layer(before: models.Network, layer: str, after: models.Network) -> str:
+    """The layer of another network that is as deep as this one is in its own; the same name where there is one."""
+    names, theirs = layer_names(before), layer_names(after)
+    if layer in theirs or layer == OUTPUT:
+        return layer
+    depth = (names.index(layer) + 1) / len(names) if layer in names else 0.5
+    return theirs[max(0, round(depth * len(theirs)) - 1)]
 
 
 def layer_names(network: models.Network) -> list[str]:
-    """Layers worth a stop of the slider: convolutions, and the blocks built of them."""
+    """Layers worth a place in the list: convolutions, and the blocks built of them."""
     table = [layer for layer in models.layers(network) if layer.height > 1]
     return [layer.name for layer in table if layer.kind not in _PLAIN] or [layer.name for layer in table]
+
+
+def network_names() -> list[str]:
+    """Networks by name: the bundled ones, then those that are on this machine, then those to be downloaded."""
+    names = models.torchvision_names()
+    return [*models.bundled(), *sorted(names, key=lambda name: not models.at_hand(name))]
+
+
+def _layer_options(network: models.Network, value: str, options: Sequence[Any] | None) -> list[tuple[str, str]]:
+    """Each layer with its channels and how much of the picture it sees, beside the names that were asked for."""
+    table = {layer.name: layer for layer in models.layers(network)}
+    pairs = [pair if isinstance(pair, tuple) else (pair, pair) for pair in options or layer_names(network)]
+    if value not in [name for _, name in pairs]:
+        pairs.insert(0, (value or "(empty)", value))
+    return [(_told(label, table.get(name)), name) for label, name in pairs]
+
+
+def _told(label: str, layer: models.Layer | None) -> str:
+    if layer is None:
+        return label or "(empty)"
+    sees = "all of it" if math.isinf(layer.receptive_field) else f"{layer.receptive_field:g} px"
+    return f"{label} · {layer.channels} channels · sees {sees}"
+
+
+def _typed(value: str, options: Sequence[str], common: dict[str, Any]) -> widgets.Combobox:
+    """A text box that offers the names with what was typed in them."""
+    return widgets.Combobox(
+        value=value, options=list(options), ensure_option=False, continuous_update=False, placeholder="type", **common
+    )
+
+
+def _on_grid(step: float, distance: float) -> float:
+    """A step, made finer until the distance is a whole number of them: a browser shows stops only."""
+    for finer in (step / 10**power for power in range(5)):
+        if math.isclose(distance / finer, round(distance / finer), abs_tol=1e-6):
+            return finer
+    return step

@@ -4,6 +4,7 @@
     raise ValueError(f"not read: {edge.few(names)}")     # five names and how many more, not a thousand
     with edge.replacing("picture.png") as temporary: ... # whole or not at all
     for photo in edge.Bar(photos): ...                   # a progress bar that leaves no thread behind
+    edge.Latest(work, "name").put(job)                   # work that follows a control: the newest job wins
 
 The lowest room: every other may use it, and it brings nothing but the standard library (tqdm when a bar is wanted), so
 that a misspelled name is refused before torch is there.
@@ -15,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bars": ["Bar"],
+        "latest": ["Latest"],
         "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
         "words": ["close", "few", "short"],
         "writing": ["replacing", "write_text"],

@@ -47,6 +47,11 @@ class ActivationMaximization(Recipe):
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
 
+    def idle(self) -> dict[str, str]:
+        """The growth between rounds, where there is one round; what concerns several pictures, where there is one."""
+        found = dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
+        return found | ({"diversity": "a single picture has no others"} if len(self.channels) == 1 else {})
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
         return climb(self, network)

@@ -48,6 +48,10 @@ class DirectionPictures(Recipe):
     rotate: float = Field(10, ge=0, le=45, description="largest rotation before each step in degrees")
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
 
+    def idle(self) -> dict[str, str]:
+        """The growth between rounds, where there is one round."""
+        return dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
         return climb(self, network)

@@ -55,6 +55,11 @@ class GradCAM(Recipe):
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of the untrained network that is the control")
 
+    def idle(self) -> dict[str, str]:
+        """What only one of the methods asks for, and the colours of a map that is not seen."""
+        found = {} if self.method == "score_cam" else {"score_channels": "only score_cam tries channels"}
+        return found | ({"colour_map": "at opacity 0 the map is not seen"} if self.opacity == 0 else {})
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
         """Map the photos, yielding after every batch; see `mapped`."""
         yield from mapped(self, network)

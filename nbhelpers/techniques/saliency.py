@@ -60,6 +60,20 @@ class Saliency(Recipe):
     batch_size: int = Field(32, ge=1, le=1024, description="photos at a time; bounds the memory")
     seed: int = Field(0, ge=0, description="of SmoothGrad's noise; the same seed gives the same map")
 
+    def idle(self) -> dict[str, str]:
+        """What only some of the methods ask for."""
+        users = {
+            "samples": ["smoothgrad", "integrated gradients"],
+            "noise": ["smoothgrad"],
+            "baseline": ["integrated gradients"],
+            "seed": ["smoothgrad"],
+        }
+        return {
+            name: f"only {' and '.join(methods)} use it"
+            for name, methods in users.items()
+            if self.method not in methods
+        }
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
         """Explain the photos, yielding after every batch; see `explain`."""
         yield from explain(self, network)

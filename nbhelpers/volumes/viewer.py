@@ -116,7 +116,8 @@ class VolumeViewer:
         self.widget = widgets.HBox([side, scene])
         self._see()
         self._cut()
-        self.sliders[kind].observe(self._choose, "value")
+        self._latest = edge.Latest(self._take, "nbhelpers-view")
+        self.sliders[kind].observe(lambda change: self._latest.put(change["new"]), "value")
         for name in ("threshold", "opacity", "binary"):
             self.sliders[name].observe(self._see, "value")
             self.sliders[name].observe(self._cut, "value")
@@ -137,28 +138,34 @@ class VolumeViewer:
         text = f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
         return figures.live(self.widget, self.image(), text)
 
-    def _choose(self, change: dict[str, Any]) -> None:
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the volume that was asked for last is shown."""
+        self._latest.wait(timeout)
+
+    def _take(self, option: Any) -> None:
         try:
-            volume = self._make(change["new"])
-        except (ValueError, KeyError) as error:
+            volume = self._make(option)
+        except Exception as error:  # shown where the user looks: this thread has no other audience
             text = error.args[0] if error.args else error
-            self.status.value = f"<b style='color: #b00020'>{html.escape(str(text))}</b>"
+            self.status.value = f"<b style='color: #b00020; background: #fff'>{html.escape(str(text))}</b>"
+            return
+        if self._latest.stopped:
             return
         self.status.value = ""
         self.volume = volume
         self.sliders["slice"].max = volume.shape[2] - 1
         self.drawn.volume = _in_scene(volume)
-        self.drawn.name = str(change["new"])
+        self.drawn.name = str(option)
         self._cut()
 
     def _see(self, change: dict[str, Any] | None = None) -> None:
         """Opacity as a function of the value: nothing below the threshold; above it a ramp, or a step if binary."""
         # opacity is a function of the place in the colour range
-        edge = (max(self.sliders["threshold"].value, 1) - COLOUR_RANGE[0]) / (COLOUR_RANGE[1] - COLOUR_RANGE[0])
-        edge = min(edge, 0.999)
+        start = (max(self.sliders["threshold"].value, 1) - COLOUR_RANGE[0]) / (COLOUR_RANGE[1] - COLOUR_RANGE[0])
+        start = min(start, 0.999)
         binary = self.sliders["binary"].value
         first = 1.0 if binary else 0.3
-        self.drawn.opacity_function = np.array([0, 0, edge - 1e-3, 0, edge, first, 1, 1], np.float32)
+        self.drawn.opacity_function = np.array([0, 0, start - 1e-3, 0, start, first, 1, 1], np.float32)
         self.drawn.color_map = _PLAIN if binary else matplotlib_color_maps.Magma
         self.drawn.alpha_coef = 10 ** (1 + 2 * self.sliders["opacity"].value)
 

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import json
+import math
+import shlex
 import threading
 from pathlib import Path
 
@@ -9,17 +12,21 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from small_networks import noise, tiny
 
 from nbhelpers import controls, models, recipes
 from nbhelpers.ascent import Step
 from nbhelpers.ascent.canvas import Pixels
+from nbhelpers.controls import cells, copies, sliders
 from nbhelpers.controls import player as playing
-from nbhelpers.controls import sliders
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
+from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.techniques.inversion import Inversion
 
 WAIT = 60  # seconds; far more than anything here takes
@@ -90,8 +97,11 @@ SHOWN = ["layer", "channels", "objective", "blur", "upscale_factor", "learning_r
 def test_sliders_have_the_recipes_ranges_values_and_words(network):
     sliders = controls.play(small(), SHOWN, network=network).sliders
     assert list(sliders) == SHOWN
-    assert isinstance(sliders["layer"], widgets.SelectionSlider)
-    assert sliders["layer"].options == ("conv1", "conv2")
+    assert isinstance(sliders["layer"], widgets.Dropdown)
+    assert sliders["layer"].options == (
+        ("conv1 · 8 channels · sees 3 px", "conv1"),
+        ("conv2 · 6 channels · sees 5 px", "conv2"),
+    )
     assert sliders["objective"].options == ("channel", "unit", "layer")
     for name, low, high, value in [
         ("channels", 0, 5, 1),
@@ -117,7 +127,8 @@ def test_sliders_have_the_recipes_ranges_values_and_words(network):
 
 
 def test_the_picture_is_there_before_anything_moves(network):
-    player = controls.play(small(), ["blur"], network=network)
+    player = controls.play(small(), ["jitter"], network=network)
+    player.wait(WAIT)
     expected = controls.draw_tiles(small(), small().run(network))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(player.image.value))), np.asarray(expected))
     assert player.step.index == player.step.total
@@ -184,8 +195,7 @@ def test_another_network_brings_its_own_layers():
     player.wait(WAIT)
     assert player.recipe.network == "minivgg"
     assert player.network.name == "minivgg"
-    names = player.sliders["layer"].options
-    assert player.sliders["layer"].value == player.recipe.layer == names[len(names) // 2]
+    assert player.sliders["layer"].value == player.recipe.layer == "block2.conv1"  # it has that one, too
     assert "done" in player.status.value
     last = models.layers(player.network)[player.recipe.layer].channels - 1
     assert player.sliders["channels"].max == last
@@ -195,6 +205,7 @@ def test_another_network_brings_its_own_layers():
 
 def test_a_newer_setting_replaces_the_run_under_way():
     player = controls.play(Slow(), ["grey", "steps"], network=tiny())
+    player.wait(WAIT)
     assert grey(player) == 10
     GATE.close()
     player.sliders["grey"].value = 50
@@ -323,6 +334,8 @@ def test_both_ends_of_a_slider_are_values_the_recipe_takes(value):
 def test_every_slider_of_every_technique_gives_what_its_recipe_takes(network):
     recipes.kind_named("Inversion")  # which imports all of them
     for kind in [kind for kind in Recipe.kinds.values() if kind.__module__.startswith("nbhelpers.techniques")]:
+        if any(field.is_required() for field in kind.model_fields.values()):
+            continue  # there is no default to begin with
         recipe = kind()
         for name in set(kind.model_fields) - {"layer", *sliders.CHANNELS}:  # which depend on the network
             slider = sliders.slider(recipe, name, network, None)
@@ -351,6 +364,172 @@ def test_a_network_that_cannot_be_had_is_said(monkeypatch):
     player.wait(WAIT)
     assert "the weights of vgg16 are not on this machine" in player.status.value
     assert player.recipe.network == "minivgg_robust"
+
+
+def test_a_network_without_that_layer_gives_the_one_that_is_as_deep(network):
+    assert sliders.nearest_layer(models.load("minivgg"), "block4.conv1", network) == "conv2"
+    assert sliders.nearest_layer(network, "conv1", models.load("minivgg")).startswith("block2")
+    assert sliders.nearest_layer(network, "", models.load("minivgg")) == ""
+
+
+def test_reset_goes_back_to_the_settings_of_the_cell(network):
+    player = controls.play(small(), SHOWN, network=network)
+    player.wait(WAIT)
+    first = player.image.value
+    for name, value in [("layer", "conv1"), ("channels", 7), ("jitter", 1), ("weight_decay", 1e-3)]:
+        player.sliders[name].value = value
+    player.wait(WAIT)
+    assert player.image.value != first
+    player.reset_button.click()
+    player.wait(WAIT)
+    assert player.recipe == small()
+    assert player.image.value == first
+    assert (player.sliders["layer"].value, player.sliders["channels"].value) == ("conv2", 1)
+
+
+def test_a_number_that_a_browser_rounds_in_its_last_digits_starts_no_run(network):
+    player = controls.play(small(), ["weight_decay"], network=network)
+    player.wait(WAIT)
+    recipe = player.recipe
+    player.sliders["weight_decay"].value = 1e-6 * (1 + 1e-14)
+    assert player.recipe is recipe
+
+
+@pytest.mark.parametrize("value", [30.0, 7.0, 123.4])
+def test_a_logarithmic_slider_stands_on_its_value(value):
+    slider = sliders.slider(ClassPictures(l2_weight=value), "l2_weight", models.load("minivgg_robust"), None)
+    stops = (math.log10(value) - slider.min) / slider.step
+    assert stops == pytest.approx(round(stops), abs=1e-6)
+
+
+def test_what_has_no_effect_is_greyed_and_says_why(network):
+    player = controls.play(small(), ["blur", "rounds"], network=network)
+    assert player.sliders["blur"].disabled
+    assert "blur" in player.notes.value
+    assert "single round" in player.notes.value
+    player.sliders["rounds"].value = 2
+    player.wait(WAIT)
+    assert not player.sliders["blur"].disabled
+    assert player.notes.value == ""
+
+
+def test_what_is_greyed_indeed_changes_nothing(network):
+    expected = small().run(network).picture
+    for name, value in {"blur": 9, "upscale_factor": 1.7, "diversity": 3.0}.items():
+        assert name in small().idle()
+        assert torch.equal(small(**{name: value}).run(network).picture, expected)
+
+
+def test_an_error_marks_its_control_and_fades_the_old_picture(network):
+    player = controls.play(small(), ["start"], network=network)
+    player.wait(WAIT)
+    player.sliders["start"].value = "no_such_photo.jpg"
+    player.wait(WAIT)
+    assert player.image.stale
+    player.sliders["start"].value = "noise"
+    player.wait(WAIT)
+    assert not player.image.stale
+    assert "score" in player.image.text
+
+
+def test_a_saved_picture_holds_its_recipe(network, tmp_path, monkeypatch):
+    player = controls.play(small(), ["jitter"], network=network)
+    player.wait(WAIT)
+    files = {}
+    monkeypatch.setattr(player.image, "download", files.__setitem__)
+    player.save_button.click()
+    ((name, content),) = files.items()
+    (tmp_path / name).write_bytes(content)
+    assert recipes.from_picture(tmp_path / name) == small()
+
+
+@given(
+    channels=st.lists(st.integers(0, 99), min_size=1, max_size=3),
+    rate=st.floats(0.001, 0.2),
+    start=st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=9),
+)
+def test_copied_settings_give_the_recipe_again(channels, rate, start):
+    recipe = ActivationMaximization(channels=channels, learning_rate=rate, start=start)
+    assert eval(copies.as_code(recipe), {"ActivationMaximization": ActivationMaximization}) == recipe
+    assert ActivationMaximization(**yaml.safe_load(copies.as_yaml(recipe))["fixed"]) == recipe
+    words = shlex.split(copies.as_parameters(recipe))
+    assert words[::3] == ["-p"] * (len(words) // 3)
+    assert arguments_read(ActivationMaximization, words) == recipe
+
+
+def arguments_read(kind, words):
+    """The recipe that `-p name value` gives, a value that is JSON being read as such where the field is no text."""
+    texts = {name for name, field in kind.model_fields.items() if field.annotation is str}
+    pairs = zip(words[1::3], words[2::3], strict=True)
+    return kind(**{name: value if name in texts else json.loads(value) for name, value in pairs})
+
+
+def test_copying_shows_the_text(network):
+    player = controls.play(small(), ["jitter"], network=network)
+    player.copy_as.value = "code"
+    assert player.copied.value.startswith("ActivationMaximization(layer='conv2'")
+    assert player.copied.layout.display == ""
+
+
+def test_widgets_do_not_pile_up_while_one_plays(network):
+    player = controls.play(small(), ["layer", "channels", "jitter"], network=network)
+    player.wait(WAIT)
+    alive = living()
+    for number in range(200):
+        player.sliders["layer"].value = ("conv1", "conv2")[number % 2]
+    player.wait(WAIT)
+    assert living() == alive
+
+
+def test_an_error_of_the_first_run_is_the_cell_s(cell):
+    with pytest.raises(ValueError, match="broken <on> purpose"):
+        controls.play(Slow(fail=True), ["grey"], network=tiny())._ipython_display_()
+
+
+def test_the_cell_shows_the_widgets_first_and_the_picture_when_it_is_there(cell, network):
+    player = controls.play(small(), ["jitter"], network=network)
+    player._ipython_display_()
+    assert cell[0] is player.widget
+    assert "image/jpeg" in cell[1]
+    assert player.step.index == player.step.total
+
+
+def living() -> int:
+    """How many widgets there are; ipywidgets calls that deprecated and has no other way."""
+    with pytest.deprecated_call():
+        return len(widgets.Widget.widgets)
+
+
+class Shell:
+    """As much of a notebook's shell as says which cell runs."""
+
+    def __init__(self, cell, run):
+        self.parent = {"metadata": {"cellId": cell}, "header": {"msg_id": run}}
+
+    def get_parent(self):
+        return self.parent
+
+
+def test_a_cell_that_runs_again_closes_what_it_made_and_keeps_its_settings(network, monkeypatch):
+    def played(cell, run, **changes):
+        monkeypatch.setattr(cells, "get_ipython", lambda: Shell(cell, run))
+        player = controls.play(small(**changes), ["jitter"], network=network)
+        player.wait(WAIT)
+        return player
+
+    first = played("cell", "1")
+    first.sliders["jitter"].value = 2
+    first.wait(WAIT)
+    other = played("other cell", "2")
+    alive = living()
+    second = played("cell", "3")
+    assert second.recipe.jitter == 2
+    assert second.sliders["jitter"].value == 2
+    assert first.widget.comm is None
+    assert other.widget.comm is not None
+    assert living() == alive
+    third = played("cell", "4", learning_rate=0.1)
+    assert third.recipe == small(learning_rate=0.1)
 
 
 def test_another_network_with_a_layer_of_the_same_name_has_its_own_channels(network, monkeypatch):
@@ -385,7 +564,7 @@ def test_no_thread_is_left_when_nothing_is_to_do(network):
         player.sliders["jitter"].value = value
     player.wait(WAIT)
     assert threading.active_count() == before
-    assert player._thread is None
+    assert player._latest.thread is None
 
 
 def test_what_jupyter_shows_has_the_widgets_and_a_picture_for_where_they_do_not_run(network):

@@ -205,13 +205,16 @@ def test_the_slice_cuts_what_lies_before_it(viewer: volume_viewer.VolumeViewer) 
 
 def test_another_volume_and_one_that_fails(viewer: volume_viewer.VolumeViewer) -> None:
     viewer.sliders["layer"].value = "large"
+    viewer.wait(30)
     assert viewer.volume.shape == (4, 5, 40)
     assert viewer.drawn.volume.shape == (40, 4, 5)
     viewer.sliders["slice"].value = 39
     viewer.sliders["layer"].value = "none"
+    viewer.wait(30)
     assert "there is &lt;nothing&gt; to show" in viewer.status.value
     assert viewer.volume.shape == (4, 5, 40)
     viewer.sliders["layer"].value = "small"
+    viewer.wait(30)
     assert viewer.status.value == ""
     assert viewer.sliders["slice"].value == viewer.sliders["slice"].max == 5
     with pytest.raises(ValueError, match="layer 'huge' is not among small, large, none"):
@@ -231,4 +234,5 @@ def test_play_runs_through_the_options() -> None:
     played = volume_viewer.view(lambda name: volume, ["a", "b", "c"], kind="photo", animated=True)
     button = played.widget.children[0].children[0]
     button.value = 2
+    played.wait(30)
     assert played.sliders["photo"].value == "c"

@@ -1,0 +1,50 @@
+"""A cell that runs again closes what it made before: widgets that nobody sees any more are not kept alive."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import ipywidgets as widgets
+from IPython import get_ipython
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What a cell may make: it begins with a recipe, and can be closed."""
+
+    def close(self) -> None: ...
+
+
+_made: dict[str, tuple[str, list[Closing]]] = {}
+"""By cell: the run of it, and what it made in that run."""
+
+
+def succeed(maker: Closing) -> list[Closing]:
+    """Close what the running cell made when it ran before.
+
+    Returns:
+        What was closed, for its settings; nothing where the front end does not say which cell runs.
+    """
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    if cell is None:
+        return []
+    run = parent["header"]["msg_id"]
+    before, made = _made.get(cell, ("", []))
+    if before == run:
+        made.append(maker)
+        return []
+    _made[cell] = (run, [maker])
+    for old in made:
+        old.close()
+    return made
+
+
+def close(widget: widgets.Widget) -> None:
+    """Close a widget and all that belongs to it: children, layouts, styles."""
+    for value in widget.trait_values().values():
+        for part in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(part, widgets.Widget) and part is not widget:
+                close(part)
+    widget.close()
