@@ -11,6 +11,7 @@ COMMANDS = {
     "replay": ("gallery", "Make a picture again from the recipe inside it; do the pixels match?"),
     "layers": ("models", "List the layers of a network: names, channels, sizes, receptive fields."),
     "train": ("training", "Train a bundled network from a folder of pictures."),
+    "explore": ("controls", "Explore what a network sees in a photo, as an app in the browser."),
 }
 """Each command's room, and what the list of commands says of it."""
 

@@ -30,6 +30,7 @@ from nbhelpers.techniques import (
     fine_tuning,
     grad_cam,
     network_training,
+    semantic_dictionary,
 )
 from nbhelpers.techniques.activation_maximization import ActivationMaximization, multi_scale
 from nbhelpers.techniques.activation_volumes import ActivationVolume
@@ -44,6 +45,7 @@ from nbhelpers.techniques.inversion import Inversion
 from nbhelpers.techniques.network_training import NetworkTraining
 from nbhelpers.techniques.principal_features import PrincipalFeatures
 from nbhelpers.techniques.saliency import Saliency
+from nbhelpers.techniques.semantic_dictionary import SemanticDictionary
 from nbhelpers.training import folders
 
 SAMPLES = Path(__file__).parent.parent / "sample_images"
@@ -193,6 +195,17 @@ def _grad_cam(network: Network) -> Made:
     recipe = GradCAM(photos=CAT, photo_size=64)
     made, against = _explained(recipe, network), recipe.changed(counterfactual=True, target="pizza").run(network)
     return Made(made.exact | {"against": against.maps}, made.reached, made.pictures)
+
+
+@case("semantic dictionary", SemanticDictionary)
+def _semantic_dictionary(network: Network) -> Made:
+    recipe = SemanticDictionary(photo=CAT, photo_size=64, target="pizza", rival="goldfish", draws=3)
+    precise, look = recipe.run(double(network)), recipe.run(network)
+    lost = semantic_dictionary.ablate(recipe, look, [3, 5], network)
+    return Made(
+        {"shares": precise.shares, "evidence": precise.evidence, "logits": look.logits},
+        {"float32 shares": look.shares, "lost": torch.tensor([lost.lost, *lost.random])},
+    )
 
 
 def _explained(recipe: Recipe, network: Network) -> Made:

@@ -21,5 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "network_training",
         "principal_features",
         "saliency",
+        "semantic_dictionary",
     ],
 )

@@ -32,6 +32,7 @@ QUICK = {
     "NetworkTraining": dict(photos=PHOTOS, channels=[8, 8], epochs=1, size=32, training_radius=0.5),
     "PrincipalFeatures": dict(photos=PHOTOS, size=64),
     "Saliency": dict(photos=PHOTOS, photo_size=64, count=2, method="smoothgrad", samples=2),
+    "SemanticDictionary": dict(photo=CAT, photo_size=64),
 }
 
 

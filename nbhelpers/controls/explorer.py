@@ -1,0 +1,344 @@
+"""The explorer: one photo, one network, everything at once.
+
+    explore(SemanticDictionary(photo="mine.jpg"), folder=results_folder())
+
+Predictions and a map over the photo; a click on a place lists the channels that answer there, each with its made
+picture, its strength and what it speaks for the class. The whole photo is drawn as a grid of directions. Looking takes
+milliseconds and runs on one thread, drawing takes seconds and runs on another, and the newest wish counts in both.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import torch
+from IPython.display import display
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from nbhelpers import edge, images, models
+from nbhelpers.controls import cells, sliders
+from nbhelpers.controls.channel_list import ChannelList
+from nbhelpers.controls.picture import Picture
+from nbhelpers.controls.picture_cache import PictureCache, channel_direction
+from nbhelpers.images import figures, overlays
+from nbhelpers.techniques import direction_pictures, semantic_dictionary
+from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.techniques.semantic_dictionary import Look, SemanticDictionary
+
+SIDE = 384  # pixels of the photo
+SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity"]
+PREDICTIONS = 5
+
+
+def explore(recipe: SemanticDictionary, network: nn.Module | None = None, folder: str | Path = "results") -> Explorer:
+    """The explorer as a widget, or its first view as a picture where widgets do not run.
+
+    Args:
+        recipe: what it begins with.
+        network: used in place of the one the recipe names.
+        folder: made pictures are kept in `pictures/` below it.
+    """
+    return Explorer(recipe, network, folder)
+
+
+class Explorer:
+    """The widgets of `explore`; `recipe` and `look` hold what is shown now."""
+
+    def __init__(self, recipe: SemanticDictionary, network: nn.Module | None, folder: str | Path) -> None:
+        self._begun, self.look = recipe, None
+        before = [old for old in cells.succeed(self) if isinstance(old, Explorer) and old._begun == recipe]
+        if before:  # the reader's settings
+            recipe = before[0].recipe
+            network = before[0].network if recipe.network != self._begun.network else network
+        self.recipe = recipe
+        self.network = models.as_network(network if network is not None else recipe.network)
+        self._folder, self._caches = folder, {}
+        self._error: Exception | None = None
+        self._leading = False
+        self._looking = edge.Latest(self._see, "nbhelpers-explore")
+        self._drawing = edge.Latest(lambda draw: draw(), "nbhelpers-draw")
+
+        self.sliders = {name: sliders.slider(recipe, name, self.network, None) for name in [*SHOWN, "cells"]}
+        self.image = Picture(picks=True, place=list(recipe.places[0]))
+        self.predictions, self.status, self.page, self.grid_words = (widgets.HTML() for _ in range(4))
+        self.status.add_class("nbhelpers-status")
+        self.channels = ChannelList(self._hover, self._open)
+        self.large, self.grid = Picture(), Picture()
+        self.grid_button = _button("Draw the grid", self.draw_grid)
+        self.real_button = _button("Is it real?", self.ask)
+        self.verdict = widgets.HTML()
+        side = widgets.VBox([self.sliders[name] for name in SHOWN])
+        side.add_class("nbhelpers-side")
+        middle = widgets.VBox([self.status, self.image, self.predictions])
+        right = widgets.VBox([_heading("Channels that answer here"), self.channels, self.real_button, self.verdict])
+        for column in (middle, right):
+            column.add_class("nbhelpers-column")
+        below = widgets.VBox(
+            [self.page, self.large, self.sliders["cells"], self.grid_button, self.grid_words, self.grid]
+        )
+        below.add_class("nbhelpers-below")
+        self.widget = widgets.Box([side, middle, right, below])
+        self.widget.add_class("nbhelpers-player")
+        self.widget.add_class("nbhelpers-explorer")
+        for name, slider in self.sliders.items():
+            slider.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
+        self.image.observe(lambda change: self._place(), "place")
+        self._looking.put(recipe)
+
+    @property
+    def place(self) -> list[float]:
+        """Where the reader points: shares of the photo's height and width."""
+        return list(self.image.place)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until everything is looked at and drawn."""
+        self._looking.wait(timeout)
+        self._drawing.wait(timeout)
+
+    def close(self) -> None:
+        """End what is under way, and take the widgets from the page."""
+        self._looking.stop()
+        self._drawing.stop()
+        cells.close(self.widget)
+
+    def draw_grid(self) -> None:
+        """Draw the photo as directions, cell by cell, and measure how well they hold, beside an untrained network."""
+        look, recipe, network = self.look, self.recipe, self.network
+        if look is None:
+            return
+        listed = [row["channel"] for row in self.channels.rows]
+
+        def draw() -> None:
+            self._draw_channels(listed, look, recipe, network)
+            self._draw_grid(look, recipe, network)
+
+        self._drawing.put(lambda: self._guarded(draw))
+
+    def ask(self) -> None:
+        """Take the listed channels away: what does the class lose, against as many random ones?"""
+        look, recipe, network = self.look, self.recipe, self.network
+        if look is None:
+            return
+        chosen = [row["channel"] for row in self.channels.rows]
+        untrained = semantic_dictionary.look(recipe, models.randomised(network, recipe.seed))
+        there = [answer.channel for answer in semantic_dictionary.strongest(untrained, self.place, len(chosen))]
+        lost = semantic_dictionary.ablate(recipe, look, chosen, network)
+        middle = sorted(lost.random)[len(lost.random) // 2]
+        name, count = html.escape(self._class_name(look.target)), len(chosen)
+        self.verdict.value = (
+            f"<p>Without these {count} channels the logit of {name} falls by <b>{lost.lost:.2f}</b>; without {count} "
+            f"random ones by {middle:.2f} (median of {len(lost.random)} draws, {lost.above:.0%} lose less).</p>"
+            f"<p>The same click in the untrained network lists channels {', '.join(map(str, there))}: a list is always "
+            "there, whether it means anything or not.</p>"
+        )
+
+    def _ipython_display_(self) -> None:
+        shown = display(self.widget, display_id=True)
+        self._looking.wait()
+        if self._error is not None:
+            raise self._error
+        if shown is not None:
+            shown.update(figures.live(self.widget, self._still(), repr(self.recipe)), raw=True)
+
+    def _still(self) -> Image.Image:
+        return self._drawn(self.look, self.recipe)
+
+    def _changed(self, name: str, value: Any) -> None:
+        if self._leading:
+            return
+        slider = self.sliders[name]
+        try:
+            wanted = sliders.from_slider(self.recipe, name, value)
+            if name == "network" and wanted != self.recipe.network:
+                self._change_network(wanted)
+            self.recipe = self.recipe.changed(**{name: wanted})
+        except Exception as error:  # a callback has no other audience
+            self._complain(error)
+            slider.add_class("nbhelpers-failed")
+            return
+        slider.remove_class("nbhelpers-failed")
+        if name != "cells":
+            self._looking.put(self.recipe)
+
+    def _change_network(self, name: str) -> None:
+        network = models.load(name)
+        layer = sliders.nearest_layer(self.network, self.recipe.layer, network)
+        size = max(self.recipe.photo_size, network.size if isinstance(network.size, int) else 0)
+        known = set(network.classes or [])
+        changes = {each: "" for each in ("target", "rival") if getattr(self.recipe, each) not in known}
+        self.recipe = self.recipe.changed(network=name, layer=layer, photo_size=size, **changes)
+        self.network, self._leading = network, True
+        try:
+            sliders.offer_layers(self.sliders["layer"], self.recipe, network, None)
+            for each in ("target", "rival"):
+                self.sliders[each].options, self.sliders[each].value = (
+                    network.classes or [],
+                    str(getattr(self.recipe, each)),
+                )
+        finally:
+            self._leading = False
+
+    def _see(self, recipe: SemanticDictionary) -> None:
+        self._guarded(lambda: self._look_at(recipe))
+
+    def _look_at(self, recipe: SemanticDictionary) -> None:
+        self._error = None
+        self.look = look = semantic_dictionary.look(recipe, self.network)
+        name = self._class_name(look.target)
+        self.image.show(self._drawn(look, recipe), f"the photo with {recipe.map} for {name}")
+        self.predictions.value = self._bars(look)
+        self.sliders["rival"].disabled = "rival" in recipe.idle()
+        self.status.value = f"evidence for <b>{html.escape(name)}</b>"
+        self._place()
+
+    def _place(self) -> None:
+        """List the channels at the chosen place, and draw the pictures that are missing."""
+        look, recipe, network = self.look, self.recipe, self.network
+        if look is None:
+            return
+        answers = semantic_dictionary.strongest(look, self.place, recipe.channels)
+        self.channels.show(answers)
+        self.verdict.value = ""
+        self._drawing.put(
+            lambda: self._guarded(lambda: self._draw_channels([a.channel for a in answers], look, recipe, network))
+        )
+
+    def _draw_channels(
+        self, channels: list[int], look: Look, recipe: SemanticDictionary, network: models.Network
+    ) -> None:
+        wanted = [channel for channel in channels if str(channel) not in self.channels.pictures]
+        directions = [channel_direction(channel, len(look.activations)) for channel in wanted]
+        for index, picture in self._cache(recipe, network).draw(directions, lambda: self._drawing.stopped):
+            self.channels.add_picture(wanted[index], images.to_pil(picture))
+
+    def _draw_grid(self, look: Look, recipe: SemanticDictionary, network: models.Network) -> None:
+        cells = self.recipe.cells
+        drawn = self._directions(look, recipe, network, cells, lambda pictures: self._show_grid(pictures, cells))
+        if drawn is None:
+            return
+        own, others = semantic_dictionary.agreement(network, recipe.layer, *drawn)
+        untrained = models.randomised(network, recipe.seed)
+        there = semantic_dictionary.look(recipe, untrained)
+        control = self._directions(there, recipe, untrained, min(cells, 2), lambda pictures: None)
+        if control is None:
+            return
+        own_there, others_there = semantic_dictionary.agreement(untrained, recipe.layer, *control)
+        self.grid_words.value = (
+            f"<p>The layer answers these pictures in their own direction with a mean cosine of <b>{own:.2f}</b>, "
+            f"and {others:.2f} with the directions of other cells. In the untrained network {own_there:.2f} and "
+            f"{others_there:.2f}: only the distance between the two numbers says something.</p>"
+        )
+
+    def _directions(
+        self,
+        look: Look,
+        recipe: SemanticDictionary,
+        network: models.Network,
+        cells: int,
+        show: Callable[[Float[Tensor, "cells 3 _ _"]], None],
+    ) -> tuple[Tensor, Tensor] | None:
+        vectors = semantic_dictionary.directions(look, cells)
+        directions = direction_pictures.rounded(vectors.cpu())
+        pictures: Tensor | None = None
+        count = 0
+        for index, picture in self._cache(recipe, network).draw(directions, lambda: self._drawing.stopped):
+            if pictures is None:
+                pictures = torch.full((len(directions), *picture.shape), 0.5)
+            pictures[index] = picture
+            count += 1
+            show(pictures)
+        return (vectors, pictures) if count == len(directions) else None
+
+    def _show_grid(self, pictures: Float[Tensor, "cells 3 _ _"], cells: int) -> None:
+        self.grid.show(
+            images.tile(pictures, columns=cells, gap=2), f"the photo as {cells} x {cells} pictures of directions"
+        )
+
+    def _cache(self, recipe: SemanticDictionary, network: models.Network) -> PictureCache:
+        key = (id(network), recipe.layer, recipe.seed)
+        if key not in self._caches:
+            channels = models.check_layer(network, recipe.layer, recipe.photo_size).channels
+            manner = DirectionPictures(
+                network=network,
+                layer=recipe.layer,
+                directions=[channel_direction(0, channels)],
+                size=max(64, (network.size // 2) if isinstance(network.size, int) else 64),
+                seed=recipe.seed,
+            )
+            self._caches[key] = PictureCache(self._folder, network, manner)
+        return self._caches[key]
+
+    def _hover(self, channel: int | None) -> None:
+        """Show where else in the photo a channel answers."""
+        look = self.look
+        if look is None:
+            return
+        if channel is None:
+            self.image.show(self._drawn(look, self.recipe), f"the photo with {self.recipe.map}")
+            return
+        seen = overlays.overlay(look.photo, look.activations[channel].clamp(min=0)[None].float(), 0.7)
+        self.image.show(_large(seen[0]), f"where channel {channel} answers in the photo")
+
+    def _open(self, channel: int) -> None:
+        """A channel's page: its picture large, where it answers, how much in this photo."""
+        look = self.look
+        if look is None:
+            return
+        values = look.activations[channel].clamp(min=0)
+        picture = self._cache(self.recipe, self.network).get(channel_direction(channel, len(look.activations)))
+        seen = overlays.overlay(look.photo, values[None].float(), 0.7)[0]
+        tiles = [_large(picture), _large(seen)] if picture is not None else [_large(seen)]
+        pictures = torch.stack([images.from_pil(tile) for tile in tiles])
+        self.large.show(images.tile(pictures, gap=6), f"channel {channel}: its made picture, and where it answers")
+        self.page.value = (
+            f"<h4>Channel {channel} of {html.escape(self.recipe.layer)}</h4><p>It answers at "
+            f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f}; over the whole photo it "
+            f"speaks {look.shares[channel].sum():+.2f} for {html.escape(self._class_name(look.target))}.</p>"
+        )
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # a thread has no other audience
+            self._error = error
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        self.status.value = f"<b class='nbhelpers-error'>{html.escape(f'{type(error).__name__}: {text}')}</b>"
+        self.image.stale = True
+
+    def _drawn(self, look: Look, recipe: SemanticDictionary) -> Image.Image:
+        return _large(semantic_dictionary.draw(recipe, look)[0])
+
+    def _class_name(self, number: int) -> str:
+        return self.network.classes[number] if self.network.classes else f"class {number}"
+
+    def _bars(self, look: Look) -> str:
+        shares, numbers = models.shares(look.logits[None])[0].topk(min(PREDICTIONS, len(look.logits)))
+        rows = [
+            f"<tr><td>{html.escape(self._class_name(number))}</td><td><meter value='{share:.4f}' aria-label="
+            f"'share of {html.escape(self._class_name(number), quote=True)}'></meter></td><td>{share:.0%}</td></tr>"
+            for share, number in zip(shares.tolist(), numbers.tolist(), strict=True)
+        ]
+        return f"<table class='nbhelpers-predictions'>{''.join(rows)}</table>"
+
+
+def _large(picture: Float[Tensor, "3 height width"]) -> Image.Image:
+    return images.to_pil(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def _heading(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<b>{text}</b>")
+
+
+def _button(text: str, press: Callable[[], None]) -> widgets.Button:
+    button = widgets.Button(description=text, layout=widgets.Layout(width="auto"))
+    button.on_click(lambda button: press())
+    return button

@@ -1,0 +1,219 @@
+"""Semantic dictionary: what a layer says at one place of a photo, channel by channel.
+
+At every place of its map a layer answers with one number per channel. The strongest of them, each beside the picture
+that its channel means, read like the entries of a dictionary; how much an entry speaks for a class is its activation
+times the gradient of the class logit there (Olah, Satyanarayan, Johnson, Carter, Schubert, Ye, Mordvintsev,
+"The Building Blocks of Interpretability", Distill 2018). Taken together, the whole vector at a place is a direction,
+which can be drawn as well. The control takes the strongest channels away and looks at what the class loses, against
+as many channels drawn at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nbhelpers import images, models
+from nbhelpers.attribution import cams, gradients
+from nbhelpers.images import overlays
+from nbhelpers.models import Network
+from nbhelpers.recipes import Field, NetworkName, Recipe
+
+MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    **cams.GRADIENT_METHODS,
+    "eigen_cam": lambda activations, gradients: cams.eigen_cam(activations),
+}
+
+
+class SemanticDictionary(Recipe):
+    """What a layer says at places of a photo, and how much it speaks for a class (Olah et al. 2018)."""
+
+    network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
+    layer: str = Field("block4.conv1", description="dotted name of a layer that gives feature maps")
+    photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
+    photo_size: int = Field(96, ge=16, le=1024, description="side of the photo's central square in pixels")
+    target: str | int = Field("", description="the class: its name or number; empty: the one the photo is given")
+    rival: str | int = Field("", description="why not this class? evidence for it is subtracted; empty: no rival")
+    places: list[list[float]] = Field(
+        [[0.42, 0.4], [0.9, 0.1]], min_length=1, description="shares of the photo's height and width, 0 to 1"
+    )
+    channels: int = Field(6, ge=1, le=64, description="strongest channels per place")
+    map: Literal["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "pixels"] = Field(
+        "grad_cam", description="the map over the photo"
+    )
+    opacity: float = Field(0.5, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
+    cells: int = Field(4, ge=1, le=16, description="cells along a side of the grid of places")
+    draws: int = Field(40, ge=2, le=1000, description="random sets of channels that are taken away as a control")
+    seed: int = Field(0, ge=0, description="of the random sets, the made pictures and the untrained network")
+
+    def idle(self) -> dict[str, str]:
+        """A rival, where the map knows no class."""
+        return {"rival": "eigen_cam knows no class"} if self.map == "eigen_cam" else {}
+
+    def iterate(self, network: nn.Module | None = None) -> Iterator[Look]:
+        """Look at the photo once; see `look`."""
+        yield look(self, network)
+
+
+@dataclass
+class Look:
+    """One photo in one layer.
+
+    Attributes:
+        photo: `(1, 3, H, W)` in [0, 1].
+        logits: `(classes,)`.
+        target: number of the class that the gradients belong to.
+        activations, gradients: of the layer, `(C, h, w)`.
+        evidence: the map over the photo, `(1, h, w)`.
+    """
+
+    photo: Float[Tensor, "1 3 height width"]
+    logits: Float[Tensor, " classes"]
+    target: int
+    activations: Float[Tensor, "channels map_height map_width"]
+    gradients: Float[Tensor, "channels map_height map_width"]
+    evidence: Float[Tensor, "1 _ _"]
+    index: int = 1
+    total: int = 1
+
+    @property
+    def scores(self) -> Float[Tensor, " 1"]:
+        """Share of the class."""
+        return models.shares(self.logits[None])[:, self.target]
+
+    @property
+    def shares(self) -> Float[Tensor, "channels map_height map_width"]:
+        """Activation times gradient: what each channel speaks for the class at each place, to first order."""
+        return self.activations * self.gradients
+
+    def cell(self, place: Sequence[float]) -> tuple[int, int]:
+        """Row and column of the layer's map at shares of the photo's height and width.
+
+        Raises:
+            ValueError: it is no place within the photo.
+        """
+        if len(place) != 2 or not all(0 <= share <= 1 for share in place):
+            raise ValueError(f"{list(place)} is no place: give shares of the height and of the width, 0 to 1")
+        sides = self.activations.shape[1:]
+        return tuple(min(int(share * side), side - 1) for share, side in zip(place, sides, strict=True))
+
+
+@dataclass
+class Answer:
+    """A channel, how strongly it answers at a place, and how much that speaks for the class."""
+
+    channel: int
+    strength: float
+    share: float
+
+
+@dataclass
+class Ablation:
+    """What the class loses without some channels, in logits, and without as many at random."""
+
+    lost: float
+    random: list[float]
+
+    @property
+    def above(self) -> float:
+        """Share of the random sets whose loss is smaller."""
+        return sum(loss < self.lost for loss in self.random) / len(self.random)
+
+
+def look(recipe: SemanticDictionary, network: nn.Module | None = None) -> Look:
+    """Pass the photo through the network once, and go back from the class to the layer.
+
+    Raises:
+        KeyError: the layer is unknown. ValueError: it has no feature maps; the photo cannot be read; an unknown class.
+        FileNotFoundError: there is no such photo.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    models.check_layer(network, recipe.layer, recipe.photo_size)
+    photo = images.read(recipe.photo, recipe.photo_size)[None].to(network.mean.device)
+    wanted = gradients.chosen_class(network, recipe.target, recipe.photo_size)
+    activations, slopes, logits = gradients.layer_gradients(network, recipe.layer, photo, wanted)
+    (target,) = gradients.targets(network, logits, wanted)
+    rival = gradients.chosen_class(network, recipe.rival, recipe.photo_size)
+    if rival is not None:
+        slopes = slopes - gradients.layer_gradients(network, recipe.layer, photo, rival)[1]
+    if recipe.map == "pixels":
+        evidence = gradients.pixel_gradients(network, photo, target)[1]
+        if rival is not None:
+            evidence = evidence - gradients.pixel_gradients(network, photo, rival)[1]
+        evidence = evidence.abs().amax(1)
+    else:
+        evidence = MAPS[recipe.map](activations, slopes)
+    return Look(photo, logits[0], target, activations[0], slopes[0], evidence.float())
+
+
+def strongest(look: Look, place: Sequence[float], count: int) -> list[Answer]:
+    """The channels that answer most strongly at a place, in order."""
+    row, column = look.cell(place)
+    strengths, shares = look.activations[:, row, column], look.shares[:, row, column]
+    best = strengths.topk(min(count, len(strengths))).indices.tolist()
+    return [Answer(channel, strengths[channel].item(), shares[channel].item()) for channel in best]
+
+
+def directions(look: Look, cells: int) -> Float[Tensor, "cells channels"]:
+    """The mean activation of every cell of a grid over the photo, row by row."""
+    return F.adaptive_avg_pool2d(look.activations[None], cells)[0].flatten(1).T
+
+
+def agreement(
+    network: nn.Module,
+    layer: str,
+    vectors: Float[Tensor, "pictures channels"],
+    pictures: Float[Tensor, "pictures 3 _ _"],
+) -> tuple[float, float]:
+    """Whether the layer answers made pictures in the directions that they were made for.
+
+    Returns:
+        The mean cosine, -1 to 1, of what the layer answers a picture (its mean over the places) with the picture's own
+        direction, and with those of the other pictures. Only the distance between the two says something: where all
+        directions are much alike, as in an untrained network, every picture fits every one.
+    """
+    answers = torch.cat(list(models.activation_batches(network, layer, pictures))).flatten(2).mean(2)
+    cosines = F.normalize(answers.cpu().float(), dim=1) @ F.normalize(vectors.cpu().float(), dim=1).T
+    own = cosines.diagonal().mean().item()
+    others = (cosines.sum() - cosines.trace()) / max(1, cosines.numel() - len(cosines))
+    return own, others.item()
+
+
+def ablate(
+    recipe: SemanticDictionary, look: Look, channels: Sequence[int], network: nn.Module | None = None
+) -> Ablation:
+    """Take channels away in the whole photo, and as many random ones, again and again; what does the class lose?"""
+    network = models.as_network(network if network is not None else recipe.network)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    sets = [list(channels)]
+    for _ in range(recipe.draws):
+        sets.append(torch.randperm(len(look.activations), generator=generator)[: len(channels)].tolist())
+    kept = torch.ones(len(sets), len(look.activations), 1, 1)
+    for mask, some in zip(kept, sets, strict=True):
+        mask[some] = 0
+    losses = [
+        look.logits[look.target].item() - logit
+        for some in kept.split(16)
+        for logit in _without(network, recipe.layer, look.photo, some)[:, look.target].tolist()
+    ]
+    return Ablation(losses[0], losses[1:])
+
+
+def draw(recipe: SemanticDictionary, look: Look) -> Float[Tensor, "1 3 height width"]:
+    """The photo under its map."""
+    return overlays.overlay(look.photo, look.evidence, recipe.opacity)
+
+
+@torch.no_grad()
+def _without(network: Network, layer: str, photo: Tensor, kept: Tensor) -> Tensor:
+    """Logits of one photo as often as there are rows in `kept`, each with the layer's channels times that row."""
+    double = models.twin(network)
+    kept = kept.to(photo)
+    models.find_module(double, layer).register_forward_hook(lambda module, inputs, output: output * kept)
+    return double(photo.expand(len(kept), -1, -1, -1)).float()

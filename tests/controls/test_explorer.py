@@ -1,0 +1,178 @@
+"""The explorer without a browser: what a click lists, what is drawn and kept, what a change of network does."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from nbhelpers import controls, images, models, recipes
+from nbhelpers.__main__ import main
+from nbhelpers.controls import cli
+from nbhelpers.controls.picture_cache import PictureCache, channel_direction, fingerprint
+from nbhelpers.techniques import semantic_dictionary
+from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.techniques.semantic_dictionary import SemanticDictionary
+
+SAMPLES = Path(__file__).parents[2] / "sample_images"
+WAIT = 120
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pictures in a few steps."""
+    draw = PictureCache.__init__
+
+    def faster(self, folder, network, manner):
+        draw(self, folder, network, manner.changed(steps=1, rounds=1, size=32))
+
+    monkeypatch.setattr(PictureCache, "__init__", faster)
+
+
+def first(**changes) -> SemanticDictionary:
+    return SemanticDictionary(**dict(photo=str(SAMPLES / "cat.jpg"), photo_size=64, channels=3) | changes)
+
+
+def manner(**changes) -> DirectionPictures:
+    return DirectionPictures(
+        **dict(layer="block2.conv1", directions=[channel_direction(0, 192)], size=32, rounds=1, steps=2) | changes
+    )
+
+
+def explorer(tmp_path, **changes):
+    made = controls.explore(first(**changes), folder=tmp_path)
+    made.wait(WAIT)
+    return made
+
+
+def test_a_click_lists_the_channels_of_that_place_with_their_pictures(tmp_path, quick):
+    found = explorer(tmp_path)
+    assert "evidence for" in found.status.value
+    found.image.place = [0.9, 0.2]
+    found.wait(WAIT)
+    expected = semantic_dictionary.strongest(first().run(), [0.9, 0.2], 3)
+    assert [row["channel"] for row in found.channels.rows] == [answer.channel for answer in expected]
+    assert set(found.channels.pictures) == {str(answer.channel) for answer in expected}
+
+
+def test_the_photo_the_class_and_the_map_are_changed_while_one_looks(tmp_path, quick):
+    found = explorer(tmp_path)
+    before = found.image.value
+    for name, value in [("target", "espresso"), ("map", "layer_cam"), ("photo", str(SAMPLES / "coffee.jpg"))]:
+        found.sliders[name].value = value
+        found.wait(WAIT)
+        assert found.image.value != before
+        before = found.image.value
+    assert "espresso" in found.status.value
+    found.sliders["target"].value = "no such class"
+    found.wait(WAIT)
+    assert "nbhelpers-error" in found.status.value
+    assert found.image.stale
+
+
+def test_another_network_brings_its_layers_and_classes(tmp_path, quick):
+    found = explorer(tmp_path)
+    found.sliders["network"].value = "minivgg"
+    found.wait(WAIT)
+    assert found.network.name == "minivgg"
+    assert "nbhelpers-error" not in found.status.value
+    assert len(found.channels.rows) == 3
+    found.sliders["network"].value = "no_such_network"
+    assert "nbhelpers-error" in found.status.value
+    assert found.recipe.network == "minivgg"
+
+
+def test_hover_shows_where_a_channel_fires_and_a_click_its_page(tmp_path, quick):
+    found = explorer(tmp_path)
+    plain = found.image.value
+    channel = found.channels.rows[0]["channel"]
+    found.channels._hear(found.channels, {"seen": channel}, [])
+    assert found.image.value != plain
+    assert str(channel) in found.image.text
+    found.channels._hear(found.channels, {"seen": None}, [])
+    assert found.image.value == plain
+    found.channels._hear(found.channels, {"opened": channel}, [])
+    assert f"Channel {channel}" in found.page.value
+    assert found.large.value
+
+
+def test_the_grid_and_its_control_are_told(tmp_path, quick):
+    found = explorer(tmp_path)
+    found.sliders["cells"].value = 2
+    found.draw_grid()
+    found.wait(WAIT)
+    assert "cosine" in found.grid_words.value
+    assert "2 x 2" in found.grid.text
+    found.ask()
+    assert "random" in found.verdict.value
+
+
+def test_no_thread_is_left(tmp_path, quick):
+    before = threading.active_count()
+    explorer(tmp_path).close()
+    assert threading.active_count() == before
+
+
+def test_a_kept_picture_is_found_again_and_can_be_made_again(tmp_path):
+    network = models.load("minivgg_robust")
+    directions = [channel_direction(channel, 192) for channel in (3, 5, 7)]
+    cache = PictureCache(tmp_path, network, manner())
+    made = dict(cache.draw(directions))
+    assert sorted(made) == [0, 1, 2]
+    kept = PictureCache(tmp_path, network, manner()).get(directions[1])
+    assert torch.allclose(kept, made[1], atol=1 / 255)
+    again = recipes.remake(cache.path(directions[1]), network)
+    assert np.array_equal(np.asarray(images.to_pil(again)), np.asarray(images.to_pil(kept)))
+    assert cache.get(channel_direction(9, 192)) is None
+
+
+def test_a_damaged_picture_is_made_again(tmp_path):
+    network = models.load("minivgg_robust")
+    cache = PictureCache(tmp_path, network, manner())
+    direction = channel_direction(3, 192)
+    list(cache.draw([direction]))
+    cache.path(direction).write_bytes(b"half a pic")
+    assert cache.get(direction) is None
+    list(cache.draw([direction]))
+    assert cache.get(direction) is not None
+
+
+def test_drawing_ends_when_it_is_enough(tmp_path):
+    cache = PictureCache(tmp_path, models.load("minivgg_robust"), manner())
+    assert list(cache.draw([channel_direction(1, 192)], enough=lambda: True)) == []
+
+
+def test_other_weights_have_other_pictures(tmp_path):
+    network = models.load("minivgg_robust")
+    assert fingerprint(network) == fingerprint(models.load("minivgg_robust"))
+    changed = models.copied(network)
+    with torch.no_grad():
+        next(changed.parameters()).flatten()[0] += 1e-3
+    assert fingerprint(changed) != fingerprint(network)
+    assert fingerprint(models.randomised(network)) != fingerprint(network)
+
+
+def test_the_app_is_a_notebook_that_makes_the_explorer(tmp_path):
+    recipe = cli.first_recipe(SAMPLES / "cat.jpg", "minivgg", "")
+    (cell,) = cli.app(recipe, tmp_path).cells
+    names = {}
+    exec(cell.source.replace("controls.explore(", "made = dict(recipe="), names)
+    assert names["made"] == {"recipe": recipe, "folder": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no_such.jpg"], "no_such.jpg"),
+        ([str(SAMPLES / "cat.jpg"), "--network", "minivg"], "minivgg"),
+        ([str(SAMPLES / "cat.jpg"), "--layer", "block9"], "block"),
+    ],
+)
+def test_the_app_refuses_in_words(words, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "serve", lambda *rest: pytest.fail("it serves"))
+    result = CliRunner().invoke(main, ["explore", *words, "--results", str(tmp_path)])
+    assert result.exit_code != 0
+    assert said in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,124 @@
+"""The dictionary of a place: its numbers against plain autograd, its shares against finite differences."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_networks import noise, tiny
+
+from nbhelpers import images, models
+from nbhelpers.models import Network
+from nbhelpers.techniques import semantic_dictionary
+from nbhelpers.techniques.semantic_dictionary import SemanticDictionary
+
+PHOTO = str(Path(__file__).parents[2] / "sample_images" / "cat.jpg")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network(tiny().eval(), "tiny", ["ant", "bee", "cat", "dog", "elk"], size=32)
+
+
+def small(**changes) -> SemanticDictionary:
+    return SemanticDictionary(**dict(photo=PHOTO, photo_size=32, layer="conv2", channels=3, target="cat") | changes)
+
+
+def logits_without(network: Network, photo: torch.Tensor, change) -> torch.Tensor:
+    """The logits, with what conv2 gives changed by a function, in float64."""
+    net = tiny().eval().double()
+    net.load_state_dict(network.net.state_dict())
+    net.conv2.register_forward_hook(lambda module, inputs, output: change(output.clone()))
+    mean, std = (each.double().reshape(1, -1, 1, 1) for each in (network.mean, network.std))
+    return net((photo.double() - mean) / std)[0]
+
+
+def test_the_strongest_channels_of_a_place_in_order(network):
+    look = small().run(network)
+    seen = models.capture(network, "conv2", stop=True)(images.read(PHOTO, 32)[None])["conv2"][0].detach()
+    row, column = look.cell([0.25, 0.8])
+    assert (row, column) == (int(0.25 * seen.shape[1]), int(0.8 * seen.shape[2]))
+    order = seen[:, row, column].argsort(descending=True).tolist()
+    found = semantic_dictionary.strongest(look, [0.25, 0.8], 3)
+    assert [answer.channel for answer in found] == order[:3]
+    for answer in found:
+        assert answer.strength == pytest.approx(seen[answer.channel, row, column].item(), abs=1e-5)
+    assert len(semantic_dictionary.strongest(look, [0, 0], 99)) == 6
+
+
+def test_a_share_is_what_the_logit_loses_to_first_order(network):
+    look = small().run(network)
+    answer = semantic_dictionary.strongest(look, [0.5, 0.5], 1)[0]
+    row, column = look.cell([0.5, 0.5])
+    step = 1e-4
+
+    def fainter(output):
+        output[0, answer.channel, row, column] *= 1 - step
+        return output
+
+    photo = images.read(PHOTO, 32)[None]
+    whole, less = (logits_without(network, photo, change)[2].item() for change in (lambda output: output, fainter))
+    assert answer.share == pytest.approx((whole - less) / step, rel=1e-2, abs=1e-6)
+
+
+def test_a_rival_s_evidence_is_subtracted(network):
+    mine, theirs = (small(target=name).run(network).gradients for name in ("cat", "bee"))
+    assert torch.allclose(small(rival="bee").run(network).gradients, mine - theirs, atol=1e-6)
+    assert small(rival="cat").run(network).gradients.abs().max() == 0
+
+
+def test_taking_channels_away_is_a_pass_with_zeros(network):
+    recipe = small(draws=5)
+    look = recipe.run(network)
+
+    def without(output):
+        output[:, [1, 4]] = 0
+        return output
+
+    photo = images.read(PHOTO, 32)[None]
+    expected = look.logits[2].item() - logits_without(network, photo, without)[2].item()
+    lost = semantic_dictionary.ablate(recipe, look, [1, 4], network)
+    assert lost.lost == pytest.approx(expected, abs=1e-4)
+    assert len(lost.random) == 5
+    everything = semantic_dictionary.ablate(recipe, look, range(6), network)
+    assert everything.random == pytest.approx([everything.lost] * 5, abs=1e-5)  # there is but one such set
+
+
+def test_the_grid_s_directions_are_means_over_cells(network):
+    look = small().run(network)
+    assert torch.allclose(semantic_dictionary.directions(look, 1)[0], look.activations.mean((1, 2)), atol=1e-6)
+    assert semantic_dictionary.directions(look, 3).shape == (9, 6)
+
+
+def test_agreement_of_pictures_with_the_directions_that_they_have_is_one(network):
+    pictures = noise(4, 3, 32, 32)
+    vectors = models.capture(network, "conv2", stop=True)(pictures)["conv2"].detach().mean((2, 3))
+    own, others = semantic_dictionary.agreement(network, "conv2", vectors, pictures)
+    cosines = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2)
+    assert own == pytest.approx(1, abs=1e-5)
+    assert others == pytest.approx(cosines[~torch.eye(4, dtype=torch.bool)].mean().item(), abs=1e-5)
+
+
+@given(place=st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_every_place_of_the_photo_is_a_place_of_the_map(network, place):
+    look = small().run(network)
+    row, column = look.cell(place)
+    assert 0 <= row < look.activations.shape[1]
+    assert 0 <= column < look.activations.shape[2]
+
+
+@pytest.mark.parametrize("place", [[1.2, 0], [0.5], [-0.1, 0.5]])
+def test_what_is_no_place_is_refused(network, place):
+    with pytest.raises(ValueError, match="is no place: give shares of the height and of the width, 0 to 1"):
+        small().run(network).cell(place)
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "pixels"])
+def test_each_map_lies_over_the_photo(network, name):
+    recipe = small(map=name)
+    drawn = semantic_dictionary.draw(recipe, recipe.run(network))
+    assert drawn.shape == (1, 3, 32, 32)
+    assert torch.equal(
+        semantic_dictionary.draw(recipe.changed(opacity=0), recipe.run(network)), images.read(PHOTO, 32)[None]
+    )
