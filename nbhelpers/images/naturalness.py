@@ -32,7 +32,7 @@ class Naturalness:
     def lines(self) -> list[str]:
         """One short line per picture."""
         rows = zip(self.saturation.tolist(), self.edge.tolist(), self.contrast.tolist(), strict=True)
-        return [f"saturation {colour:.2f}\ncontrast {light:.2f}, burnt out {edge:.0%}" for colour, edge, light in rows]
+        return [f"saturation {colour:.2f}\ncontrast {light:.2f}, burnt {edge:.0%}" for colour, edge, light in rows]
 
 
 def naturalness(pictures: Float[Tensor, "pictures 3 height width"]) -> Naturalness:

@@ -175,6 +175,8 @@ def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:
     name = stem + re.sub(r"[^\w.=-]+", "-", given)
     # other parameters, another name, though signs that no file may have are dashes in both; file systems stop at 255
     # bytes, people sooner
-    if name != stem + given or len(name) > 100:
-        name = name[:90] + "_" + hashlib.sha1((stem + given).encode()).hexdigest()[:8]
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    doubtful = any("=" in text or arguments.parse(text) != text for text in texts)  # "1" is not 1
+    if name != stem + given or doubtful or len(name) > 100:
+        name = name[:90] + "_" + hashlib.sha1(f"{stem}{list(parameters.items())}".encode()).hexdigest()[:8]
     return name

@@ -67,8 +67,11 @@ class Manifest:
         self.set_aside: Path | None = None
         """Where a manifest went that was damaged, or of another version of this package."""
         if not self._opened():
-            self.set_aside = path.with_suffix(".damaged")
+            earlier = sum(1 for _ in path.parent.glob(f"{path.stem}.damaged*"))
+            self.set_aside = path.with_suffix(f".damaged{earlier + 1 if earlier else ''}")
             path.replace(self.set_aside)
+            for left in ("-journal", "-wal", "-shm"):  # of the damaged one, which SQLite would apply to the new one
+                path.with_name(path.name + left).unlink(missing_ok=True)
             self._opened()
         self._written = time.monotonic()
 

@@ -163,7 +163,7 @@ def _ranking(axes, activations: Tensor, evidence: Evidence, title: str) -> None:
     axes.stairs(ordered.tolist(), [0.5 + edge for edge in range(len(ordered) + 1)], fill=True, color=figures.QUIET)
     axes.axvspan(0.5, evidence.top + 0.5, color=figures.ACCENT, alpha=0.12, lw=0)
     axes.plot([place], [activations[evidence.channel]], "o", color=figures.ACCENT, markersize=6)
-    axes.set_title(f"{title}: number {place} of {len(ordered)}", fontsize=9)
+    axes.set_title(f"{title}:\nnumber {place} of {len(ordered)}", fontsize=9)
     axes.set_xlabel(f"channels by mean activation (shaded: top {evidence.top})", fontsize=8)
     axes.set_xlim(0, len(ordered) + 1)
     axes.set_ylim(bottom=0)

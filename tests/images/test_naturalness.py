@@ -39,7 +39,4 @@ def test_plain_pictures(picture: torch.Tensor, saturation: float, edge: float, c
 
 
 def test_one_line_per_picture() -> None:
-    assert (
-        images.naturalness(torch.full((2, 3, 4, 4), 0.5)).lines()
-        == ["saturation 0.00\ncontrast 0.00, burnt out 0%"] * 2
-    )
+    assert images.naturalness(torch.full((2, 3, 4, 4), 0.5)).lines() == ["saturation 0.00\ncontrast 0.00, burnt 0%"] * 2

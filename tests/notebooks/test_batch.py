@@ -256,6 +256,17 @@ def test_results_that_are_no_numbers_are_kept_as_null(tmp_path: Path, monkeypatc
 def test_other_parameters_never_share_a_name() -> None:
     values = ["a/b", "a b", "a+b", "a-b", "a_b", ["a", "b"], "['a', 'b']x", "A/b"]
     assert len({batch._run_name("n", {"text": value}) for value in values}) == len(values)
+    others = [
+        {"a": 1},
+        {"a": "1"},
+        {"a": True},
+        {"a": "True"},
+        {"a": 1, "b": 2},
+        {"a": "1_b=2"},
+        {"a": [1]},
+        {"a": "[1]"},
+    ]
+    assert len({batch._run_name("n", each) for each in others}) == len(others)
 
 
 def test_a_run_is_named_after_its_parameters() -> None:

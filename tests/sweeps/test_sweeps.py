@@ -244,6 +244,10 @@ def test_a_damaged_record_or_one_of_another_version_is_set_aside_and_said(tmp_pa
         assert len(at_work.missing()) == 300
         assert "set aside as manifest.damaged" in at_work.said[0]
     assert path.with_suffix(".damaged").exists()
+    path.write_bytes(b"no database at all" * 100)
+    with Sweep(planned, place):
+        pass
+    assert path.with_suffix(".damaged2").exists()
 
 
 def test_a_damaged_lock_is_made_anew(tmp_path: Path) -> None:
