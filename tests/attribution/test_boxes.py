@@ -171,7 +171,7 @@ def test_a_file_that_is_no_file_of_boxes(folder: Path, entry) -> None:
     with pytest.raises(ValueError, match="is no file of boxes: all of it"):
         boxes.read(folder, 20)
     (folder / "boxes.json").write_text("{")
-    with pytest.raises(ValueError, match="can't be read as JSON"):
+    with pytest.raises(ValueError, match="is not a JSON file"):
         boxes.read(folder, 20)
 
 
