@@ -131,6 +131,11 @@ for _canvas in CANVASES:
             ActivationMaximization(canvas=canvas, channels=[18, 57], size=48, rounds=2, steps=2).iterate(network)
         )
     )
+case("direction pictures", DirectionPictures)(
+    lambda network: climbed(
+        DirectionPictures(layer="block2.conv1", directions=[[1.0] * 192], size=48, rounds=2, steps=2).iterate(network)
+    )
+)
 for _objective in ("unit", "layer"):
     case(f"activation maximization, {_objective}", ActivationMaximization)(
         lambda network, objective=_objective: climbed(

@@ -210,7 +210,7 @@ class Natural(Fourier):
 
     @classmethod
     def _limits(cls, waves: Tensor) -> Tensor:
-        return waves.new_tensor(cls.LIMITS).view(3, 1, 1)
+        return torch.tensor(cls.LIMITS).to(waves, non_blocking=True).view(3, 1, 1)
 
 
 class MaCo(Fourier):

@@ -268,7 +268,7 @@ class Player:
             self._error = error
             self._complain(error)
 
-    def _show(self, recipe: Recipe, step: Step) -> None:
+    def _show(self, recipe: Recipe, step: Any) -> None:
         shown = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in self._shows[:4]]
         self.image.show(self._draw(recipe, step), f"{type(recipe).__name__}: {', '.join(shown)}; score {_scores(step)}")
 

@@ -134,7 +134,7 @@ def test_bfloat16_is_close_to_float32_and_the_scores_are_float32():
         for p in ("float32", "bfloat16")
     ]
     assert runs[1][0].dtype == runs[1][1].dtype == torch.float32
-    assert torch.allclose(runs[0][0], runs[1][0], rtol=0.1, atol=0.02 * runs[0][0].max().item())
+    assert torch.allclose(runs[0][0], runs[1][0], rtol=0.1, atol=0.03 * runs[0][0].abs().max().item())
     assert runs[1][0][-1].min() > runs[1][0][0].max()
 
 

@@ -113,7 +113,7 @@ def test_sliders_have_the_recipes_ranges_values_and_words(network):
         assert (slider.min, slider.max, slider.value) == (low, high, value)
         assert slider.tooltip == ActivationMaximization.model_fields[name].description
     rate = sliders["learning_rate"]
-    assert (rate.max, rate.value) == (0.2, 0.01)
+    assert (rate.max, rate.value) == (0.2, 0.03)
     assert 0 < rate.min < 0.01
     decay = sliders["weight_decay"]
     assert isinstance(decay, widgets.FloatLogSlider)

@@ -198,7 +198,7 @@ def test_every_recipe_finds_its_notebook(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(ROOT / "notebooks")
     recipes.kind_named("Saliency")
     for kind in recipes.Recipe.kinds.values():
-        if kind.__module__.startswith("nbhelpers."):
+        if kind.__module__.startswith("nbhelpers.") and kind.__name__ != "DirectionPictures":  # drawn by several
             code = "".join(cell.source for cell in notebooks.read(ROOT / replaying._notebook_of(kind)).cells)
             assert kind.__name__ in code
 

@@ -27,8 +27,11 @@ def one_hot(*channels: int) -> list[list[float]]:
 
 
 def test_the_direction_of_a_channel_gives_the_channels_picture(network: Network) -> None:
-    made = DirectionPictures(**SMALL, directions=one_hot(0)).run(network).picture
-    expected = ActivationMaximization(**SMALL, channels=[0], weight_decay=0).run(network).picture
+    recipe = DirectionPictures(**SMALL, directions=one_hot(0))
+    made = recipe.run(network).picture
+    shared = {name: getattr(recipe, name) for name in ActivationMaximization.model_fields if hasattr(recipe, name)}
+    others = {"channels": [0], "weight_decay": 0, "canvas": "fourier", "settle": False}
+    expected = ActivationMaximization(**shared, **others).run(network).picture
     assert torch.equal(made, expected)
 
 

@@ -254,13 +254,14 @@ def load(path: str | os.PathLike, network: models.Network, recipe: Recipe) -> Pa
     _compare({name: facts["identity"].get(name) for name in wanted}, wanted, path)
     _compare(facts["manner"], {"hierarchical": recipe.hierarchical, "upsampling": recipe.upsampling}, path)
     with _understood(path):
-        done, palette = [facts["learnt"], facts["measured"]], _palette(facts, tensors, network)
-    if done != facts["total"]:
+        done, total = [facts["learnt"], facts["measured"]], facts["total"]
+    if done != total:
         raise ValueError(
             f"the palette {path} is not finished ({sum(done)} of {sum(facts['total'])} photos looked at): run the fit "
             "again with the same file, it goes on from there"
         )
-    return palette
+    with _understood(path):
+        return _palette(facts, tensors, network)
 
 
 def _palette(facts: dict[str, Any], tensors: dict[str, Tensor], network: models.Network) -> Palette:
