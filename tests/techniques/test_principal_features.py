@@ -322,7 +322,7 @@ def test_a_palette_is_for_what_it_was_learnt_from(network: models.Network, folde
     with pytest.raises(ValueError, match=r"photos: '12 files .* there, '13 files"):
         finished(Fit(wanted, state), network)
     state.write_bytes(b"nonsense")
-    with pytest.raises(ValueError, match="no palette, or a damaged one"):
+    with pytest.raises(ValueError, match="is not a palette, or it is damaged"):
         finished(Fit(wanted, state), network)
     with pytest.raises(FileNotFoundError, match="learn one from a folder"):
         paint(wanted.changed(palette="nowhere"), network)
