@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -60,6 +61,8 @@ class Recipe(BaseModel):
     kinds: ClassVar[dict[str, type[Recipe]]] = {}
     unsaid: ClassVar[dict[str, Any]] = {}
     """What held before a parameter existed: the values of those that an older PNG does not name."""
+    written: ClassVar[tuple[str, ...]] = ()
+    """Parameters that name a place to write to; empty, nothing is written."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -181,13 +184,13 @@ def only_reading(recipe: Recipe, addresses: bool = False) -> Recipe:
         ValueError: it names an address, and they are not to be followed.
     """
     values = {name: getattr(recipe, name) for name in type(recipe).model_fields}
-    named = [name for name, value in values.items() if "://" in str(value)]
+    named = [name for name, value in values.items() if isinstance(value, str) and re.match(r"[\w+.-]+://", value)]
     if named and not addresses:
         raise ValueError(
             f"its {named[0]} is the address {edge.short(values[named[0]])}: nothing is fetched for a picture from "
             "elsewhere unless you ask for it (addresses=True, or --addresses)"
         )
-    return recipe.changed(keep="") if values.get("keep") else recipe
+    return recipe.changed(**dict.fromkeys(recipe.written, "")) if recipe.written else recipe
 
 
 def remake(

@@ -8,6 +8,11 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
+
+# a machine that does other things as well takes its time
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

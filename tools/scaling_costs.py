@@ -67,7 +67,7 @@ def plan(recipe: ActivationMaximization) -> list[tuple[int, int]]:
     sides = [recipe.size]
     for _ in range(recipe.rounds - 1):
         sides.append(round(sides[-1] * recipe.upscale_factor))
-    return [(side, ascent.steps_in(number, recipe.rounds, recipe.steps)) for number, side in enumerate(sides)]
+    return list(zip(sides, ascent.planned(recipe.rounds, recipe.steps), strict=True))
 
 
 def seconds_per_step(network: models.Network, layer: str, size: int) -> float:

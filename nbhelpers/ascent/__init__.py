@@ -10,7 +10,7 @@
 from nbhelpers.ascent import canvas, objectives
 from nbhelpers.ascent.loop import NonFiniteScore, Step, ascend, generators, measure
 from nbhelpers.ascent.recognition import Recognition, recognised
-from nbhelpers.ascent.rounds import climb, last_side, picture_seeds, steps_in
+from nbhelpers.ascent.rounds import climb, last_side, picture_seeds, planned
 from nbhelpers.ascent.transforms import Transforms
 
 __all__ = [
@@ -26,6 +26,6 @@ __all__ = [
     "measure",
     "objectives",
     "picture_seeds",
+    "planned",
     "recognised",
-    "steps_in",
 ]

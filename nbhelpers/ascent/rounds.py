@@ -80,9 +80,9 @@ def _check_memory(canvas: Canvas, rounds: int, upscale_factor: float) -> None:
         )
 
 
-def steps_in(number: int, rounds: int, steps: int) -> int:
-    """Steps of round `number` of `rounds`: 1.3 times as many in the later half."""
-    return round(steps * 1.3) if number >= rounds / 2 else steps
+def planned(rounds: int, steps: int) -> list[int]:
+    """Steps of each round: 1.3 times as many in the later half."""
+    return [round(steps * 1.3) if number >= rounds / 2 else steps for number in range(rounds)]
 
 
 def last_side(side: int, rounds: int, upscale_factor: float) -> int:

@@ -2,7 +2,7 @@
 
 Jitter, scaling and rotation are composed into one affine map per picture and applied by one resampling per step:
 three resamplings would blur three times and cost three times. Every picture draws from a generator of its own, so
-a batch gives the same pictures as one at a time.
+a batch is shaken as one at a time is.
 Source: Olah, Mordvintsev, Schubert, "Feature Visualization", Distill 2017 (transformation robustness).
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Protocol, runtime_checkable
 
 import ipywidgets as widgets
@@ -39,6 +40,12 @@ def succeed(maker: Closing) -> list[Closing]:
     for old in made:
         old.close()
     return made
+
+
+def complaint(error: Exception) -> str:
+    """An error as HTML, for a line of a widget: what a callback or a thread raises has no other audience."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return f"<b class='nbhelpers-error'>{html.escape(f'{type(error).__name__}: {text}')}</b>"
 
 
 def close(widget: widgets.Widget) -> None:

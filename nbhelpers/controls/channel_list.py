@@ -1,6 +1,5 @@
 """The channels that answer at a place, each with its made picture and two bars: a list to hover over and click."""
 
-import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,16 +25,15 @@ class ChannelList(anywidget.AnyWidget):
         self._seen, self._opened = seen, opened
         self.on_msg(self._hear)
 
-    def show(self, answers: Sequence[Answer]) -> None:
-        """Other channels; the pictures of those that stay are kept."""
-        wanted = {str(answer.channel) for answer in answers}
+    def show(self, answers: Sequence[Answer], same_layer: bool = True) -> None:
+        """Other channels; the pictures of those that stay are kept, if they are of the same layer as before."""
+        wanted = {str(answer.channel) for answer in answers} if same_layer else set()
         self.pictures = {channel: picture for channel, picture in self.pictures.items() if channel in wanted}
         self.rows = [vars(answer) for answer in answers]
 
     def add_picture(self, channel: int, picture: Image.Image) -> None:
         """Show a channel's picture, now that it is there."""
-        encoded = base64.b64encode(figures.jpeg(picture)).decode("ascii")
-        self.pictures = {**self.pictures, str(channel): f"data:image/jpeg;base64,{encoded}"}
+        self.pictures = {**self.pictures, str(channel): figures.address(picture)}
 
     def _hear(self, widget: "ChannelList", message: dict, buffers: list) -> None:
         if "seen" in message:

@@ -59,6 +59,8 @@ class Explorer:
         self.recipe = recipe
         self.network = models.as_network(network if network is not None else recipe.network)
         self._folder, self._caches = folder, {}
+        self._untrained: dict[tuple[int, int], models.Network] = {}
+        self._listed: tuple | None = None  # whose channels the list shows
         self._error: Exception | None = None
         self._leading = False
         self._looking = edge.Latest(self._see, "nbhelpers-explore")
@@ -122,15 +124,16 @@ class Explorer:
 
     def ask(self) -> None:
         """Take the listed channels away: what does the class lose, against as many random ones?"""
-        look, recipe, network = self.look, self.recipe, self.network
-        if look is None:
-            return
+        if self.look is not None:
+            self._guarded(lambda: self._answer(self.look, self.recipe, self.network))
+
+    def _answer(self, look: Look, recipe: SemanticDictionary, network: models.Network) -> None:
         chosen = [row["channel"] for row in self.channels.rows]
-        untrained = semantic_dictionary.look(recipe, models.randomised(network, recipe.seed))
+        untrained = semantic_dictionary.look(recipe, self._control(recipe, network))
         there = [answer.channel for answer in semantic_dictionary.strongest(untrained, self.place, len(chosen))]
         lost = semantic_dictionary.ablate(recipe, look, chosen, network)
         middle = sorted(lost.random)[len(lost.random) // 2]
-        name, count = html.escape(self._class_name(look.target)), len(chosen)
+        name, count = html.escape(self.network.class_name(look.target)), len(chosen)
         self.verdict.value = (
             f"<p>Without these {count} channels the logit of {name} falls by <b>{lost.lost:.2f}</b>; without {count} "
             f"random ones by {middle:.2f} (median of {len(lost.random)} draws, {lost.above:.0%} lose less).</p>"
@@ -163,7 +166,9 @@ class Explorer:
             slider.add_class("nbhelpers-failed")
             return
         slider.remove_class("nbhelpers-failed")
-        if name != "cells":
+        if name == "opacity" and self.look is not None:  # the same map in another strength
+            self.image.show(self._drawn(self.look, self.recipe), self.image.text)
+        elif name != "cells":
             self._looking.put(self.recipe)
 
     def _change_network(self, name: str) -> None:
@@ -190,7 +195,7 @@ class Explorer:
     def _look_at(self, recipe: SemanticDictionary) -> None:
         self._error = None
         self.look = look = semantic_dictionary.look(recipe, self.network)
-        name = self._class_name(look.target)
+        name = self.network.class_name(look.target)
         self.image.show(self._drawn(look, recipe), f"the photo with {recipe.map} for {name}")
         self.predictions.value = self._bars(look)
         self.sliders["rival"].disabled = "rival" in recipe.idle()
@@ -203,7 +208,8 @@ class Explorer:
         if look is None:
             return
         answers = semantic_dictionary.strongest(look, self.place, recipe.channels)
-        self.channels.show(answers)
+        before, self._listed = self._listed, _whose(recipe, network)
+        self.channels.show(answers, same_layer=before == self._listed)
         self.verdict.value = ""
         self._drawing.put(
             lambda: self._guarded(lambda: self._draw_channels([a.channel for a in answers], look, recipe, network))
@@ -215,7 +221,8 @@ class Explorer:
         wanted = [channel for channel in channels if str(channel) not in self.channels.pictures]
         directions = [channel_direction(channel, len(look.activations)) for channel in wanted]
         for index, picture in self._cache(recipe, network).draw(directions, lambda: self._drawing.stopped):
-            self.channels.add_picture(wanted[index], images.to_pil(picture))
+            if self._listed == _whose(recipe, network):  # the reader may have gone on to another layer
+                self.channels.add_picture(wanted[index], images.to_pil(picture))
 
     def _draw_grid(self, look: Look, recipe: SemanticDictionary, network: models.Network) -> None:
         cells = self.recipe.cells
@@ -223,7 +230,7 @@ class Explorer:
         if drawn is None:
             return
         own, others = semantic_dictionary.agreement(network, recipe.layer, *drawn)
-        untrained = models.randomised(network, recipe.seed)
+        untrained = self._control(recipe, network)
         there = semantic_dictionary.look(recipe, untrained)
         control = self._directions(there, recipe, untrained, min(cells, 2), lambda pictures: None)
         if control is None:
@@ -261,7 +268,7 @@ class Explorer:
         )
 
     def _cache(self, recipe: SemanticDictionary, network: models.Network) -> PictureCache:
-        key = (id(network), recipe.layer, recipe.seed)
+        key = _whose(recipe, network)
         if key not in self._caches:
             channels = models.check_layer(network, recipe.layer, recipe.photo_size).channels
             manner = DirectionPictures(
@@ -273,6 +280,13 @@ class Explorer:
             )
             self._caches[key] = PictureCache(self._folder, network, manner)
         return self._caches[key]
+
+    def _control(self, recipe: SemanticDictionary, network: models.Network) -> models.Network:
+        """The network re-initialised, the same one each time, so that its pictures are found again."""
+        key = (id(network), recipe.seed)
+        if key not in self._untrained:
+            self._untrained[key] = models.randomised(network, recipe.seed)
+        return self._untrained[key]
 
     def _hover(self, channel: int | None) -> None:
         """Show where else in the photo a channel answers."""
@@ -299,7 +313,7 @@ class Explorer:
         self.page.value = (
             f"<h4>Channel {channel} of {html.escape(self.recipe.layer)}</h4><p>It answers at "
             f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f}; over the whole photo it "
-            f"speaks {look.shares[channel].sum():+.2f} for {html.escape(self._class_name(look.target))}.</p>"
+            f"speaks {look.shares[channel].sum():+.2f} for {html.escape(self.network.class_name(look.target))}.</p>"
         )
 
     def _guarded(self, work: Callable[[], None]) -> None:
@@ -310,24 +324,26 @@ class Explorer:
             self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        self.status.value = f"<b class='nbhelpers-error'>{html.escape(f'{type(error).__name__}: {text}')}</b>"
+        self.status.value = cells.complaint(error)
         self.image.stale = True
 
     def _drawn(self, look: Look, recipe: SemanticDictionary) -> Image.Image:
         return _large(semantic_dictionary.draw(recipe, look)[0])
 
-    def _class_name(self, number: int) -> str:
-        return self.network.classes[number] if self.network.classes else f"class {number}"
-
     def _bars(self, look: Look) -> str:
         shares, numbers = models.shares(look.logits[None])[0].topk(min(PREDICTIONS, len(look.logits)))
+        names = [html.escape(self.network.class_name(number)) for number in numbers.tolist()]
         rows = [
-            f"<tr><td>{html.escape(self._class_name(number))}</td><td><meter value='{share:.4f}' aria-label="
-            f"'share of {html.escape(self._class_name(number), quote=True)}'></meter></td><td>{share:.0%}</td></tr>"
-            for share, number in zip(shares.tolist(), numbers.tolist(), strict=True)
+            f"<tr><td>{name}</td><td><meter value='{share:.4f}' aria-label='share of {name}'></meter></td>"
+            f"<td>{share:.0%}</td></tr>"
+            for name, share in zip(names, shares.tolist(), strict=True)
         ]
         return f"<table class='nbhelpers-predictions'>{''.join(rows)}</table>"
+
+
+def _whose(recipe: SemanticDictionary, network: models.Network) -> tuple[int, str, int]:
+    """What a made picture of a channel hangs on beside its number."""
+    return id(network), recipe.layer, recipe.seed
 
 
 def _large(picture: Float[Tensor, "3 height width"]) -> Image.Image:

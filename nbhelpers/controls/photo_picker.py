@@ -5,7 +5,6 @@ as every other photo: the same limits, the same words for what is wrong.
 """
 
 import atexit
-import base64
 import contextlib
 import shutil
 import tempfile
@@ -77,8 +76,7 @@ def _offers(paths: list[Path]) -> list[dict[str, str]]:
     for path in paths:
         with contextlib.suppress(ValueError):
             picture, _, _ = images.thumbnail(path, SIDE)
-            encoded = base64.b64encode(figures.jpeg(picture)).decode("ascii")
-            found.append({"path": str(path), "name": path.name, "thumbnail": f"data:image/jpeg;base64,{encoded}"})
+            found.append({"path": str(path), "name": path.name, "thumbnail": figures.address(picture)})
     return found
 
 

@@ -5,7 +5,6 @@ other weights in it (an untrained copy, a network that was tuned) has pictures o
 batch that it was drawn in.
 """
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from nbhelpers import images
 from nbhelpers.models import Network
 from nbhelpers.techniques import direction_pictures
 from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.training import fingerprints
 
 TOGETHER = 2  # pictures in one batch, so that the first is there soon
 
@@ -33,7 +33,8 @@ class PictureCache:
 
     def __init__(self, folder: str | Path, network: Network, manner: DirectionPictures) -> None:
         self._network, self._manner = network, manner
-        self._folder = Path(folder) / "pictures" / f"{network.name.replace('/', '-')}-{fingerprint(network)}"
+        name = f"{network.name.replace('/', '-')}-{fingerprints.fingerprint(network)}"
+        self._folder = Path(folder) / "pictures" / name
 
     def path(self, direction: list[float]) -> Path:
         """Where the picture of a direction is kept."""
@@ -69,9 +70,7 @@ class PictureCache:
             some = missing[start : start + TOGETHER]
             batch = self._manner.changed(directions=[directions[index] for index in some])
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # a direction that nothing excites leaves a grey picture, which shows it
+                warnings.simplefilter("ignore")  # what nothing excites leaves a grey picture, which shows it
                 pictures = batch.run(self._network).picture.cpu()
             for number, (index, picture) in enumerate(zip(some, pictures, strict=True)):
                 document = batch.document() | {"index": number}
@@ -82,12 +81,3 @@ class PictureCache:
 def channel_direction(channel: int, channels: int) -> list[float]:
     """The direction of one channel among all."""
     return direction_pictures.rounded(torch.eye(channels)[channel : channel + 1])[0]
-
-
-def fingerprint(network: Network) -> str:
-    """Eight digits that change with any weight."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
-    return digest.hexdigest()[:8]

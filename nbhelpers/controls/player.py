@@ -273,7 +273,7 @@ class Player:
         self.image.show(self._draw(recipe, step), f"{type(recipe).__name__}: {', '.join(shown)}; score {_scores(step)}")
 
     def _complain(self, error: Exception) -> None:
-        self.status.value = _complaint(error)
+        self.status.value = cells.complaint(error)
         self.bar.bar_style = "danger"
         self.image.stale, self.image.text = True, "a picture of earlier settings"
 
@@ -343,8 +343,3 @@ def _button(text: str, icon: str, tooltip: str, press: Callable[[], None]) -> wi
     button = widgets.Button(description=text, icon=icon, tooltip=tooltip, layout=widgets.Layout(width="6em"))
     button.on_click(lambda button: press())
     return button
-
-
-def _complaint(error: Exception) -> str:
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return f"<b class='nbhelpers-error'>{html.escape(f'{type(error).__name__}: {text}')}</b>"

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "atlas_page",
         "concepts",
         "dictionaries",
+        "drawing",
         "examples",
         "importance",
         "layouts",

@@ -2,9 +2,10 @@
 
 What a layer gives at one place of a photo is a vector. Thousands of them, from thousands of photos, are laid out on a
 plane so that neighbours stay neighbours; a grid is laid over the plane; and each square is drawn as the picture of its
-mean vector (Carter, Armstrong, Schubert, Johnson, Olah, "Activation Atlas", Distill 2019). As in the paper, the mean is
-whitened by the covariance of all activations first: what every photo has in common (bright sky above, green below) has
-the greatest variance, and would otherwise be drawn into every square.
+mean vector (Carter, Armstrong, Schubert, Johnson, Olah, "Activation Atlas", Distill 2019). As in the paper, the mean
+may be whitened by the covariance of all activations first: what every photo has in common (bright sky above, green
+below) has the greatest variance, and would otherwise be drawn into every square. Of few photos the covariance says too
+little, and the pictures become less true (`agreement` measures it): whitening is for thousands.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
-from nbhelpers.directions import layouts, photographs
+from nbhelpers.directions import drawing, layouts, photographs
 from nbhelpers.directions.photographs import Places
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, NetworkName, Recipe
@@ -170,14 +171,7 @@ def survey(recipe: ActivationAtlas, network: nn.Module | None = None) -> Atlas:
         has enough places.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    layers = [models.check_layer(network, name, recipe.size) for name in (recipe.layer, recipe.drawn)]
-    if layers[0].channels != layers[1].channels:
-        raise ValueError(
-            f"layer {recipe.layer!r} has {layers[0].channels} channels and {recipe.drawn!r}, to draw in, "
-            f"{layers[1].channels}: take the convolution before the ReLU, or the same layer twice"
-        )
-    pictures, labels = photographs.read(recipe.photos, recipe.size, recipe.limit, recipe.cuts, recipe.seed)
-    places = photographs.collect(network, recipe.layer, pictures, recipe.places, recipe.seed)
+    pictures, labels, places = photographs.gathered(recipe, network)
     scores = layouts.components(places.vectors, recipe.components)
     return _gridded(recipe, network, pictures, labels, places, scores, layouts.plane(scores, recipe.seed))
 
@@ -199,11 +193,9 @@ def climb(atlas: Atlas, network: nn.Module | None = None, kept: Path | None = No
         kept: a folder for what is drawn; of a run that was stopped, what is there already is not drawn again.
     """
     network = models.as_network(network if network is not None else atlas.recipe.network)
-    pictures, scores = [], []
-    for batch in direction_pictures.batches(_pictures_recipe(atlas.recipe, atlas.directions)):
-        pictures.append(_drawn(batch, network, kept))
-        scores.append(direction_pictures.strengths(batch, pictures[-1], network))
-        atlas = replace(atlas, picture=torch.cat(pictures), scores=torch.cat(scores))
+    make = None if kept is None else lambda batch: _kept(batch, network, kept)
+    for pictures, scores in drawing.grown(drawing.manner(atlas.recipe, atlas.directions), network, make):
+        atlas = replace(atlas, picture=pictures, scores=scores)
         yield atlas
 
 
@@ -254,8 +246,7 @@ def agreement(
         network: used in place of the one that the recipe names.
     """
     network = models.as_network(network if network is not None else atlas.recipe.network)
-    batches = models.activation_batches(network, atlas.recipe.layer, pictures)
-    seen = torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
+    seen = models.pooled_activations(network, atlas.recipe.layer, pictures)
     cosines = torch.nn.functional.normalize(seen - seen.mean(0), dim=1) @ atlas.directions.T
     own = cosines.gather(1, torch.tensor(squares)[:, None])
     return 100 * (cosines < own).float().sum(1) / max(atlas.total - 1, 1)
@@ -266,7 +257,7 @@ def redrawn(atlas: Atlas, squares: list[int], network: nn.Module) -> Float[Tenso
     recipe = atlas.recipe
     vectors = photographs.collect(network, recipe.layer, atlas.pictures, recipe.places, recipe.seed).vectors
     means = torch.stack([vectors[atlas.members[square]].mean(0) for square in squares])
-    return direction_pictures.draw(_pictures_recipe(recipe, directions(recipe, vectors, means)), network)
+    return direction_pictures.draw(drawing.manner(recipe, directions(recipe, vectors, means)), network)
 
 
 def purity(atlas: Atlas, seed: int = 0) -> tuple[float, float]:
@@ -314,7 +305,7 @@ def compare_whitening(
     for name, whitening in (("mean", "none"), ("whitened", "covariance")):
         recipe = atlas.recipe.changed(whitening=whitening)
         vectors = directions(recipe, atlas.collected.vectors, atlas.means[squares])
-        drawn[name] = direction_pictures.draw(_pictures_recipe(recipe, vectors), network)
+        drawn[name] = direction_pictures.draw(drawing.manner(recipe, vectors), network)
     return drawn
 
 
@@ -325,23 +316,8 @@ def save(atlas: Atlas, folder: str | Path) -> Path:
     return path
 
 
-def _pictures_recipe(recipe: ActivationAtlas, vectors: Float[Tensor, "squares channels"]) -> DirectionPictures:
-    return DirectionPictures(
-        network=recipe.network,
-        layer=recipe.drawn,
-        directions=direction_pictures.rounded(vectors),
-        size=recipe.picture_size,
-        rounds=recipe.rounds,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        precision=recipe.precision,
-    )
-
-
-def _drawn(batch: DirectionPictures, network: Network, kept: Path | None) -> Tensor:
+def _kept(batch: DirectionPictures, network: Network, kept: Path) -> Tensor:
     """The pictures of a batch, from the folder if they are there."""
-    if kept is None:
-        return batch.run(network).picture.cpu()
     path = kept / f"{batch.slug}.pt"
     if not path.exists():
         with edge.replacing(path) as temporary:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import images, models
-from nbhelpers.directions import dictionaries, importance, photographs
+from nbhelpers.directions import dictionaries, drawing, importance, photographs
 from nbhelpers.directions.dictionaries import Dictionary
 from nbhelpers.directions.photographs import Behind, Places
 from nbhelpers.images import figures, overlays
@@ -180,14 +180,7 @@ def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
         KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos do not suffice.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    layers = [models.check_layer(network, name, recipe.size) for name in (recipe.layer, recipe.drawn)]
-    if layers[0].channels != layers[1].channels:
-        raise ValueError(
-            f"layer {recipe.layer!r} has {layers[0].channels} channels and {recipe.drawn!r}, to draw in, "
-            f"{layers[1].channels}: take the convolution before the ReLU, or the same layer twice"
-        )
-    pictures, labels = photographs.read(recipe.photos, recipe.size, recipe.limit, recipe.cuts, recipe.seed)
-    places = photographs.collect(network, recipe.layer, pictures, recipe.places, recipe.seed)
+    pictures, labels, places = photographs.gathered(recipe, network)
     dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed)
     codes = dictionary.encode(places.vectors)
     carried = codes.square().mean(0) * dictionary.directions.square().sum(1)
@@ -207,29 +200,16 @@ def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
 def climb(found: Found, network: nn.Module | None = None) -> Iterator[Found]:
     """Draw the directions that carry most, yielding after every batch of pictures."""
     network = models.as_network(network if network is not None else found.recipe.network)
-    pictures, scores = [], []
-    for batch in direction_pictures.batches(pictures_recipe(found)):
-        pictures.append(batch.run(network).picture.cpu())
-        scores.append(direction_pictures.strengths(batch, pictures[-1], network))
-        found = replace(found, picture=torch.cat(pictures), scores=torch.cat(scores))
+    for pictures, scores in drawing.grown(pictures_recipe(found), network):
+        found = replace(found, picture=pictures, scores=scores)
         yield found
 
 
 def pictures_recipe(found: Found) -> DirectionPictures:
     """What draws the directions, each less its share in the mean activation, which would be drawn into all of them."""
-    recipe = found.recipe
     directions = F.normalize(found.dictionary.directions[found.order], dim=1)
     mean = F.normalize(found.collected.vectors.mean(0), dim=0)
-    return DirectionPictures(
-        network=recipe.network,
-        layer=recipe.drawn,
-        directions=direction_pictures.rounded(directions - (directions @ mean)[:, None] * mean),
-        size=recipe.picture_size,
-        rounds=recipe.rounds,
-        steps=recipe.steps,
-        seed=recipe.seed,
-        precision=recipe.precision,
-    )
+    return drawing.manner(found.recipe, directions - (directions @ mean)[:, None] * mean)
 
 
 def save(found: Found, folder: str | Path) -> list[Path]:
@@ -282,14 +262,16 @@ def weigh(found: Found, network: nn.Module | None = None, samples: int = 16) -> 
     generator = torch.Generator().manual_seed(recipe.seed % 2**63)
     orders = [torch.randperm(len(sobol), generator=generator).tolist() for _ in range(5)]
 
+    codes = importance.codes_of(found.dictionary, maps)
+
     def left(order: list[int]) -> list[float]:
-        return [importance.without(behind, found.dictionary, maps, label, order[: k + 1]) for k in range(count)]
+        return [importance.without(behind, found.dictionary, codes, label, order[: k + 1]) for k in range(count)]
 
     dealt = torch.tensor([left(order) for order in orders]).mean(0).tolist()
     most = sobol.argsort(descending=True).tolist()
-    whole = importance.without(behind, found.dictionary, maps, label, [])
+    whole = importance.without(behind, found.dictionary, codes, label, [])
     lost = [
-        importance.without_random(behind, found.dictionary, maps, label, k + 1, recipe.seed + k) for k in range(count)
+        importance.without_random(behind, found.dictionary, codes, label, k + 1, recipe.seed + k) for k in range(count)
     ]
     return Worth(network.class_name(label), len(maps), sobol, gradient, whole, left(most), dealt, lost)
 
@@ -362,13 +344,15 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     for method in dictionaries.METHODS:
         if method == "nmf" and vectors.min() < 0:
             continue
-        fit = dictionaries.fitted(method, vectors, recipe.parts, recipe.seed)
+        own = method == recipe.method
+        fit = found.dictionary if own else dictionaries.fitted(method, vectors, recipe.parts, recipe.seed)
+        codes = found.codes if own else fit.encode(vectors)
         again = dictionaries.fitted(method, vectors, recipe.parts, recipe.seed + 1)
         parted = [dictionaries.fitted(method, half, recipe.parts, recipe.seed).directions for half in halves]
         drawn = [vectors[torch.randperm(len(vectors), generator=generator)[: recipe.parts]] for _ in range(2)]
-        used, dead = dictionaries.used(fit, vectors)
+        used, dead = dictionaries.used(codes)
         table[method] = {
-            "variance": dictionaries.explained(fit, vectors),
+            "variance": dictionaries.explained(fit, vectors, codes),
             "used": used,
             "dead": dead,
             "answers kept": importance.kept(behind, fit, maps),

@@ -84,15 +84,17 @@ def fitted(method: str, vectors: Float[Tensor, "vectors channels"], parts: int, 
     return METHODS[method](vectors, parts, seed % SEEDS)
 
 
-def explained(dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"]) -> float:
-    """Share of the vectors' variance that is left in what the dictionary makes of them."""
-    rest = (vectors - dictionary.decode(dictionary.encode(vectors))).square().sum()
+def explained(
+    dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"], codes: Float[Tensor, "vectors parts"]
+) -> float:
+    """Share of the vectors' variance that is left in what the dictionary makes of them, by their codes."""
+    rest = (vectors - dictionary.decode(codes)).square().sum()
     return float(1 - rest / (vectors - vectors.mean(0)).square().sum())
 
 
-def used(dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"]) -> tuple[float, float]:
+def used(codes: Float[Tensor, "vectors parts"]) -> tuple[float, float]:
     """Parts that a vector uses in the mean, and the share of parts that none uses."""
-    on = dictionary.encode(vectors).abs() > 1e-4
+    on = codes.abs() > 1e-4
     return float(on.sum(1).float().mean()), float((~on.any(0)).float().mean())
 
 
@@ -171,11 +173,10 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     directions = F.normalize(directions + 0.1 * torch.randn(directions.shape, generator=generator), dim=1)
     encoder = directions.clone().T.contiguous().requires_grad_()
     directions.requires_grad_()
-    optimiser = torch.optim.Adam([offset, directions, encoder], lr=2e-3)
+    optimiser = torch.optim.Adam([offset, directions, encoder], lr=LEARNING_RATE)
 
     def encode(some: Tensor) -> Tensor:
-        best = ((some - offset) @ encoder).relu().topk(active, dim=1)
-        return torch.zeros(len(some), parts).scatter(1, best.indices, best.values)
+        return _largest((some - offset) @ encoder, active)
 
     fired = torch.zeros(parts, dtype=torch.bool)
     for step in range(1, STEPS + 1):
@@ -198,11 +199,13 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
                 fired.zero_()
     directions, offset, weights = directions.detach() * scale, offset.detach() * scale, encoder.detach() / scale
 
-    def largest(some: Tensor) -> Tensor:
-        best = ((some - offset) @ weights).relu().topk(active, dim=1)
-        return torch.zeros(len(some), parts).scatter(1, best.indices, best.values)
+    return Dictionary("autoencoder", directions, offset, lambda some: _largest((some - offset) @ weights, active))
 
-    return Dictionary("autoencoder", directions, offset, largest)
+
+def _largest(codes: Tensor, active: int) -> Tensor:
+    """The largest codes of each row that are above 0; the others are 0."""
+    best = codes.relu().topk(active, dim=1)
+    return torch.zeros_like(codes).scatter(1, best.indices, best.values)
 
 
 METHODS: dict[str, Callable[[Float[Tensor, "vectors channels"], int, int], Dictionary]] = {

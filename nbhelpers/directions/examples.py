@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from nbhelpers import models
 from nbhelpers.directions.photographs import Behind
-from nbhelpers.models import Network
 
 RANDOM = 20
 """Random splits that a concept is compared with."""
@@ -62,14 +61,6 @@ class Sensitivity:
         """How often a random direction is as far from one half."""
         as_far = sum(abs(share - 0.5) >= abs(self.share - 0.5) for share in self.random_shares)
         return (1 + as_far) / (1 + len(self.random_shares))
-
-
-def pooled(
-    network: Network, layer: str, pictures: Float[Tensor, "pictures 3 height width"]
-) -> Float[Tensor, "pictures channels"]:
-    """What a layer gives for pictures, in the mean over places."""
-    batches = models.activation_batches(network, layer, pictures)
-    return torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
 
 
 def learn(

@@ -47,6 +47,14 @@ def total_indices(
     return ((base - exchanged).double().square().mean(1) / 2 / variance).float()
 
 
+def codes_of(
+    dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"]
+) -> Float[Tensor, "photos height width parts"]:
+    """How much of each part is at every place of a layer's maps."""
+    vectors = maps.permute(0, 2, 3, 1)
+    return dictionary.encode(vectors.flatten(0, 2)).view(*vectors.shape[:3], -1)
+
+
 def sobol(
     behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int,
     samples: int = 16, seed: int = 0,
@@ -62,8 +70,7 @@ def sobol(
         seed: of the points.
     """
     found = []
-    for each in maps:
-        codes = _codes(dictionary, each[None])[0]
+    for codes in codes_of(dictionary, maps):
 
         def logit(masks: Tensor, codes: Tensor = codes) -> Tensor:
             said = []
@@ -80,7 +87,7 @@ def by_gradient(
     behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int
 ) -> Float[Tensor, " parts"]:
     """Gradient of a class's logit times code, summed over places: what each part adds, in the mean over photos."""
-    codes = _codes(dictionary, maps)
+    codes = codes_of(dictionary, maps)
     with models.differentiable():
         codes = codes.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(behind(_maps(dictionary, codes))[:, label].sum(), codes)
@@ -89,25 +96,24 @@ def by_gradient(
 
 @torch.no_grad()
 def without(
-    behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int,
+    behind: Behind, dictionary: Dictionary, codes: Float[Tensor, "photos height width parts"], label: int,
     parts: list[int],
 ) -> float:  # fmt: skip
     """Mean logit of a class when the network runs on what the dictionary makes of photos, some parts left out."""
-    codes = _codes(dictionary, maps)
+    codes = codes.clone()
     codes[..., parts] = 0
     return float(behind(_maps(dictionary, codes))[:, label].mean())
 
 
 @torch.no_grad()
 def without_random(
-    behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int,
+    behind: Behind, dictionary: Dictionary, codes: Float[Tensor, "photos height width parts"], label: int,
     count: int, seed: int = 0,
 ) -> float:  # fmt: skip
     """The same with so many random directions taken out of the activations instead."""
     generator = torch.Generator().manual_seed(seed % 2**63)
-    channels = maps.shape[1]
-    random = torch.linalg.qr(torch.randn(channels, count, generator=generator)).Q
-    made = _maps(dictionary, _codes(dictionary, maps))
+    made = _maps(dictionary, codes)
+    random = torch.linalg.qr(torch.randn(made.shape[1], count, generator=generator)).Q
     gone = torch.einsum("bchw,ck,dk->bdhw", made, random, random)
     return float(behind(made - gone)[:, label].mean())
 
@@ -115,13 +121,8 @@ def without_random(
 @torch.no_grad()
 def kept(behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"]) -> float:
     """Share of photos whose first answer stays the same when the network runs on what the dictionary makes of them."""
-    again = behind(_maps(dictionary, _codes(dictionary, maps))).argmax(1)
+    again = behind(_maps(dictionary, codes_of(dictionary, maps))).argmax(1)
     return float((again == behind(maps).argmax(1)).float().mean())
-
-
-def _codes(dictionary: Dictionary, maps: Tensor) -> Float[Tensor, "photos height width parts"]:
-    vectors = maps.permute(0, 2, 3, 1)
-    return dictionary.encode(vectors.flatten(0, 2)).view(*vectors.shape[:3], -1)
 
 
 def _maps(dictionary: Dictionary, codes: Tensor) -> Tensor:

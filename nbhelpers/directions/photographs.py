@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.models import Network
+from nbhelpers.recipes import Recipe
 from nbhelpers.training import data
 from nbhelpers.training.data import Pictures
 
@@ -59,7 +60,7 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
     Raises:
         FileNotFoundError, ValueError: no such folder, or nothing readable in it.
     """
-    if edge.is_folder(source) and (data.packed(Path(source).expanduser()) or (Path(source) / "val").is_dir()):
+    if edge.is_folder(source) and data.known(Path(source).expanduser()):
         pictures = data.load(source, "val", size)
         names = [entry["name"] for entry in data.classes(source)]
         return (pictures.subset(limit) if limit < len(pictures) else pictures), names
@@ -79,6 +80,26 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
     names = sorted(set(labels))
     numbers = torch.tensor([names.index(label) for label in labels])
     return Pictures(torch.stack(squares)[:limit], numbers[:limit], skipped), names
+
+
+def gathered(recipe: Recipe, network: Network) -> tuple[Pictures, list[str], Places]:
+    """The photos of a recipe, the names of their labels, and what its layer gives at places in them.
+
+    Args:
+        recipe: with a layer to look at and one to draw in (`drawn`), photos and how they are cut, places and seed.
+        network: left as it is.
+
+    Raises:
+        KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos cannot be read.
+    """
+    seen, drawn = (models.check_layer(network, name, recipe.size).channels for name in (recipe.layer, recipe.drawn))
+    if seen != drawn:
+        raise ValueError(
+            f"layer {recipe.layer!r} has {seen} channels and {recipe.drawn!r}, to draw in, "
+            f"{drawn}: take the convolution before the ReLU, or the same layer twice"
+        )
+    pictures, labels = read(recipe.photos, recipe.size, recipe.limit, recipe.cuts, recipe.seed)
+    return pictures, labels, collect(network, recipe.layer, pictures, recipe.places, recipe.seed)
 
 
 def collect(network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0) -> Places:

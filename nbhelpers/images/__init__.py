@@ -8,7 +8,7 @@ Besides the names below, four modules are for everybody: `figures` (matplotlib f
 """
 
 from nbhelpers.images import figures, overlays, recipe_text, smoothing
-from nbhelpers.images.decoding import decode, decode_bytes, opened, thumbnail
+from nbhelpers.images.decoding import decode, decode_bytes, endings, opened, thumbnail
 from nbhelpers.images.naturalness import Naturalness, naturalness
 from nbhelpers.images.photos import (
     SYSTEMS,
@@ -32,6 +32,7 @@ __all__ = [
     "animate",
     "decode",
     "decode_bytes",
+    "endings",
     "figures",
     "files_in",
     "font",

@@ -268,6 +268,13 @@ def _not_a_picture(path: Path) -> str:
 
 
 @cache
+def endings() -> frozenset[str]:
+    """What the names of pictures end in, in small letters: those of all formats that are read here."""
+    Image.init()
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+@cache
 def _formats() -> list[str]:
     """What this machine's Pillow can open of what is read here."""
     Image.init()
@@ -369,10 +376,7 @@ def _other_tiff(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: {error}") from error
     pixels = 1 - pixels if white else pixels
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    colours = pixels.shape[-1]
-    if colours in (2, 4):
-        alpha = pixels[..., -1:]
-        pixels = pixels[..., :-1] * alpha + (1 - alpha)
+    pixels = _over_white(pixels) if pixels.shape[-1] in (2, 4) else pixels
     return turned(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3])
 
 
@@ -410,5 +414,5 @@ def _encoded(image: Image.Image) -> bytes:
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:
-    alpha = pixels[..., 3:]
-    return pixels[..., :3] * alpha + (1 - alpha)
+    alpha = pixels[..., -1:]
+    return pixels[..., :-1] * alpha + (1 - alpha)

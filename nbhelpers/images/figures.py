@@ -38,6 +38,11 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def address(image: Image.Image) -> str:
+    """A picture as an address of data, to be put into a page."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg(image)).decode('ascii')}"
+
+
 def jpeg(image: Image.Image) -> bytes:
     """The image as JPEG, for what is kept in a notebook: a made picture as PNG takes ten times the room."""
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ cut in two, or with another head), `covariance` (components of more activations 
 """
 
 from nbhelpers.models import covariance, minivgg, parts, stages
-from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture
+from nbhelpers.models.capturing import Capture, Seen, activation_batches, capture, pooled_activations
 from nbhelpers.models.classes import class_indices, log_shares, shares
 from nbhelpers.models.examination import (
     Examination,
@@ -72,6 +72,7 @@ __all__ = [
     "nearest",
     "outside_inference",
     "parts",
+    "pooled_activations",
     "randomised",
     "refusal",
     "reinitialise",

@@ -98,6 +98,14 @@ def capture(network: nn.Module, *layers: str, stop: bool = False) -> Capture:
 
 
 @torch.no_grad()
+def pooled_activations(
+    network: nn.Module, layer: str, pictures: Float[Tensor, "pictures channels height width"], batch_size: int = 16
+) -> Float[Tensor, "pictures maps"]:
+    """Mean of every feature map over its places, `(N, C)` float32, on the processor; see `activation_batches`."""
+    batches = activation_batches(network, layer, pictures, batch_size)
+    return torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
+
+
 def activation_batches(
     network: nn.Module, layer: str, pictures: Float[Tensor, "pictures channels height width"], batch_size: int = 16
 ) -> Iterator[Shaped[Tensor, "batch ..."]]:

@@ -32,7 +32,8 @@ class Sweep:
             self.store.state.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.store.state)
             self.store.prepare()
-            if damaged := self.store.damaged():
+            finished, damaged = self.store.examined()
+            if damaged:
                 self.said.append(f"{len(damaged)} damaged jobs are set aside and done again: {edge.few(damaged)}")
             self.manifest = Manifest(self.store.state / "manifest.sqlite")
             if self.manifest.set_aside:
@@ -40,7 +41,7 @@ class Sweep:
                     f"the record was damaged or of another version: set aside as {self.manifest.set_aside.name}; "
                     "what is finished stays finished"
                 )
-            self.manifest.plan(self.plan.jobs, self.store.finished())
+            self.manifest.plan(self.plan.jobs, finished)
         except sqlite3.OperationalError as error:
             raise OSError(str(error)) from error
         return self

@@ -39,8 +39,9 @@ class Store(Protocol):
     def finished(self) -> set[str]:
         """The ids of all whole jobs."""
 
-    def damaged(self) -> list[str]:
-        """Sets aside jobs that look finished and are not, as their `job.json` is empty or cut off; their ids."""
+    def examined(self) -> tuple[set[str], list[str]]:
+        """The ids of all whole jobs; and of those that look finished and are not, as their `job.json` is empty or cut
+        off. These are set aside."""
 
     def job(self, job: str) -> dict[str, Any] | None:
         """A whole job's `job.json`; None where there is none, or a damaged one."""
@@ -103,13 +104,18 @@ class Folder:
     def finished(self) -> set[str]:
         return {each.name for each in (self.folder / "jobs").iterdir() if self.job(each.name) is not None}
 
-    def damaged(self) -> list[str]:
-        wrong = [each for each in (self.folder / "jobs").iterdir() if _is_damaged(each)]
-        for each in wrong:
-            there = self.folder / "damaged" / f"{each.name}-{uuid.uuid4().hex[:6]}"
+    def examined(self) -> tuple[set[str], list[str]]:
+        whole, wrong = set(), []
+        for each in sorted((self.folder / "jobs").iterdir()):
+            if not each.is_dir():
+                wrong.append(each.name)
+            elif (each / "job.json").exists():
+                (wrong.append if self.job(each.name) is None else whole.add)(each.name)
+        for name in wrong:
+            there = self.folder / "damaged" / f"{name}-{uuid.uuid4().hex[:6]}"
             there.parent.mkdir(exist_ok=True)
-            each.rename(there)
-        return sorted(each.name for each in wrong)
+            (self.folder / "jobs" / name).rename(there)
+        return whole, wrong
 
     def job(self, job: str) -> dict[str, Any] | None:
         path = self.folder / "jobs" / job / "job.json"
@@ -181,12 +187,13 @@ class Remote:
     def finished(self) -> set[str]:
         return {job for job, text in self._descriptions() if _description(text) is not None}
 
-    def damaged(self) -> list[str]:
+    def examined(self) -> tuple[set[str], list[str]]:
         files, root = self._opened()
-        wrong = sorted(job for job, text in self._descriptions() if _description(text) is None)
+        whole = {job: _description(text) is not None for job, text in self._descriptions()}
+        wrong = sorted(job for job in whole if not whole[job])
         for job in wrong:
             files.mv(f"{root}/jobs/{job}", f"{root}/damaged/{job}-{uuid.uuid4().hex[:6]}", recursive=True)
-        return wrong
+        return set(whole) - set(wrong), wrong
 
     def job(self, job: str) -> dict[str, Any] | None:
         files, root = self._opened()
@@ -246,14 +253,6 @@ def _description(text: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) and found else None
-
-
-def _is_damaged(job: Path) -> bool:
-    """Whether a job's place holds something else than a job: a file, or a folder whose `job.json` says nothing."""
-    if not job.is_dir():
-        return True
-    path = job / "job.json"
-    return path.exists() and (not path.is_file() or _description(path.read_bytes()) is None)
 
 
 def _umask() -> int:

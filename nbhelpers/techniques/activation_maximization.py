@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from nbhelpers import ascent, images, models, recipes
-from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, steps_in
+from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import CANVASES, Canvas
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
@@ -87,7 +87,7 @@ def multi_scale(**changes) -> ActivationMaximization:
 def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
     """The same channel and seed six times, each rung with one trick more; all end at one size after as many steps."""
     final = last_side(recipe.size, recipe.rounds, recipe.upscale_factor)
-    all_steps = sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds))
+    all_steps = sum(planned(recipe.rounds, recipe.steps))
     still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
     shaken = recipe.changed(canvas="pixels")
     return {
@@ -126,7 +126,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
         network,
         objective,
         _first_canvas(recipe, seeds, network.mean.device),
-        plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
+        plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,
         seeds=seeds,

@@ -28,8 +28,8 @@ from nbhelpers.ascent import (
     measure,
     objectives,
     picture_seeds,
+    planned,
     recognised,
-    steps_in,
 )
 from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
 from nbhelpers.models import capture, parts
@@ -120,7 +120,7 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
         network,
         goal,
         _first_canvas(recipe, seeds, network),
-        plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
+        plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,
         seeds=seeds,
@@ -180,7 +180,7 @@ def ladder(recipe: ClassPictures) -> dict[str, ClassPictures]:
     at_once = {
         "size": last_side(recipe.size, recipe.rounds, recipe.upscale_factor),
         "rounds": 1,
-        "steps": sum(steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)),
+        "steps": sum(planned(recipe.rounds, recipe.steps)),
     }
     shaken = paper.changed(jitter=recipe.jitter, scale=recipe.scale, rotate=recipe.rotate)
     waves = shaken.changed(canvas="fourier_rgb", start=recipe.start, learning_rate=recipe.learning_rate)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbhelpers import ascent, edge, models, recipes
-from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, steps_in
+from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import CANVASES
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, NetworkName, Recipe
@@ -87,7 +87,7 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
         network,
         _objective(recipe),
         canvas,
-        plan=[steps_in(number, recipe.rounds, recipe.steps) for number in range(recipe.rounds)],
+        plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,
         seeds=seeds,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -51,6 +52,8 @@ class NetworkTraining(Recipe):
     training_radius: float = Field(0.0, ge=0, le=10, description="of the attack that is trained under; 0 for none")
     seed: int = Field(0, ge=0, description="of everything random")
     keep: str = Field("", description="folder of the run, to go on from; empty: nothing is kept")
+
+    written: ClassVar = ("keep",)
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Epoch]:
         """Train, yielding after every epoch; see `train`."""

@@ -178,8 +178,8 @@ def agreement(
         direction, and with those of the other pictures. Only the distance between the two says something: where all
         directions are much alike, as in an untrained network, every picture fits every one.
     """
-    answers = torch.cat(list(models.activation_batches(network, layer, pictures))).flatten(2).mean(2)
-    cosines = F.normalize(answers.cpu().float(), dim=1) @ F.normalize(vectors.cpu().float(), dim=1).T
+    answers = models.pooled_activations(network, layer, pictures)
+    cosines = F.normalize(answers, dim=1) @ F.normalize(vectors.cpu().float(), dim=1).T
     own = cosines.diagonal().mean().item()
     others = (cosines.sum() - cosines.trace()) / max(1, cosines.numel() - len(cosines))
     return own, others.item()

@@ -132,6 +132,11 @@ def packed(folder: Path) -> bool:
     return (folder / "classes.json").exists()
 
 
+def known(folder: Path) -> bool:
+    """Whether a folder has one of the two layouts."""
+    return packed(folder) or (folder / "val" / "val_annotations.txt").exists()
+
+
 def encoded(folder: str | Path, split: str) -> list[tuple[str, io.BytesIO | Path, int]]:
     """Every picture of a split in either layout, not decoded yet: its name, its bytes or its file, its label.
 

@@ -1,4 +1,4 @@
-"""Names for what a training depends on, so that a kept run is gone on with only where it belongs."""
+"""Names for what something was made from, so that what is kept is used only where it belongs."""
 
 from __future__ import annotations
 

@@ -26,7 +26,6 @@ SAMPLES = {
     "people": ["astronaut.jpg", "photographer.jpg", "portrait.jpg"],
     "patterns": ["bricks.jpg", "galaxies.jpg", "gravel.jpg"],
 }
-LOOSE = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif")
 Source = Callable[[], torch.Tensor]
 
 
@@ -192,7 +191,7 @@ def _sources(folder: str | os.PathLike) -> tuple[dict[str, list[tuple[str, Sourc
     if found != "folder":
         raise ValueError(f"{folder} is a {found}, expected a folder with one sub-folder a class")
     path = edge.existing_folder(folder)
-    if data.packed(path) or (path / "val" / "val_annotations.txt").exists():
+    if data.known(path):
         return _known_layout(path), True, []
     training, held = _halves(path)
     if training and held:
@@ -228,7 +227,8 @@ def _halves(folder: Path) -> tuple[Path | None, Path | None]:
 
 def _loose(folder: Path) -> list[str]:
     """What is to be said of pictures that lie beside the classes."""
-    loose = [each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in LOOSE and each.is_file()]
+    endings = images.endings()
+    loose = [each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in endings and each.is_file()]
     return [f"left out, because they lie in {folder.name} and in no class: {edge.few(loose)}"] if loose else []
 
 

@@ -53,8 +53,9 @@ def main(source: str = str(SAMPLES)) -> None:
     every = photographs.collect(network, LAYER, pictures, 0).vectors
 
     def told(made: dictionaries.Dictionary, seconds: float) -> str:
-        used, dead = dictionaries.used(made, some)
-        return f"variance {dictionaries.explained(made, some):.2f}, {used:.1f} used, {100 * dead:.0f} % dead"
+        codes = made.encode(some)
+        used, dead = dictionaries.used(codes)
+        return f"variance {dictionaries.explained(made, some, codes):.2f}, {used:.1f} used, {100 * dead:.0f} % dead"
 
     some = every[torch.linspace(0, len(every) - 1, min(PART, len(every))).long()]
     timed(f"factorisation of {len(every)} places into {PARTS}", lambda: dictionaries.fitted("nmf", every, PARTS), told)

@@ -224,6 +224,6 @@ def _explore(page, address: str) -> None:
 
     assert page.evaluate(UNNAMED, ".nbhelpers-player") == []
     page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate("document.querySelector('.nbhelpers-player').scrollWidth") <= 400
+    until("document.querySelector('.nbhelpers-player').scrollWidth <= 400")
     assert complaints == []
     assert "nbhelpers-error" not in status.first.inner_html()

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from nbhelpers import controls, images, models, recipes
 from nbhelpers.__main__ import main
 from nbhelpers.controls import cli
-from nbhelpers.controls.picture_cache import PictureCache, channel_direction, fingerprint
+from nbhelpers.controls.picture_cache import PictureCache, channel_direction
 from nbhelpers.techniques import semantic_dictionary
 from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.techniques.semantic_dictionary import SemanticDictionary
+from nbhelpers.training.fingerprints import fingerprint
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 WAIT = 120
@@ -82,6 +83,26 @@ def test_another_network_brings_its_layers_and_classes(tmp_path, quick):
     found.sliders["network"].value = "no_such_network"
     assert "nbhelpers-error" in found.status.value
     assert found.recipe.network == "minivgg"
+
+
+def test_pictures_of_channels_are_of_the_network_that_is_shown(tmp_path, quick, monkeypatch):
+    same = [semantic_dictionary.Answer(channel, 1.0, 0.0) for channel in (3, 5)]
+    monkeypatch.setattr(semantic_dictionary, "strongest", lambda *asked: same)
+    found = explorer(tmp_path)
+    before = found.channels.pictures
+    found.sliders["network"].value = "minivgg"
+    found.wait(WAIT)
+    assert set(found.channels.pictures) == set(before) == {"3", "5"}
+    assert all(found.channels.pictures[channel] != before[channel] for channel in before)
+
+
+def test_another_opacity_is_no_other_look(tmp_path, quick):
+    found = explorer(tmp_path)
+    look, before = found.look, found.image.value
+    found.sliders["opacity"].value = 0.9
+    found.wait(WAIT)
+    assert found.look is look
+    assert found.image.value != before
 
 
 def test_hover_shows_where_a_channel_fires_and_a_click_its_page(tmp_path, quick):

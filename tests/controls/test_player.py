@@ -222,6 +222,7 @@ def test_a_newer_setting_replaces_the_run_under_way():
 
 def test_stop_keeps_the_picture_so_far_and_the_sliders_go_on_working():
     player = controls.play(Slow(steps=50), ["grey"], network=tiny())
+    player.wait(WAIT)
     GATE.close()
     player.sliders["grey"].value = 50
     assert GATE.reached.wait(WAIT)

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_networks import noise, tiny
+from small_networks import tiny
 
 from nbhelpers import gallery, images
 from nbhelpers.directions import activation_atlas as technique
@@ -18,22 +17,6 @@ SMALL = dict(
     **dict(layer="relu2", drawn="conv2", size=16, cuts=20, places=1, cells=3, fewest=2, whitening="covariance"),
     **dict(picture_size=16, rounds=1, steps=3, width=1200),
 )
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return Network(tiny().eval(), "tiny", classes=["ant, insect", "bee", "cat", "dog", "elk"], size=16)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Red, green and blue photos with some noise: three crowds."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number, name in enumerate(["red", "green", "blue"]):
-        pixels = 0.4 * noise(30, 30, 3, seed=number)
-        pixels[..., number] += 0.6
-        Image.fromarray((pixels * 255).byte().numpy()).save(folder / f"{name}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")

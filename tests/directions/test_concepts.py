@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from small_networks import noise, tiny
 
 from nbhelpers import recipes
 from nbhelpers.directions import concepts as technique
@@ -18,21 +16,6 @@ SMALL = dict(
     **dict(layer="relu2", drawn="conv2", size=16, cuts=6, places=0, parts=3, shown=3),
     **dict(picture_size=16, rounds=1, steps=3),
 )
-
-
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return Network(tiny().eval(), "tiny", classes=["ant", "bee", "cat", "dog", "elk"], size=16)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for number, name in enumerate(["red", "green", "blue"]):
-        pixels = 0.4 * noise(30, 30, 3, seed=number)
-        pixels[..., number] += 0.6
-        Image.fromarray((pixels * 255).byte().numpy()).save(folder / f"{name}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")

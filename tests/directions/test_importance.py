@@ -84,8 +84,8 @@ def test_worth_is_weight_times_activation_where_the_rest_is_linear(network: Netw
 
 def test_leaving_out_takes_what_a_part_adds(network: Network, plain: Dictionary) -> None:
     maps, weights = noise(4, 6, 8, 8), network.net.head.weight.detach()[1]
-    behind = Behind(network, "relu2", 16)
-    whole, less = (importance.without(behind, plain, maps, 1, parts) for parts in ([], [0, 5]))
+    behind, codes = Behind(network, "relu2", 16), importance.codes_of(plain, maps)
+    whole, less = (importance.without(behind, plain, codes, 1, parts) for parts in ([], [0, 5]))
     assert whole == pytest.approx(behind(maps)[:, 1].mean().item(), abs=1e-5)
     gone = (weights * maps.mean((0, 2, 3)))[[0, 5]].sum().item()
     assert whole - less == pytest.approx(gone, abs=1e-5)
@@ -93,13 +93,13 @@ def test_leaving_out_takes_what_a_part_adds(network: Network, plain: Dictionary)
 
 def test_without_all_random_directions_nothing_is_left(network: Network, plain: Dictionary) -> None:
     behind, maps = Behind(network, "relu2", 16), noise(4, 6, 8, 8)
-    alone = network.net.head.bias[1].item()
-    assert importance.without_random(behind, plain, maps, 1, 6) == pytest.approx(alone, abs=1e-4)
+    alone, codes = network.net.head.bias[1].item(), importance.codes_of(plain, maps)
+    assert importance.without_random(behind, plain, codes, 1, 6) == pytest.approx(alone, abs=1e-4)
     made = maps.permute(0, 2, 3, 1)
     some = torch.linalg.qr(torch.randn(6, 2, generator=torch.Generator().manual_seed(5))).Q.double()
     rest = (made.double() - made.double() @ some @ some.T).mean((0, 1, 2)).float()
     expected = network.net.head(rest)[1].item()
-    assert importance.without_random(behind, plain, maps, 1, 2, seed=5) == pytest.approx(expected, abs=1e-4)
+    assert importance.without_random(behind, plain, codes, 1, 2, seed=5) == pytest.approx(expected, abs=1e-4)
 
 
 def test_all_answers_are_kept_if_all_is_kept(network: Network, plain: Dictionary) -> None:

@@ -307,6 +307,9 @@ def test_replay_writes_nothing_and_follows_no_address_unless_asked(tmp_path: Pat
     kept = tmp_path / "made by the picture"
     document = NetworkTraining(keep=str(kept), epochs=1).document() | {"index": 0}
     assert recipes.only_reading(recipes.from_document(document)).keep == ""
+    recipes.kind_named("Saliency")  # which brings all kinds
+    for kind in recipes.Recipe.kinds.values():
+        assert set(kind.written) == {"keep"} & set(kind.model_fields), kind
     picture = tmp_path / "p.png"
     images.save(
         torch.rand(3, 24, 24), picture, recipe=QUICK.changed(start="https://x.example/p.jpg").document() | {"index": 0}

@@ -168,12 +168,11 @@ def test_a_range_in_a_list_stands_for_its_values(tmp_path: Path) -> None:
     assert found.name == "no"
 
 
-def test_a_grid_without_bound_is_refused_before_it_is_built(tmp_path: Path) -> None:
+def test_a_grid_without_bound_is_refused_before_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "notebook: note.ipynb\ngrid: {seed: 0..99999, layer: 0..9999, photo: [a, b]}"
-    begun = time.monotonic()
+    monkeypatch.setattr(plan, "product", lambda *choices: pytest.fail("it was built"))
     with pytest.raises(ValueError, match=r"100,000 x 10,000 x 2 = 2,000,000,000 jobs, and 1,000,000 are the most"):
         plan.read(sweep_file(tmp_path, text))
-    assert time.monotonic() - begun < 20
 
 
 def test_a_parameter_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
@@ -203,21 +202,21 @@ def test_a_job_with_a_damaged_description_is_set_aside_and_not_done(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     place = Place(tmp_path, kind)
     assert place.store.finished() == {"a", "b", "c"}
-    assert place.store.damaged() == []
+    assert place.store.examined()[1] == []
     (place.folder / "jobs" / "b" / "job.json").write_text(left)
     assert place.store.job("b") is None
     assert place.store.finished() == {"a", "c"}
-    assert place.store.damaged() == ["b"]
+    assert place.store.examined()[1] == ["b"]
     (aside,) = (place.folder / "damaged").iterdir()
     assert (aside / "picture.png").read_bytes() == b"x"
     assert place.store.finished() == {"a", "c"}
-    assert place.store.damaged() == []
+    assert place.store.examined()[1] == []
 
 
 def test_a_file_where_a_jobs_folder_belongs_is_set_aside(tmp_path: Path) -> None:
     place = Place(tmp_path, "folder")
     (place.folder / "jobs" / "d").write_text("in the way")
-    assert place.store.damaged() == ["d"]
+    assert place.store.examined()[1] == ["d"]
     assert [path.read_text() for path in (place.folder / "damaged").iterdir()] == ["in the way"]
 
 

@@ -66,7 +66,7 @@ def test_weights_stay_finite_at_the_centre() -> None:
 
 def test_pooled_activations_are_the_logits_before_the_head(network: models.Network) -> None:
     pictures = noise(3, 64).float()
-    pooled = facets.pooled_activations(network, "block4.relu1", pictures, batch_size=2)
+    pooled = models.pooled_activations(network, "block4.relu1", pictures, batch_size=2)
     torch.testing.assert_close(network.net.head(pooled), network(pictures), atol=1e-4, rtol=1e-4)
 
 
@@ -260,7 +260,7 @@ def test_pictures_belong_to_their_facet_and_a_random_networks_do_not(
 ) -> None:
     recipe = small(start="grey", steps=30)
     random = models.randomised(network)
-    seen_at_random = replace(found, activations=facets.pooled_activations(random, recipe.layer, found.pictures))
+    seen_at_random = replace(found, activations=models.pooled_activations(random, recipe.layer, found.pictures))
     gains = []
     for net, groups in ((network, found), (random, seen_at_random)):
         pictures = list(technique.visualise(recipe, net, groups))[-1].picture
@@ -359,7 +359,7 @@ def test_a_folder_of_one_photo_gives_its_own_facet(network: models.Network, fold
     with pytest.warns(UserWarning, match="1 different photos are there: 1 facets"):
         step = small(folder=str(folder), steps=2).run(network)
     assert step.picture.shape == (1, 3, 64, 64)
-    expected = facets.pooled_activations(network, "block4.relu1", images.read(folder / "cat.jpg", 64)[None])
+    expected = models.pooled_activations(network, "block4.relu1", images.read(folder / "cat.jpg", 64)[None])
     torch.testing.assert_close(facets.targets(step.facets, 10)[0], expected)
 
 

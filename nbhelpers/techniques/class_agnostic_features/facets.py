@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
-from torch import Tensor, nn
+from torch import Tensor
 
-from nbhelpers import edge, images, models
+from nbhelpers import edge, images
 from nbhelpers.images import figures
 
 CROP = 0.6  # side of a crop, as a part of the photo's
@@ -105,21 +105,6 @@ def read_crops(folder: str, size: int, crops: int) -> images.Photos:
     pictures = torch.stack(squares, dim=1).flatten(0, 1)
     names = [f"{name} {number}" for name in whole.names for number in range(1, crops**2 + 1)]
     return images.Photos(pictures, names, whole.skipped)
-
-
-def pooled_activations(
-    network: nn.Module, layer: str, pictures: Float[Tensor, "photos 3 height width"], batch_size: int = 16
-) -> Float[Tensor, "photos channels"]:
-    """Mean of every feature map over its positions, `(N, C)` float32.
-
-    Args:
-        network: a `Network` or any module; left as it is.
-        layer: dotted name of a layer that gives feature maps.
-        pictures: `(N, 3, H, W)` in [0, 1].
-        batch_size: pictures at a time; bounds the memory.
-    """
-    batches = models.activation_batches(network, layer, pictures, batch_size)
-    return torch.cat([each.float().mean((2, 3)).cpu() for each in batches])
 
 
 def find(

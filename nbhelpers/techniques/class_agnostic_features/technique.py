@@ -113,7 +113,7 @@ def find_facets(recipe: ClassAgnosticFeatures, network: nn.Module | None = None)
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
     photos = facets.read_crops(recipe.folder, recipe.size, recipe.crops)
-    activations = facets.pooled_activations(network, recipe.layer, photos.pictures)
+    activations = models.pooled_activations(network, recipe.layer, photos.pictures)
     return facets.find(photos, activations, recipe.clusters, recipe.components, recipe.seed)
 
 
@@ -162,7 +162,7 @@ def evidence(
     Returns:
         Two mean cosines per facet, `(facets,)` each; the second is -1 where there is but one facet.
     """
-    table = similarities(found, facets.pooled_activations(network, layer, pictures))
+    table = similarities(found, models.pooled_activations(network, layer, pictures))
     own = table.diagonal()
     others = table.masked_fill(torch.eye(len(table), dtype=torch.bool), -1).amax(1)
     return own, others

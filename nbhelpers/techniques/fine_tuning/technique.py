@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -52,6 +53,8 @@ class FineTuning(Recipe):
     patience: int = Field(5, ge=1, le=1000, description="epochs without a validation loss 1 % lower that end a stage")
     seed: int = Field(0, ge=0, description="of the held-out photos, the views and their order")
     keep: str = Field("", description="folder for checkpoints and features, to go on from; empty: nothing is kept")
+
+    written: ClassVar = ("keep",)
 
     @field_validator("data_dir", "keep")
     @classmethod
