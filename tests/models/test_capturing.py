@@ -16,7 +16,6 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from nbhelpers import images, models
 from nbhelpers.models import Network, Seen, capture
 from nbhelpers.techniques.activation_volumes import ActivationVolume, activations
-from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.filter_gradients import FilterGradients, ablate
 from nbhelpers.techniques.interpretation_test import mean_activations
 from nbhelpers.techniques.principal_features import palettes
@@ -300,7 +299,7 @@ def _observed(network: Network, photo: Path) -> torch.Tensor:
 
 
 def _pooled(network: Network, photo: Path) -> torch.Tensor:
-    return facets.pooled_activations(network, "1.conv2", images.read(photo, 24)[None])
+    return models.pooled_activations(network, "1.conv2", images.read(photo, 24)[None])
 
 
 def _averaged(network: Network, photo: Path) -> torch.Tensor:
