@@ -13,6 +13,7 @@ Networks with MAgnitude Constrained Optimization", NeurIPS 2023.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -77,9 +78,13 @@ class Canvas:
         """A canvas of seeded noise, one generator per picture; drawn on the processor, the same for every device."""
         raise NotImplementedError
 
-    def picture(self) -> Float[Tensor, "pictures 3 height width"]:
+    def picture(self) -> Float[Tensor, "pictures channels height width"]:
         """The pictures, `(B, 3, H, W)` in [0, 1], differentiable in the parameters."""
         raise NotImplementedError
+
+    def shown(self) -> Float[Tensor, "pictures 3 height width"]:
+        """The pictures as people look at them, in three colours."""
+        return self.picture()
 
     def project(self) -> None:
         """Put the parameters back where they are allowed to be; called after every step."""
@@ -248,6 +253,57 @@ class MaCo(Fourier):
         for end in ends:
             phase[:, :, height - pairs :, end] = -phase[:, :, 1 : pairs + 1, end].flip(2)
         return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
+
+
+class Planes(Canvas):
+    """Pictures for a network that takes other channels than three colours: every channel is a grey picture of its own.
+
+    A single channel is shown grey, of more the first three as red, green and blue. `canvas_of` makes a kind of them.
+    """
+
+    kind: type[Canvas]
+    channels: int
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas, self.step_size = canvas, canvas.step_size
+        self.parameters = canvas.parameters.detach().unflatten(0, (-1, self.channels)).requires_grad_()
+
+    @classmethod
+    def from_picture(cls, picture: Float[Tensor, "pictures channels height width"]) -> Planes:
+        if picture.shape[1] != cls.channels:  # a photo, in colour
+            picture = picture.mean(1, keepdim=True).expand(-1, cls.channels, -1, -1)
+        return cls(cls.kind.from_picture(picture.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)))
+
+    @classmethod
+    def random(
+        cls, height: int, width: int, generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+    ) -> Planes:
+        each = [generator for generator in generators for _ in range(cls.channels)]
+        return cls(cls.kind.random(height, width, each, device))
+
+    def picture(self) -> Float[Tensor, "pictures channels height width"]:
+        self.canvas.parameters = self.parameters.flatten(0, 1)
+        return self.canvas.picture().mean(1).unflatten(0, (-1, self.channels))
+
+    def shown(self) -> Float[Tensor, "pictures 3 height width"]:
+        picture = self.picture()[:, :3]
+        return picture[:, [0, picture.shape[1] // 2, -1]]
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.canvas.parameters = self.parameters.flatten(0, 1)
+        self.canvas.project()
+
+
+def canvas_of(name: str, channels: int = 3) -> type[Canvas]:
+    """The kind of canvas of this name in `CANVASES`, for pictures of so many channels."""
+    if channels == 3:
+        return CANVASES[name]
+    if channels > 3:
+        warnings.warn(
+            f"pictures of {channels} channels are shown by their first three, as red, green, blue", stacklevel=2
+        )
+    return type("Planes", (Planes,), {"kind": CANVASES[name], "channels": channels})
 
 
 CANVASES = {"fourier": Fourier, "fourier_rgb": FourierRGB, "maco": MaCo, "natural": Natural, "pixels": Pixels}

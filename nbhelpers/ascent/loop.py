@@ -63,7 +63,7 @@ class Step:
     def picture(self) -> Float[Tensor, "pictures 3 height width"]:
         """The pictures as the canvas shows them now, `(B, 3, H, W)` in [0, 1]."""
         with torch.no_grad():
-            return self.canvas.picture().detach().clone()
+            return self.canvas.shown().detach().clone()
 
 
 class NonFiniteScore(ArithmeticError):
@@ -184,7 +184,9 @@ def _awaken(canvas: Canvas) -> None:
     """What was made in inference mode is made anew: nothing can be differentiated through it."""
     with differentiable():
         for name, value in vars(canvas).items():
-            if isinstance(value, Tensor) and value.is_inference():
+            if isinstance(value, Canvas):
+                _awaken(value)
+            elif isinstance(value, Tensor) and value.is_inference():
                 setattr(canvas, name, value.detach().clone().requires_grad_(value.requires_grad))
 
 

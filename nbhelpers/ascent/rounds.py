@@ -102,9 +102,9 @@ def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:
 
 
 def box_blur(
-    pictures: Float[Tensor, "pictures 3 height width"], width: int
-) -> Float[Tensor, "pictures 3 height width"]:
-    """Mean over a square of `width` pixels, borders mirrored; `(B, 3, H, W)` as it came."""
+    pictures: Float[Tensor, "pictures channels height width"], width: int
+) -> Float[Tensor, "pictures channels height width"]:
+    """Mean over a square of `width` pixels, borders mirrored; `(B, C, H, W)` as it came."""
     if width < 2:
         return pictures
     before, after = (width - 1) // 2, width // 2

@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import torch
 from PIL import Image
 from torch import nn
 
 from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, planned
-from nbhelpers.ascent.canvas import CANVASES, Canvas
+from nbhelpers.ascent.canvas import Canvas, canvas_of
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
 SIDE = 220
@@ -125,7 +124,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
     yield from ascent.climb(
         network,
         objective,
-        _first_canvas(recipe, seeds, network.mean.device),
+        _first_canvas(recipe, seeds, network),
         plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,
@@ -188,8 +187,8 @@ def _objective(recipe: ActivationMaximization) -> objectives.Objective:
     return main + recipe.diversity * objectives.diversity(recipe.layer) if recipe.diversity else main
 
 
-def _first_canvas(recipe: ActivationMaximization, seeds: list[int], device: torch.device) -> Canvas:
-    kind = CANVASES[recipe.canvas]
+def _first_canvas(recipe: ActivationMaximization, seeds: list[int], network: models.Network) -> Canvas:
+    kind, device = canvas_of(recipe.canvas, network.channels), network.mean.device
     if recipe.start == "noise":
         return kind.random(recipe.size, recipe.size, generators(seeds), device)
     photo = images.read(recipe.start, recipe.size).to(device)

@@ -31,7 +31,7 @@ from nbhelpers.ascent import (
     planned,
     recognised,
 )
-from nbhelpers.ascent.canvas import CANVASES, Canvas, natural_images
+from nbhelpers.ascent.canvas import Canvas, canvas_of, natural_images
 from nbhelpers.models import capture, parts
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
@@ -285,12 +285,12 @@ def _head(network: models.Network, size: int) -> tuple[str, bool]:
 
 
 def _first_canvas(recipe: ClassPictures, seeds: list[int], network: models.Network) -> Canvas:
-    kind = CANVASES[recipe.canvas]
+    kind = canvas_of(recipe.canvas, network.channels)
     if recipe.start == "noise":
         picture = kind.random(recipe.size, recipe.size, generators(seeds)).picture().detach()
         return kind.from_picture(picture.to(network.mean.device))
     colour = torch.full((3, 1, 1), 0.5) if recipe.start == "zero" else _mean_colour(network)
-    return kind.from_picture(colour.to(network.mean.device).expand(len(seeds), 3, recipe.size, recipe.size))
+    return kind.from_picture(colour.to(network.mean.device).expand(len(seeds), -1, recipe.size, recipe.size))
 
 
 def _mean_colour(network: models.Network) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nbhelpers import ascent, edge, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, planned
-from nbhelpers.ascent.canvas import CANVASES
+from nbhelpers.ascent.canvas import canvas_of
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, NetworkName, Recipe
 
@@ -82,11 +82,11 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
     network = models.as_network(network if network is not None else recipe.network)
     _check(recipe, network)
     seeds = picture_seeds(recipe.seed, [0]) * len(recipe.directions)
-    canvas = CANVASES["fourier"].random(recipe.size, recipe.size, generators(seeds), network.mean.device)
+    kind = canvas_of("fourier", network.channels)
     yield from ascent.climb(
         network,
         _objective(recipe),
-        canvas,
+        kind.random(recipe.size, recipe.size, generators(seeds), network.mean.device),
         plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,

@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import noise
+from torch import nn
 
-from nbhelpers.ascent import generators
+from nbhelpers import ascent, models
+from nbhelpers.ascent import generators, objectives
 from nbhelpers.ascent.canvas import (
     CANVASES,
     Fourier,
@@ -15,6 +17,7 @@ from nbhelpers.ascent.canvas import (
     MaCo,
     Natural,
     Pixels,
+    canvas_of,
     natural_images,
     natural_spectrum,
 )
@@ -230,3 +233,41 @@ def test_gradients_are_finite_differences(kind, width):
 
     difference = (score(1e-2) - score(-1e-2)) / 2e-2
     assert difference == pytest.approx((gradient * moves).sum().item(), rel=5e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_a_network_without_colours_gets_grey_pictures(name):
+    picture = noise(2, 1, 24, 20).expand(-1, 3, -1, -1)
+    made = canvas_of(name, 1).from_picture(picture)
+    assert made.parameters.shape[0] == 2
+    assert made.picture().shape == (2, 1, 24, 20)
+    assert torch.equal(made.shown(), made.picture().expand(-1, 3, -1, -1))
+    if name != "maco":  # which keeps the phases alone
+        again = canvas_of(name, 1).from_picture(made.picture().detach())
+        assert torch.allclose(again.picture(), made.picture(), atol=0.02)
+    alone = canvas_of(name, 1).from_picture(picture[1:])
+    assert torch.allclose(alone.picture()[0], made.picture()[1], atol=1e-5)
+
+
+def test_of_many_channels_the_first_three_are_shown():
+    with pytest.warns(UserWarning, match="5 channels are shown by their first three"):
+        kind = canvas_of("fourier", 5)
+    made = kind.random(16, 16, generators([0, 1]))
+    assert made.picture().shape == (2, 5, 16, 16)
+    assert torch.equal(made.shown(), made.picture()[:, :3])
+    assert not torch.allclose(made.picture()[:, 3], made.picture()[:, 4])
+    alone = kind.random(16, 16, generators([1]))
+    assert torch.allclose(alone.picture()[0], made.picture()[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_kind_of_canvas_climbs_for_a_network_without_colours(channels):
+    net = nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU())
+    for name in CANVASES:
+        start = canvas_of(name, channels).random(16, 16, generators([0, 0]))
+        before = ascent.measure(net, objectives.channel("0", [0, 3]), start.picture().detach())
+        *_, step = ascent.ascend(models.as_network(net), objectives.channel("0", [0, 3]), start, steps=12)
+        after = ascent.measure(net, objectives.channel("0", [0, 3]), start.picture().detach())
+        assert (after > before).all(), name
+        assert step.picture.shape == (2, 3, 16, 16)
+        assert ((step.picture >= 0) & (step.picture <= 1)).all()

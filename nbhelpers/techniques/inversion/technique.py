@@ -28,7 +28,7 @@ from torchvision.models import VGG
 
 from nbhelpers import images, models, recipes
 from nbhelpers.ascent import Step, ascend, generators, measure
-from nbhelpers.ascent.canvas import CANVASES, Canvas
+from nbhelpers.ascent.canvas import Canvas, canvas_of
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.models import Network
 from nbhelpers.models.stages import stages
@@ -136,7 +136,7 @@ def invert(
     network = models.as_network(network if network is not None else recipe.network)
     photos = read_photos(recipe) if photos is None else photos
     target = representation(recipe, network, photos.pictures)
-    canvas = first_canvas(recipe, photos.pictures.to(network.mean.device))
+    canvas = first_canvas(recipe, photos.pictures.to(network.mean.device), network.channels)
     done = 0
     for steps, part in plan(recipe.steps):
         tv_weight = recipe.tv_weight * part.smoothness
@@ -186,13 +186,14 @@ def representation(
     return target.strongest(recipe.kept) if recipe.kept else target
 
 
-def first_canvas(recipe: Inversion, like: Float[Tensor, "photos 3 height width"]) -> Canvas:
+def first_canvas(recipe: Inversion, like: Float[Tensor, "photos 3 height width"], channels: int = 3) -> Canvas:
     """Where every picture starts, whatever its photo: the same faint noise, or the mean colour of photographs.
 
     Args:
         like: a batch whose shape and device the canvas takes, and nothing else.
+        channels: of the pictures that the network takes.
     """
-    kind, (height, width) = CANVASES[recipe.canvas], like.shape[2:]
+    kind, (height, width) = canvas_of(recipe.canvas, channels), like.shape[2:]
     canvas = kind.random(height, width, generators([recipe.seed]))
     start = canvas.picture().detach()
     if recipe.start == "mean":
