@@ -260,16 +260,19 @@ def _no_gradient(network: Network, given: Any, pictures: Tensor, size: Size) -> 
 
 def _graph(given: Tensor, pictures: Tensor) -> tuple[set[str], bool]:
     """Kinds of the operations between the pictures and what was computed of them, and whether they hang together."""
-    kinds, waiting, seen, reached = set(), [given.grad_fn], set(), False
+    nodes = ancestors(given)
+    return {node.name() for node in nodes}, any(getattr(node, "variable", None) is pictures for node in nodes)
+
+
+def ancestors(given: Tensor) -> set[torch.autograd.graph.Node]:
+    """The operations that a tensor was computed by, as far as gradients go back."""
+    waiting, seen = [given.grad_fn], set()
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        kinds.add(node.name())
-        reached = reached or getattr(node, "variable", None) is pictures
-        waiting += [each for each, _ in node.next_functions]
-    return kinds, reached
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [each for each, _ in node.next_functions]
+    return seen
 
 
 def _switched_off(network: Network, size: Size) -> str:

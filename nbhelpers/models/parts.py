@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
 
-from nbhelpers.models.examination import refusal
+from nbhelpers.models.examination import ancestors, refusal
 from nbhelpers.models.loading import find_module, first_name
 from nbhelpers.models.network import Network, Size, copied, sharing_copy, sides
 
@@ -83,6 +83,25 @@ def head_layer(network: Network, size: Size) -> str:
         f"{network.name} has no classifier head to replace: it gives {got}, and no linear layer or convolution in it "
         "has one output per class. Fine-tune a network that ends in class logits (B, classes)"
     )
+
+
+def last_weighted(network: Network, size: Size) -> tuple[str, object]:
+    """The last linear layer or convolution that the network's answer depends on, "" if none; and the answer.
+
+    Another branch may run later and not count: the auxiliary head of a segmentation network.
+
+    Raises:
+        ValueError: the network does not take pictures of this size.
+    """
+    runs = _runs(network, size, differentiable=True)
+    answer = runs[""]
+    behind = ancestors(answer) if isinstance(answer, Tensor) else set()
+    for name in list(reversed(runs))[:-1]:
+        given = runs[name]
+        counts = not behind or (isinstance(given, Tensor) and given.grad_fn in behind)
+        if counts and isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d):
+            return name, answer
+    return "", answer
 
 
 def with_new_head(network: Network, classes: Sequence[str], size: Size) -> tuple[Network, str]:
@@ -257,7 +276,7 @@ def _upper(traced: fx.GraphModule, nodes: list[fx.Node], place: int, first: fx.N
     return fx.GraphModule(traced, graph)
 
 
-def _runs(network: Network, size: Size) -> dict[str, object]:
+def _runs(network: Network, size: Size, differentiable: bool = False) -> dict[str, object]:
     """What every module that runs gives first, by name, in the order in which they begin; the network itself is ""."""
     double = sharing_copy(network)
     seen: dict[str, object] = {}
@@ -279,9 +298,9 @@ def _runs(network: Network, size: Size) -> dict[str, object]:
         if name:
             module.register_forward_pre_hook(begin(name))
             module.register_forward_hook(end(name))
-    pictures = torch.full((1, network.channels, *sides(size)), 0.5)
+    pictures = torch.full((1, network.channels, *sides(size)), 0.5, requires_grad=differentiable)
     try:
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
             output = double(pictures)
     except Exception as error:  # a module of the user's own may raise anything
         raise refusal(network, size, error) from error

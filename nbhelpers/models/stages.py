@@ -7,10 +7,12 @@ strides, whatever kind of module does the work; the kinds only tell whether some
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
-from nbhelpers.models import loading
+from nbhelpers.models import loading, parts
+from nbhelpers.models.examination import described
 from nbhelpers.models.layer_table import Layer
+from nbhelpers.models.network import Network, Size, sides
 
 _IDLE = ("Dropout", "Dropout2d", "Identity")
 
@@ -31,12 +33,13 @@ def stages(network: str | nn.Module, size: int | None = None) -> list[Layer]:
         Layers of the table, one per stage; the last one is the deepest.
 
     Raises:
-        ValueError: the pictures are too small for the network, or it has no convolutions.
+        ValueError: the pictures are too small for the network, it has no convolutions, or it gives neither logits nor
+        maps of classes (a detector), so that its features cannot be told from its answers.
     """
     network = loading.as_network(network)
     modules = dict(network.net.named_modules())
     # adaptive pooling makes one size out of any, also a larger one, and computes nothing
-    table = [layer for layer in _features(list(loading.layers(network, size)), modules) if "Adaptive" not in layer.kind]
+    table = [layer for layer in _features(network, size or network.size) if "Adaptive" not in layer.kind]
     main = _main_path(table)
     found: list[Layer] = []
     for number, stride in enumerate(levels := sorted({table[index].stride for index in main})):
@@ -71,13 +74,27 @@ def select(network: str | nn.Module, layer: str = "", size: int | None = None) -
     return chosen, [each for each in found if each.stride < chosen.stride]
 
 
-def _features(table: list[Layer], modules: dict[str, nn.Module]) -> list[Layer]:
-    """The table without the class maps of a classifier that ends in a convolution and a global mean."""
-    linear = any(isinstance(module, nn.Linear) for module in modules.values())
+def _features(network: Network, size: Size) -> list[Layer]:
+    """The table without maps of classes: what its last convolutions give, if it is one map per class.
+
+    An answer that is maps counts as classes where it has the picture's own size (segmentation); else the network is a
+    part of one, and gives features.
+    """
+    table = list(loading.layers(network, size))
+    last, answer = parts.last_weighted(network, size)
+    if not isinstance(answer, Tensor) or answer.ndim < 2:
+        raise ValueError(
+            f"{network.name} gives {described(answer)}, no logits, so which of its layers are features and which are "
+            "answers cannot be told: name a layer (models.layers lists them)"
+        )
     convolutions = [index for index, layer in enumerate(table) if "Conv" in layer.kind]
-    if linear or len(convolutions) < 2 or not math.isinf(table[-1].receptive_field):
+    ends = next((place for place, index in enumerate(convolutions) if table[index].name == last), 0)
+    end = len(table)
+    if answer.ndim > 2 and answer.shape[2:] != sides(size):
         return table
-    return table[: convolutions[-1]]
+    while ends > 0 and table[convolutions[ends]].channels == answer.shape[1]:
+        end, ends = convolutions[ends], ends - 1
+    return table[:end]
 
 
 def _main_path(table: list[Layer]) -> list[int]:

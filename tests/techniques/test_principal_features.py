@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -112,6 +113,51 @@ def test_reductions_that_are_no_modules() -> None:
 def test_a_network_without_convolutions_has_no_stages() -> None:
     with pytest.raises(ValueError, match="no convolutions"):
         stages(nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), 64)
+
+
+class Cosine(nn.Module):
+    """Its logits are no layer's: cosines with bare weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 3, 2), nn.ReLU())
+        self.classes = nn.Parameter(torch.rand(7, 5))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.features(pictures).mean((2, 3))) @ self.classes.T
+
+
+class Gated(nn.Module):
+    """Class maps at its end, a linear gate in between, and a branch that comes last and does not count."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__()
+        self.first, self.gate, self.second = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Conv2d(8, 12, 3, 2)
+        self.rectified, self.maps, self.aside = nn.ReLU(), nn.Conv2d(12, 7, 1), nn.Conv2d(12, 9, 1)
+        self.size = size
+
+    def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        first = self.first(pictures).relu()
+        second = self.rectified(self.second(first * self.gate(first.mean((2, 3))).sigmoid()[..., None, None]))
+        maps = self.maps(second)
+        answer = F.interpolate(maps, size=self.size) if self.size else maps.mean((2, 3))
+        return {"out": answer, "aux": self.aside(second)}
+
+
+@pytest.mark.parametrize(
+    ("net", "last"), [(Cosine(), "features"), (Gated(), "rectified"), (Gated(size=48), "rectified")]
+)
+def test_the_deepest_stage_is_features_whatever_the_head(net: nn.Module, last: str) -> None:
+    assert stages(models.Network(net.eval(), size=48))[-1].name == last
+
+
+def test_segmentation_and_detection() -> None:
+    options = {"weights": None, "weights_backbone": None}
+    segmentation = torchvision.models.segmentation.deeplabv3_mobilenet_v3_large(**options, aux_loss=True).eval()
+    assert stages(models.Network(segmentation, size=96))[-1].name == "classifier.3"
+    detector = torchvision.models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(**options).eval()
+    with pytest.raises(ValueError, match=r"a list of 1 \(dict\), no logits.*: name a layer"):
+        stages(models.Network(detector, size=96))
 
 
 def test_only_finer_stages_weight_a_layer(network: models.Network) -> None:
