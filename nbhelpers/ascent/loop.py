@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nbhelpers import edge
+from nbhelpers import edge, models
 from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.objectives import PICTURE, Objective
 from nbhelpers.ascent.transforms import Transforms
@@ -128,6 +128,7 @@ def ascend(
     if steps < 1:
         raise ValueError(f"{steps} steps: at least one is needed")
     _awaken(canvas)
+    models.check_layout(network, objective.layers, tuple(canvas.picture().shape[2:]))
     fast = twin(network, PRECISIONS[precision])
     batch = len(canvas.parameters)
     sources = generators(range(batch) if seeds is None else seeds)
@@ -176,6 +177,7 @@ def measure(
     network: nn.Module, objective: Objective, pictures: Float[Tensor, "pictures channels height width"]
 ) -> Float[Tensor, " pictures"]:
     """Scores of finished pictures, `(B,)` float32, without any transform."""
+    models.check_layout(network, objective.layers, tuple(pictures.shape[2:]))
     seen = capture(network, *objective.layers, stop=True)(pictures) if objective.layers else Seen()
     return objective(Seen(seen) | {PICTURE: pictures}).float()
 

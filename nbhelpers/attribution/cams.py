@@ -209,6 +209,7 @@ def all_class_maps(
     if counterfactual and "eigen_cam" in methods:
         raise ValueError("eigen_cam knows no class, so it has no counterfactual: choose another method")
     network = models.as_network(network)
+    models.check_layout(network, [layer], tuple(photos.shape[2:]))
     activations, gradients, logits = layer_gradients(network, layer, photos, classes)
     _check_maps(network, layer, activations)
     if counterfactual:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from nbhelpers import edge
-from nbhelpers.models.loading import find_module
+from nbhelpers.models.loading import check_layout, find_module
 from nbhelpers.models.network import sharing_copy
 
 
@@ -119,7 +119,11 @@ def activation_batches(
 
     Yields:
         The layer's output for each batch in order, on the network's device.
+
+    Raises:
+        KeyError, ValueError: no such layer, or one whose channels come last.
     """
+    check_layout(network, [layer], tuple(pictures.shape[2:]))
     like = next((parameter for parameter in network.parameters() if parameter.is_floating_point()), pictures)
     look = capture(network, layer, stop=True)
     for batch in pictures.split(batch_size):

@@ -128,12 +128,16 @@ def table(network: Network, size: Size) -> LayerTable:
     return LayerTable(found, f"{title}, pictures of {height} x {width} pixels")
 
 
+MAPS = (2, 3)  # of (picture, channel, down, across)
+TURNED = (1, 2)  # of (picture, down, across, channel), as transformers have it
+
+
 class _Reached(Exception):
     """The layer asked for has been seen."""
 
 
 def survey(
-    network: Network, size: Size, until: str | None = None, count: int = 0
+    network: Network, size: Size, until: str | None = None, count: int = 0, axes: tuple[int, int] = MAPS
 ) -> tuple[list[Layer], Exception | None]:
     """The layers that a picture passes, and the error that it ran into on the way, if it did.
 
@@ -142,6 +146,7 @@ def survey(
         size: side of the picture in pixels, or (height, width).
         until: stop after this layer.
         count: pictures in the batch; with 0 nothing is computed.
+        axes: which of a layer's axes run down and across the picture.
     """
     found: dict[str, Layer] = {}
     watch = Watch()
@@ -152,8 +157,7 @@ def survey(
                 field = watch.field(output)
                 if field is None and any(isinstance(each, Tensor) and watch.field(each) for each in inputs):
                     field = watch.lost(output)
-                # (2, 3): not maps that run (down, across, channel), as transformers have them
-                if field is not None and field.axes == (2, 3) and min(output.shape[1:]) > 0:
+                if field is not None and field.axes == axes and min(output.shape[1:]) > 0:
                     found[name] = _measured(name, type(module).__name__, output, field, sides(size)[0])
             if name == until:
                 raise _Reached

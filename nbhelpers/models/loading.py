@@ -6,7 +6,7 @@ through torchvision's own cache and download. A module of your own works everywh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import nn
 from nbhelpers import edge
 from nbhelpers.models import libraries, own_files
 from nbhelpers.models.examination import examine, refusal
-from nbhelpers.models.layer_table import Layer, LayerTable, least_size, nearest, survey, table
+from nbhelpers.models.layer_table import TURNED, Layer, LayerTable, least_size, nearest, survey, table
 from nbhelpers.models.network import Network, Size, randomised_copy, sides
 from nbhelpers.models.sources import (
     DEFAULT,
@@ -219,6 +219,29 @@ def check_layer(network: str | nn.Module, layer: str, size: Size | None = None) 
         f"layer {layer!r} of {network.name} ({kind}) gives no feature maps (B, channels, height, width). "
         "layers(network) lists those that do"
     )
+
+
+def check_layout(network: nn.Module, layers: Iterable[str], size: Size) -> None:
+    """Refuses layers whose channels come last, as transformers have them: read as maps they would be taken wrongly.
+
+    Args:
+        network: a `Network` or your own module.
+        layers: dotted names; those that give no maps at all pass.
+        size: side of the pictures in pixels, or (height, width).
+
+    Raises:
+        ValueError: names the layer.
+    """
+    if not any(isinstance(module, nn.LayerNorm) for module in network.modules()):
+        return
+    network = as_network(network)
+    for layer in layers:
+        found, _ = survey(network, size, until=first_name(network, layer), axes=TURNED) if layer else ([], None)
+        if any(each.name == first_name(network, layer) for each in found):
+            raise ValueError(
+                f"layer {layer!r} of {network.name} gives (B, height, width, channels), no feature maps "
+                "(B, channels, height, width): choose one of models.layers(network)"
+            )
 
 
 def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int], size: Size | None = None) -> Layer:

@@ -8,10 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from small_networks import noise
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from nbhelpers import models
+from nbhelpers import ascent, models
+from nbhelpers.ascent import objectives
+from nbhelpers.attribution import cams
 from nbhelpers.models.layer_table import least_size
 from nbhelpers.models.minivgg import MiniVGG
 from nbhelpers.models.receptive_field import Watch
@@ -389,3 +392,22 @@ def test_find_module_in_a_network_and_in_a_bare_module():
     assert models.find_module(network, "block1.conv1") is network.net.block1.conv1
     assert models.find_module(network.net, "block1.conv1") is network.net.block1.conv1
     assert models.find_module(network, "") is network.net
+
+
+def test_direct_calls_refuse_a_layer_whose_channels_come_last():
+    net = models.Network(torchvision.models.swin_t(weights=None).eval(), "swin", size=64)
+    pictures = noise(2, 3, 64, 64)
+    for call in (
+        lambda layer: cams.class_maps(net, layer, pictures),
+        lambda layer: ascent.measure(net, objectives.channel(layer, [0, 3]), pictures),
+        lambda layer: models.pooled_activations(net, layer, pictures),
+        lambda layer: next(
+            ascent.ascend(net, objectives.channel(layer, [0, 3]), ascent.canvas.Pixels(pictures), steps=1)
+        ),
+    ):
+        for layer in ("features.1", "norm"):
+            with pytest.raises(ValueError, match=rf"'{layer}' of swin gives \(B, height, width, channels\)"):
+                call(layer)
+        call("permute")
+    assert torch.isfinite(ascent.measure(net, objectives.channel("", [0, 3]), pictures)).all()
+    assert torch.isfinite(ascent.measure(net, objectives.channel("head", [0, 3]), pictures)).all()
