@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -71,12 +72,10 @@ def head_layer(network: Network, size: Size) -> str:
     Raises:
         ValueError: there is none; the network gives no `(B, classes)`, or makes them by other means.
     """
-    runs = _runs(network, size)
-    logits = runs[""]
+    layers, logits = weighted_back(network, size)
     if isinstance(logits, Tensor) and logits.ndim == 2:
-        for name in list(reversed(runs))[:-1]:
-            kind = isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d)
-            if kind and runs[name].shape[1] == logits.shape[1]:
+        for name, given in layers.items():
+            if given.shape[1] == logits.shape[1]:
                 return name
     got = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
     raise ValueError(
@@ -85,8 +84,8 @@ def head_layer(network: Network, size: Size) -> str:
     )
 
 
-def last_weighted(network: Network, size: Size) -> tuple[str, object]:
-    """The last linear layer or convolution that the network's answer depends on, "" if none; and the answer.
+def weighted_back(network: Network, size: Size) -> tuple[dict[str, Tensor], object]:
+    """What the linear layers and convolutions that the answer depends on give, the last to run first; and the answer.
 
     Another branch may run later and not count: the auxiliary head of a segmentation network.
 
@@ -96,12 +95,14 @@ def last_weighted(network: Network, size: Size) -> tuple[str, object]:
     runs = _runs(network, size, differentiable=True)
     answer = runs[""]
     behind = ancestors(answer) if isinstance(answer, Tensor) else set()
-    for name in list(reversed(runs))[:-1]:
-        given = runs[name]
-        counts = not behind or (isinstance(given, Tensor) and given.grad_fn in behind)
-        if counts and isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d):
-            return name, answer
-    return "", answer
+    layers = {
+        name: given
+        for name, given in reversed(list(runs.items())[1:])
+        if isinstance(network.net.get_submodule(name), nn.Linear | nn.Conv2d)
+        and isinstance(given, Tensor)
+        and (not behind or given.grad_fn in behind)
+    }
+    return layers, answer
 
 
 def with_new_head(network: Network, classes: Sequence[str], size: Size) -> tuple[Network, str]:
@@ -188,19 +189,25 @@ def freed_from(network: Network, layer: str, size: Size) -> list[str]:
     return order[inside[0] :]
 
 
-def cut(net: nn.Module, freed: Sequence[str], pictures: Float[Tensor, "batch ..."]) -> Parts:
+def cut(
+    net: nn.Module,
+    freed: Sequence[str],
+    pictures: Float[Tensor, "batch ..."],
+    logits: Callable[[Any, int], Any] = lambda given, count: given,
+) -> Parts:
     """Cut a bare module as late as possible before the first of the layers that are trained.
 
     Args:
         net: in evaluation mode.
         freed: dotted names of the layers to be trained.
         pictures: two normalised pictures to try the parts on.
+        logits: what counts of the module's answer for so many pictures, as `Network.logits` gives it.
 
     Returns:
         The parts; together they compute what the module does.
     """
     with torch.no_grad():
-        expected = net(pictures)
+        expected = logits(net(pictures), len(pictures))
         try:
             traced = _traced(net)
         except Exception:  # whatever the network's own code does that has no graph
@@ -215,7 +222,7 @@ def cut(net: nn.Module, freed: Sequence[str], pictures: Float[Tensor, "batch ...
             try:
                 features = base(pictures)
                 fits = isinstance(features, Tensor) and len(features) == len(pictures)
-                if fits and torch.allclose(upper(features), expected, rtol=1e-3, atol=1e-4):
+                if fits and torch.allclose(logits(upper(features), len(pictures)), expected, rtol=1e-3, atol=1e-4):
                     return Parts(base, upper, crossing[0].name)
             except (RuntimeError, TypeError, AttributeError):
                 continue

@@ -81,13 +81,14 @@ def _features(network: Network, size: Size) -> list[Layer]:
     part of one, and gives features.
     """
     table = list(loading.layers(network, size))
-    last, answer = parts.last_weighted(network, size)
+    behind, answer = parts.weighted_back(network, size)
     if not isinstance(answer, Tensor) or answer.ndim < 2:
         raise ValueError(
             f"{network.name} gives {described(answer)}, no logits, so which of its layers are features and which are "
             "answers cannot be told: name a layer (models.layers lists them)"
         )
     convolutions = [index for index, layer in enumerate(table) if "Conv" in layer.kind]
+    last = next(iter(behind), "")
     ends = next((place for place, index in enumerate(convolutions) if table[index].name == last), 0)
     end = len(table)
     if answer.ndim > 2 and answer.shape[2:] != sides(size):

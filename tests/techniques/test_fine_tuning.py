@@ -61,7 +61,16 @@ def trained(network: Network) -> dict[str, torch.Tensor]:
 # --- training
 
 
-@pytest.mark.parametrize(("net", "layer"), [(Small, "second"), (Small, "first"), (Holder, "block")])
+class Answering(Small):
+    """Its logits are one of several answers."""
+
+    def forward(self, pictures):
+        return {"size": torch.tensor(pictures.shape[-1]), "logits": super().forward(pictures)}
+
+
+@pytest.mark.parametrize(
+    ("net", "layer"), [(Small, "second"), (Small, "first"), (Holder, "block"), (Answering, "second")]
+)
 def test_the_same_weights_as_the_plain_loop(net: type[nn.Module], layer: str, coloured: Path) -> None:
     small = Network(net(), "small", size=16)
     recipe = FineTuning(data_dir=str(coloured), layer=layer, **{**QUICK, "size": 16}, patience=100)

@@ -104,7 +104,7 @@ class Tuner:
         # every stage trains the head; the one that trains most decides what stays as it is
         self._lowest = max(self.stages, key=lambda stage: len(stage.freed))
         few = train.batch(torch.zeros(2, dtype=torch.long))[0]
-        self._base = cut(network.net, self._lowest.freed, network.normalise(few))
+        self._base = cut(network.net, self._lowest.freed, network.normalise(few), network.logits)
         self._shallow: list[Features] = []
         self.computed = 0  # chunks of features and epochs that this run had to compute itself
         self._stage, self._epoch = 0, 0
@@ -168,14 +168,14 @@ class Tuner:
         parts, sets = self._base, self._shallow
         if stage.freed != self._lowest.freed:  # it trains less: what lies between is computed once, too
             few = sets[0].batch(torch.zeros(2, dtype=torch.long))[0].to(device)
-            parts = cut(self._base.upper, stage.freed, few)
+            parts = cut(self._base.upper, stage.freed, few, self.network.logits)
             sets = [Features(lambda features: parts.base(features.to(device)), each) for each in self._shallow]
             for each in sets:
                 for _ in each.prepare():
                     pass
 
         def upper(features: Tensor) -> Tensor:
-            return parts.upper(features.to(device)).float()
+            return self.network.logits(parts.upper(features.to(device)), len(features)).float()
 
         optimiser = self._optimiser(stage)
         while self._epoch < stage.epochs and not self._waited_enough(stage):
