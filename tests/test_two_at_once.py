@@ -10,8 +10,9 @@ import torch
 from same_on_every_device import CASES, Made, kinds
 from small_networks import outside, same_outside
 
-from nbhelpers import models
+from nbhelpers import controls, models
 from nbhelpers.models import Network
+from nbhelpers.techniques.activation_maximization import ActivationMaximization
 
 # the first case of each kind of recipe
 FIRST = {kind: name for name, (kind, _) in reversed(CASES.items())}
@@ -48,3 +49,21 @@ def test_two_at_once_make_what_each_makes_alone(pair: tuple[str, str]) -> None:
         found = list(threads.map(lambda name: CASES[name][1](network()), pair))
     assert [same(one, other) for one, other in zip(found, expected, strict=True)] == [True, True]
     assert same_outside(before, outside(network()))
+
+
+@pytest.mark.filterwarnings("ignore:.* components were asked for")
+def test_sliders_are_dragged_while_cells_work_on_the_same_network() -> None:
+    recipe = ActivationMaximization(layer="block2.conv2", channels=[3], size=32, rounds=1, steps=4)
+    expected = {name: alone(name) for name in NAMES}
+    before = outside(network())
+    player = controls.play(recipe, ["layer", "channels"], network=network())
+    for number, name in enumerate(NAMES):
+        player.sliders["layer"].value = ["block3.conv1", "block2.conv2"][number % 2]
+        player.sliders["channels"].value = 5 + number
+        assert same(CASES[name][1](network()), expected[name]), name
+    player.wait(60)
+    assert same_outside(before, outside(network()))
+    last = recipe.changed(layer=player.sliders["layer"].value, channels=[5 + number])
+    assert torch.allclose(player.step.picture, last.run(network()).picture, atol=1e-4)
+    assert "error" not in player.status.value
+    player.close()

@@ -14,6 +14,7 @@ from typing import Any
 from nbhelpers.sweeps.plan import Plan
 
 _PATIENCE = 10
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,7 @@ def reached(
     if memory and memory > share:
         raise ValueError(f"{workers} jobs of {memory / 1e9:.1f} GB at once are more than this machine's memory")
     with _deaf_to_interrupts():
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,  # of the worker itself; its jobs are watched one by one
-            resources={"memory": share},
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        )
+        cluster = _own(workers, share, say)
         client = distributed.Client(cluster, set_as_default=False)
     try:
         say(f"{_workers(client)} here{_dashboard(client) if find_spec('bokeh') else ''}")
@@ -89,6 +83,30 @@ def reached(
         with contextlib.suppress(Exception):
             client.close(timeout=5)
             cluster.close(timeout=15)
+
+
+def _own(workers: int, share: float, say: Callable[[str], None]) -> Any:
+    """A cluster of this machine's own; one whose workers die while they start is tried again."""
+    import distributed
+
+    for again in range(_TRIES):
+        try:
+            return distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,  # of the worker itself; its jobs are watched one by one
+                resources={"memory": share},
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:  # what Dask makes of a worker's death
+            if again == _TRIES - 1:
+                said = str(error).rstrip(".")
+                raise ConnectionError(
+                    f"{workers} worker processes were started {_TRIES} times, and something ended one of them each "
+                    f"time before it was ready ({said}). Is the machine out of memory? Fewer may fit: --workers 1"
+                ) from error
+            say("a worker was ended while it started; once more")
 
 
 def _memory() -> float:

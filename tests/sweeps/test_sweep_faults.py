@@ -374,3 +374,26 @@ def test_without_dask_the_command_says_what_to_install(tmp_path: Path, monkeypat
     ran = Case(tmp_path, 2).run()
     assert ran.exit_code == 1
     assert "pip install distributed" in ran.output
+
+
+@pytest.mark.parametrize("deaths", [1, 9])
+def test_workers_that_are_killed_while_they_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int) -> None:
+    real, died = distributed.LocalCluster, []
+
+    def killed(**options: object) -> "distributed.LocalCluster":
+        if len(died) < deaths:
+            died.append(options)
+            raise RuntimeError("Nanny failed to start.")
+        return real(**options)
+
+    monkeypatch.setattr(distributed, "LocalCluster", killed)
+    ran = Case(tmp_path, 2).run("--workers", "1")
+    said = " ".join(ran.output.split())
+    assert "a worker was ended while it started; once more" in said
+    if deaths == 1:
+        assert (ran.exit_code, len(died)) == (0, 1)
+        assert "2 of 2 jobs are done" in said
+    else:
+        assert (ran.exit_code, len(died)) == (1, 3)
+        assert "something ended one of them each time before it was ready (Nanny failed to start). Is the" in said
+        assert "Traceback" not in said
