@@ -16,8 +16,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
@@ -28,6 +29,7 @@ from nbhelpers import __version__, edge, images, models
 
 __all__ = [
     "Field",
+    "Fit",
     "Recipe",
     "from_notebook",
     "from_picture",
@@ -50,6 +52,8 @@ def _named(value: Any, as_text: Callable[[Any], str]) -> str:
     return models.Named.of(value) if isinstance(value, nn.Module) else as_text(value)
 
 
+Fit = Literal["whole", "crop", "pad"]
+"""How a photo that is no square comes to a size; see `images.read`."""
 NetworkName = Annotated[str, WrapValidator(_named)]
 
 
@@ -88,11 +92,27 @@ class Recipe(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is carried out")
 
     def run(self, network: nn.Module | None = None) -> Any:
-        """Carry out the recipe and return its last step."""
+        """Carry out the recipe and return its last step, or what its batches give together."""
+        return self.joined(self.iterate(network))
+
+    def so_far(self, network: nn.Module | None = None) -> Iterator[Any]:
+        """The steps of `iterate`, each with what came before it."""
+        return accumulate(self.iterate(network), lambda before, step: self.joined([before, step]))
+
+    def joined(self, steps: Iterable[Any]) -> Any:
+        """What the steps come to: the last of them, where a technique does not say otherwise."""
         last = None
-        for last in self.iterate(network):  # noqa: B007
+        for last in steps:  # noqa: B007
             pass
         return last
+
+    def one_picture(self, index: int, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
+        """One of the pictures that the recipe makes, by its number.
+
+        Raises:
+            ValueError: there are not so many, or the recipe makes none.
+        """
+        return one_of(self.run(network), index)
 
     def changed(self, **changes: Any) -> Recipe:
         """The same recipe with some parameters changed, checked again."""
@@ -152,7 +172,11 @@ def from_picture(path: str | Path) -> Recipe:
 
 
 def save_pictures(
-    recipe: Recipe, pictures: Iterable[Float[Tensor, "3 height width"]], names: Iterable[str | None], folder: str | Path
+    recipe: Recipe,
+    pictures: Iterable[Float[Tensor, "3 _ _"]],
+    names: Iterable[str | None],
+    folder: str | Path,
+    numbers: Iterable[int] | None = None,
 ) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
 
@@ -161,12 +185,14 @@ def save_pictures(
         pictures: all that it made, `(3, H, W)` each, in order.
         names: what each file is called after the recipe's slug, without an ending; None leaves a picture out.
         folder: where they go; made if need be.
+        numbers: of the pictures among all that the recipe makes; 0, 1, 2, ... unless given.
 
     Returns:
         The paths, one per picture that was written.
     """
-    paths = []
-    for index, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+    paths, pictures = [], list(pictures)
+    numbers = range(len(pictures)) if numbers is None else numbers
+    for index, name, picture in zip(numbers, names, pictures, strict=True):
         if name is not None:
             paths.append(Path(folder) / f"{recipe.slug}-{name}.png")
             images.save(picture, paths[-1], recipe=recipe.document() | {"index": index})
@@ -211,7 +237,7 @@ def remake(
     recipe = only_reading(recipe, addresses)
     if "index" not in document:
         raise ValueError(f"{path} is a sheet of several pictures: run its recipe with recipes.from_picture(path).run()")
-    return one_of(recipe.run(network), document["index"])
+    return recipe.one_picture(document["index"], network)
 
 
 def one_of(step: Any, index: int) -> Float[Tensor, "3 height width"]:

@@ -1,17 +1,19 @@
 """Photos explained: for each a map of what its class hangs on, and the map laid over it.
 
-    for explanation in explain(network, photos, target, attribute, opacity=0.6, colour_map="magma", batch_size=32): ...
+    for explanation in explain(network, batches, total, target, attribute, opacity=0.6, colour_map="magma"): ...
     explanation.maps, explanation.labels, explanation.picture
 
-What kind of map it is, the technique says. What is around it is the same for all: photos come batch by batch, one that
-fails costs only itself, and each is about the class that was asked for or the one that it is given.
+What kind of map it is, the technique says. What is around it is the same for all: photos come batch by batch, each
+batch is explained and forgotten, so that time and memory do not grow with the photos that came before; one that fails
+costs only itself, and each is about the class that was asked for or the one that it is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,17 +23,19 @@ from torch import Tensor
 from nbhelpers import images, recipes
 from nbhelpers.attribution.gradients import NotFinite
 from nbhelpers.images import Photos, overlays
-from nbhelpers.models import Network, refusal, shares
+from nbhelpers.models import Network, layers, refusal, shares, takes
 from nbhelpers.recipes import Recipe
 
 
 @dataclass
 class Explanation:
-    """The photos explained so far.
+    """A batch of photos explained, or, joined, all of them.
 
     Attributes:
         index: photos so far. total: photos there are.
-        photos: those that could be explained, with names; files that could not be read are in `photos.skipped`.
+        photos: those that could be explained, with names; files that could not be read are in `photos.skipped`. Where
+            shapes differ, `photos.pictures`, `maps` and `picture` are lists.
+        numbers: of the photos among the files, from 0.
         classes: number of the class that each map is about.
         labels: its name, or `class 7` where the network does not know names.
         logits: of that class, `(B,)`.
@@ -44,12 +48,13 @@ class Explanation:
     index: int
     total: int
     photos: Photos
+    numbers: list[int]
     classes: list[int]
     labels: list[str]
     logits: Float[Tensor, " photos"]
     probabilities: Float[Tensor, " photos"]
-    maps: Float[Tensor, "photos map_height map_width"]
-    picture: Float[Tensor, "photos 3 height width"]
+    maps: Float[Tensor, "photos map_height map_width"] | list[Float[Tensor, "_ _"]]
+    picture: Float[Tensor, "photos 3 height width"] | list[Float[Tensor, "3 _ _"]]
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -60,70 +65,137 @@ class Explanation:
     @property
     def empty(self) -> list[str]:
         """Photos whose map is the same everywhere: there is no evidence in it."""
-        flat = self.maps.flatten(1)
-        same = (flat.amax(1) == flat.amin(1)).tolist()
-        return [name for name, nothing in zip(self.photos.names, same, strict=True) if nothing]
+        return [name for name, each in zip(self.photos.names, self.maps, strict=True) if each.min() == each.max()]
 
 
 def explain(
     network: Network,
-    photos: Photos,
+    batches: Iterable[tuple[list[int], Photos]],
+    total: int,
     target: int | None,
     attribute: Callable[
-        [Float[Tensor, "photos 3 height width"], int],
+        [Float[Tensor, "photos 3 height width"], list[int]],
         tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos map_height map_width"]],
     ],
     *,
     opacity: float,
     colour_map: str,
-    batch_size: int,
 ) -> Iterator[Explanation]:
     """Maps for all photos, a batch at a time.
 
     Args:
         network: whose classes these are.
-        photos: what to explain.
+        batches: what to explain, with the numbers of the photos, as `images.read_batches` gives it.
+        total: how many photos there are.
         target: number of the class; None for the class that each photo is given.
-        attribute: from pictures `(B, 3, H, W)`, and the number of the first of them among all photos, to logits
-            `(B, classes)` and maps `(B, h, w)`. Where it raises `NotFinite`, the pictures are tried one by one.
+        attribute: from pictures `(B, 3, H, W)`, and their numbers, to logits `(B, classes)` and maps `(B, h, w)`. Where
+            it raises `NotFinite`, the pictures are tried one by one.
         opacity, colour_map: of the overlays, as `overlays.overlay` takes them.
-        batch_size: photos at a time; bounds the memory.
 
     Yields:
-        After every batch, all photos explained so far. A photo that cannot be explained is named in `failed`, and
-        the others of its batch keep their maps.
+        Every batch; `joined` makes one of several. A photo that cannot be explained is named in `failed`, and the
+        others of its batch keep their maps.
 
     Raises:
         NotFinite: no photo can be explained. ValueError: an unknown colour map (the nearest are offered), or a network
             that does not take pictures of this size.
     """
     overlays.check_colour_map(colour_map)
-    found: list[_Found] = []
-    failed: dict[str, str] = {}
+    done, mapped, reasons = 0, 0, []
 
-    def explained(batch: range) -> list[_Found]:
-        pictures = photos.pictures[batch.start : batch.stop]
+    def explained(numbers: list[int], photos: Photos, failed: dict[str, str]) -> list[_Found]:
         try:
-            logits, maps = attribute(pictures, batch.start)
+            logits, maps = attribute(photos.pictures, numbers)
         except NotFinite as error:
-            if len(batch) > 1:
-                return [each for place in batch for each in explained(range(place, place + 1))]
-            failed[photos.names[batch.start]] = str(error)
-            if len(failed) == len(photos):
-                raise
+            if len(numbers) > 1:
+                each = (Photos(photos.pictures[i : i + 1], photos.names[i : i + 1]) for i in range(len(numbers)))
+                singles = zip(numbers, each, strict=True)
+                return [found for number, photo in singles for found in explained([number], photo, failed)]
+            failed[photos.names[0]] = str(error)
+            reasons.append(error)
             return []
         except (RuntimeError, AssertionError) as error:
-            raise refusal(network, tuple(pictures.shape[-2:]), error) from error
+            raise refusal(network, tuple(photos.pictures.shape[-2:]), error) from error
         logits, maps = logits.float().cpu(), maps.cpu()
-        classes = logits.argmax(1).tolist() if target is None else [target] * len(batch)
-        painted = overlays.overlay(pictures, maps, opacity, colour_map)
-        return [_Found(*each) for each in zip(batch, classes, logits, maps, painted, strict=True)]
+        classes = logits.argmax(1).tolist() if target is None else [target] * len(numbers)
+        painted = overlays.overlay(photos.pictures, maps, opacity, colour_map)
+        parts = (numbers, photos.names, photos.pictures, classes, logits, maps, painted)
+        return [_Found(*each) for each in zip(*parts, strict=True)]
 
-    for start in range(0, len(photos), batch_size):
-        batch = range(start, min(start + batch_size, len(photos)))
-        found += explained(batch)
-        if found:
-            yield _together(network, photos, found, failed, batch.stop)
+    for (numbers, photos), last in _and_whether_last(batches):
+        failed: dict[str, str] = {}
+        found = explained(numbers, photos, failed) if numbers else []
+        done, mapped = done + len(numbers) + len(photos.skipped), mapped + len(found)
+        if last and not mapped and reasons:
+            raise reasons[0]
+        index = total if last else min(done, total - 1)
+        yield _together(network, found, Photos(photos.pictures[:0], [], photos.skipped), failed, index, total)
+
+
+def joined(explanations: Iterable[Explanation]) -> Explanation:
+    """Several batches as one explanation, the photos in the order of their numbers."""
+    every = list(explanations)
+    parts = [(each, place) for each in every for place in range(len(each.photos))]
+    parts.sort(key=lambda part: part[0].numbers[part[1]])
+
+    def collected(values: Callable[[Explanation], Sequence[Any]]) -> list[Any]:
+        return [values(each)[place] for each, place in parts]
+
+    def stacked(values: Callable[[Explanation], Sequence[Tensor]]) -> Tensor | list[Tensor]:
+        found = collected(values)
+        return torch.stack(found) if len({each.shape for each in found}) == 1 else found
+
+    skipped = {name: reason for each in every for name, reason in each.photos.skipped.items()}
+    pictures, names = stacked(lambda each: each.photos.pictures), collected(lambda each: each.photos.names)
+    return Explanation(
+        index=every[-1].index,
+        total=every[-1].total,
+        photos=Photos(pictures, names, skipped),
+        numbers=collected(lambda each: each.numbers),
+        classes=collected(lambda each: each.classes),
+        labels=collected(lambda each: each.labels),
+        logits=torch.cat([each.logits for each in every])[_order(every)],
+        probabilities=torch.cat([each.probabilities for each in every])[_order(every)],
+        maps=stacked(lambda each: each.maps),
+        picture=stacked(lambda each: each.picture),
+        failed={name: reason for each in every for name, reason in each.failed.items()},
+    )
+
+
+def photo_batches(
+    network: Network, recipe: Recipe, files: dict[str, Path], only: int | None = None, limit: int | None = None
+) -> Iterator[tuple[list[int], Photos]]:
+    """A recipe's photos as its network takes them, a batch at a time.
+
+    Args:
+        network: one that takes no other shape than the square gets whole photos inside the square.
+        recipe: with `photo_size`, `fit` and `batch_size`.
+        files: where they are.
+        only: number of the one photo that is wanted.
+        limit: so many photos and no more.
+
+    Raises:
+        ValueError: there is no such number; as `images.read_batches`.
+    """
+    manner = images_as(network, recipe.photo_size, recipe.fit)
+    if only is None:
+        yield from images.read_batches(files, recipe.photo_size, recipe.batch_size, limit, **manner)
+        return
+    if only >= len(files):
+        raise ValueError(f"its number is {only}, out of bounds: the recipe makes {len(files)} pictures")
+    name, path = list(files.items())[only]
+    for _, photos in images.read_batches({name: path}, recipe.photo_size, 1, **manner):
+        yield [only], photos
+
+
+def images_as(network: Network, size: int, fit: str) -> dict[str, Any]:
+    """How `images.read` brings photos to what this network takes: `fit` and `stride`."""
+    if fit != "whole":
+        return {"fit": fit}
+    if not takes(network, (size, 2 * size)):
+        return {"fit": "pad"}
+    strides = [layer.stride for layer in layers(network, size) if layer.stride < size]
+    return {"fit": "whole", "stride": max(1, round(max(strides, default=1)))}
 
 
 def sheet(
@@ -134,12 +206,12 @@ def sheet(
     Args:
         explanation: what to show.
         labels: one per photo.
-        side: of each picture in pixels.
+        side: of each picture in pixels, the longer one where it is no square.
         columns: photos in a row.
         limit: so many photos and no more.
     """
-    photos = images.resize(explanation.photos.pictures[:limit], side)
-    overlaid = images.resize(explanation.picture[:limit], side)
+    photos = images.framed(explanation.photos.pictures[:limit], side)
+    overlaid = images.framed(explanation.picture[:limit], side)
     seam = torch.ones(*photos.shape[:2], 2, photos.shape[3])
     pairs = torch.cat([photos, seam, overlaid], 2)
     return images.tile(pairs, min(columns, len(pairs)), labels=labels[:limit])
@@ -151,33 +223,60 @@ def save(recipe: Recipe, explanation: Explanation, folder: str | Path) -> list[P
     Returns:
         The paths, one per photo that could be explained.
     """
-    names = [f"{index:03}-{Path(name).stem}" for index, name in enumerate(explanation.photos.names)]
-    return recipes.save_pictures(recipe, explanation.picture, names, folder)
+    names = [
+        f"{number:03}-{Path(name).stem}"
+        for number, name in zip(explanation.numbers, explanation.photos.names, strict=True)
+    ]
+    return recipes.save_pictures(recipe, explanation.picture, names, folder, explanation.numbers)
 
 
 @dataclass
 class _Found:
     """What is known of one photo."""
 
-    place: int
+    number: int
+    name: str
+    photo: Tensor
     target: int
     logits: Tensor
     map: Tensor
     picture: Tensor
 
 
-def _together(network: Network, photos: Photos, found: list[_Found], failed: dict[str, str], index: int) -> Explanation:
-    places, classes = [each.place for each in found], [each.target for each in found]
-    logits, which = torch.stack([each.logits for each in found]), torch.tensor(classes)[:, None]
+def _together(
+    network: Network, found: list[_Found], none: Photos, failed: dict[str, str], index: int, total: int
+) -> Explanation:
+    classes = [each.target for each in found]
+    blank = none.pictures
+    logits = torch.stack([each.logits for each in found]) if found else torch.zeros(0, 1)
+    which = torch.tensor(classes, dtype=torch.long)[:, None]
     return Explanation(
         index=index,
-        total=len(photos),
-        photos=Photos(photos.pictures[places], [photos.names[place] for place in places], photos.skipped),
+        total=total,
+        photos=Photos(
+            torch.stack([each.photo for each in found]) if found else blank, [each.name for each in found], none.skipped
+        ),
+        numbers=[each.number for each in found],
         classes=classes,
         labels=[network.class_name(number) for number in classes],
         logits=logits.gather(1, which)[:, 0],
         probabilities=shares(logits).gather(1, which)[:, 0],
-        maps=torch.stack([each.map for each in found]),
-        picture=torch.stack([each.picture for each in found]),
-        failed=dict(failed),
+        maps=torch.stack([each.map for each in found]) if found else blank[:, 0],
+        picture=torch.stack([each.picture for each in found]) if found else blank,
+        failed=failed,
     )
+
+
+def _order(explanations: list[Explanation]) -> Tensor:
+    """Where each photo of the batches, end to end, belongs."""
+    return torch.tensor([number for each in explanations for number in each.numbers], dtype=torch.long).argsort()
+
+
+def _and_whether_last(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
+    items = iter(items)
+    before = next(items, None)
+    for item in items:
+        yield before, False
+        before = item
+    if before is not None:
+        yield before, True

@@ -11,6 +11,7 @@ ReLUs only where it raises the logit. Each takes photos in [0, 1], normalisation
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from captum.attr import IntegratedGradients
@@ -60,7 +61,7 @@ def smoothgrad(
     classes: Classes = None,
     samples: int = 16,
     noise: float = 0.15,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     batch_size: int = 32,
 ) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """The gradient averaged over noisy copies of each photo (Smilkov, Thorat, Kim, Viégas, Wattenberg 2017).
@@ -69,14 +70,15 @@ def smoothgrad(
         network, photos, classes: as `gradient`.
         samples: noisy copies of each photo.
         noise: standard deviation of the noise, as a share of the range of the photo's values.
-        seed: of the noise. Each photo draws its own, so that its map does not depend on the others of its batch.
+        seed: of the noise: one for each photo, or the first one's, from which the others count on. Each photo draws its
+            own, so that its map does not depend on the others of its batch.
         batch_size: copies at a time; bounds the memory, not the result.
 
     Returns:
         Logits `(B, classes)` and the averaged gradient, `(B, 3, H, W)`.
     """
     fast, pictures, logits, targets = _prepared(network, photos, classes)
-    sources = generators(range(seed, seed + len(pictures)))
+    sources = generators(range(seed, seed + len(pictures)) if isinstance(seed, int) else seed)
     found = torch.zeros_like(pictures)
     for number, (picture, target, source) in enumerate(zip(pictures, targets, sources, strict=True)):
         deviation = noise * float(picture.max() - picture.min())

@@ -42,7 +42,8 @@ Draw = Callable[[Recipe, Step], Image.Image]
 
 def draw_tiles(recipe: Recipe, step: Step) -> Image.Image:
     """The pictures of a step, side by side; small ones are enlarged for the eye."""
-    tiles = images.tile(step.picture)
+    shapes = {tuple(picture.shape) for picture in step.picture}
+    tiles = images.tile(step.picture if len(shapes) == 1 else images.framed(step.picture, max(max(shapes))))
     factor = max(1.0, LEGIBLE / min(tiles.size))
     return tiles.resize((round(tiles.width * factor), round(tiles.height * factor)), Image.Resampling.BICUBIC)
 
@@ -61,7 +62,7 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     step = None
     try:
         for made in _paced(
-            recipe.iterate(network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
+            recipe.so_far(network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
         ):
             step = made
     except KeyboardInterrupt:
@@ -261,7 +262,7 @@ class Player:
     def _work(self, recipe: Recipe) -> None:
         self._error = None
         try:
-            steps = recipe.iterate(self.network)
+            steps = recipe.so_far(self.network)
             for step in _paced(steps, self.bar, self.status, lambda step: self._show(recipe, step), self._latest):
                 self.step = step
         except Exception as error:  # shown where the user looks: this thread has no other audience

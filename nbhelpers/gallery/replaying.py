@@ -109,7 +109,7 @@ def _way(document: dict[str, Any], recipe: Recipe, width: int, height: int) -> C
         ValueError: it cannot be, or the file has another size than its sheet.
     """
     if "index" in document:
-        return lambda network: images.to_pil(recipes.one_of(recipe.run(network), document["index"]))
+        return lambda network: images.to_pil(recipe.one_picture(document["index"], network))
     if "sheet" in document:
         sheet = Sheet.from_document(document)
         if not sheet.fits(recipe, width, height):

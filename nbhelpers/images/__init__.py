@@ -16,14 +16,16 @@ from nbhelpers.images.photos import (
     animate,
     files_in,
     from_pil,
+    listed,
     read,
+    read_batches,
     read_folder,
     read_many,
     read_recipe,
     resize,
     save,
 )
-from nbhelpers.images.sheets import font, tile, to_pil
+from nbhelpers.images.sheets import font, framed, tile, to_pil
 
 __all__ = [
     "SYSTEMS",
@@ -36,11 +38,14 @@ __all__ = [
     "figures",
     "files_in",
     "font",
+    "framed",
     "from_pil",
+    "listed",
     "naturalness",
     "opened",
     "overlays",
     "read",
+    "read_batches",
     "read_folder",
     "read_many",
     "read_recipe",

@@ -7,7 +7,7 @@ picture can be made again from the file alone. Files appear whole or not at all.
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ WRITERS = {
 DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  # lie beside photos, to tell about them
 SYSTEMS = {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
 """What Synology, macOS, Windows and Linux put beside photos; in small letters."""
+GREY = 0.5  # beside a photo that does not fill its square
 ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
 
 
@@ -39,12 +40,12 @@ class Photos:
     """A batch of photos with their names, and what could not be read.
 
     Attributes:
-        pictures: shape `(N, 3, size, size)`, float32 in [0, 1].
+        pictures: shape `(N, 3, H, W)`, float32 in [0, 1]; a list where photos of several batches differ in shape.
         names: one per picture, the path within the folder.
         skipped: name of each unreadable file, with the reason.
     """
 
-    pictures: Float[Tensor, "photos 3 height width"]
+    pictures: Float[Tensor, "photos 3 height width"] | list[Float[Tensor, "3 _ _"]]
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -52,19 +53,30 @@ class Photos:
         return len(self.names)
 
     def __repr__(self) -> str:
-        text = f"{len(self)} photos of {self.pictures.shape[-1]} x {self.pictures.shape[-1]} pixels"
+        shapes = {tuple(picture.shape[1:]) for picture in self.pictures}
+        size = " x ".join(map(str, *shapes)) + " pixels" if len(shapes) == 1 else f"{len(shapes)} shapes"
+        text = f"{len(self)} photos of {size}"
         told = [f"\nskipped {name}: {reason}" for name, reason in self.skipped.items()]
         return text + "".join(told[:5]) + (f"\nand {len(told) - 5:,} more" if len(told) > 5 else "")
 
 
-def read(path: str | os.PathLike, size: int | None = None) -> Float[Tensor, "3 height width"]:
+FITS = ("whole", "crop", "pad")
+"""How a photo that is no square comes to a size: its shorter side has it; its central square; all of it in a square."""
+
+
+def read(
+    path: str | os.PathLike, size: int | None = None, fit: str = "crop", stride: int = 1
+) -> Float[Tensor, "3 height width"]:
     """Read one picture file, upright, as RGB.
 
     Args:
         path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or an address of one that fsspec knows, such
             as `s3://bucket/photo.jpg`. Transparent parts are shown on white; of an animation the first frame is read,
             with a warning.
-        size: side in pixels: the central square, resampled to it with antialiasing. `None` leaves the picture as it is.
+        size: side in pixels, to which the picture is resampled with antialiasing. `None` leaves it as it is.
+        fit: "crop", the central square; "whole", all of it, the shorter side `size` and the longer one in proportion;
+            "pad", all of it within the square, grey beside it.
+        stride: the longer side is a multiple of it (as near as can be to the picture's own proportions).
 
     Returns:
         The picture, shape `(3, H, W)`, or `(3, size, size)`, float32 in [0, 1].
@@ -78,11 +90,22 @@ def read(path: str | os.PathLike, size: int | None = None) -> Float[Tensor, "3 h
     picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
     if size is None:
         return picture.contiguous()
+    if fit not in FITS:
+        raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(FITS)}")
     height, width = picture.shape[1:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = picture[:, top : top + side, left : left + side].contiguous()
-    return resize(square[None], size)[0]
+    if fit == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture = picture[:, top : top + side, left : left + side]
+        return resize(picture.contiguous()[None], size)[0]
+    if fit == "whole":
+        factor = size / min(height, width)
+        return _resampled(picture, *(_rounded(side * factor, size, stride) for side in (height, width)))
+    inside = _resampled(picture, *(max(1, round(side * size / max(height, width))) for side in (height, width)))
+    square = torch.full((3, size, size), GREY)
+    top, left = ((size - side) // 2 for side in inside.shape[1:])
+    square[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    return square
 
 
 def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) -> Photos:
@@ -100,7 +123,7 @@ def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) 
         FileNotFoundError: there is no such folder.
         ValueError: it is no folder, or holds no readable picture.
     """
-    return _read_batch(files_in(folder), size, limit, f"{folder} holds no readable picture")
+    return _read_batch(files_in(folder), size, limit)
 
 
 def files_in(folder: str | os.PathLike) -> dict[str, Path]:
@@ -133,6 +156,63 @@ def files_in(folder: str | os.PathLike) -> dict[str, Path]:
     return files
 
 
+def listed(source: str | os.PathLike | Sequence[str | os.PathLike]) -> dict[str, Path]:
+    """The files that photos are in, by the names they are shown under, none of them read.
+
+    Args:
+        source: path of a file or of a folder, or several paths of files.
+
+    Raises:
+        FileNotFoundError, ValueError: no such folder, or nothing in it; an empty list.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = decoding.here(source)
+        return files_in(path) if edge.kind(path) == "folder" else {path.name: path}
+    files = {str(path): decoding.here(path) for path in source}
+    if not files:
+        raise ValueError("the list of photos is empty; name at least one file")
+    return files
+
+
+def read_batches(
+    files: Mapping[str, Path], size: int, batch_size: int, limit: int | None = None, fit: str = "crop", stride: int = 1
+) -> Iterator[tuple[list[int], Photos]]:
+    """Photos a batch at a time, so that no more than a batch of them is in memory.
+
+    Args:
+        files: where they are, by name, as `listed` gives them.
+        size, fit, stride: as `read`.
+        batch_size: photos at a time. Those among them whose shapes differ come in batches of their own.
+        limit: stop after so many photos.
+
+    Yields:
+        The number of each photo among the files, and the photos; files that are no readable pictures are named in
+        `skipped`, each once.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing can be read.
+    """
+    _check_size(size)
+    if len(files) == 1:
+        ((_, path),) = files.items()
+        yield [0], Photos(read(path, size, fit, stride)[None], list(files))
+        return
+    waiting, manner, skipped, done = iter(enumerate(files.items())), (size, fit, stride), {}, 0
+    while some := _next_readable(waiting, min(batch_size, (limit or len(files)) - done), manner, skipped):
+        done += len(some)
+        shapes: dict[tuple[int, ...], list[tuple[int, str, Tensor]]] = {}
+        for each in some:
+            shapes.setdefault(tuple(each[2].shape), []).append(each)
+        for alike in shapes.values():
+            numbers, names, pictures = zip(*alike, strict=True)
+            yield list(numbers), Photos(torch.stack(pictures), list(names), dict(skipped))
+            skipped.clear()
+    if skipped and not done:
+        raise ValueError(_nothing(skipped))
+    if skipped:
+        yield [], Photos(torch.zeros(0, 3, size, size), [], dict(skipped))
+
+
 def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int, limit: int | None = None) -> Photos:
     """Read photos from wherever they are: one file, a folder, or a list of files.
 
@@ -147,15 +227,7 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int
     Raises:
         FileNotFoundError, ValueError: nothing could be read; as `read` and `read_folder` say.
     """
-    if isinstance(source, str | os.PathLike):
-        path = decoding.here(source)
-        if edge.kind(path) == "folder":
-            return read_folder(path, size, limit)
-        return Photos(read(path, size)[None], [path.name])
-    files = {str(path): decoding.here(path) for path in source}
-    if not files:
-        raise ValueError("the list of photos is empty; name at least one file")
-    return _read_batch(files, size, limit, "none of the files is a readable picture")
+    return _read_batch(listed(source), size, limit)
 
 
 def resize(pictures: Float[Tensor, "pictures 3 _ _"], size: int) -> Float[Tensor, "pictures 3 _ _"]:
@@ -266,22 +338,41 @@ def animate(
         images[0].save(temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **options)
 
 
-def _read_batch(files: dict[str, Path], size: int, limit: int | None, nothing: str) -> Photos:
-    _check_size(size)
+def _read_batch(files: dict[str, Path], size: int, limit: int | None) -> Photos:
     if limit is not None and limit < 1:
         raise ValueError(f"limit is the most pictures to read, at least 1, got {limit}")
-    pictures, skipped = {}, {}
-    for name, path in files.items():
-        if len(pictures) == limit:
-            break
+    read = [photos for _, photos in read_batches(files, size, len(files), limit)]
+    skipped = {name: reason for photos in read for name, reason in photos.skipped.items()}
+    return Photos(read[0].pictures, read[0].names, skipped)
+
+
+def _next_readable(
+    waiting: Iterator[tuple[int, tuple[str, Path]]], most: int, manner: tuple[int, str, int], skipped: dict[str, str]
+) -> list[tuple[int, str, Tensor]]:
+    """Number, name and picture of the next files that can be read; of the others, names and reasons into `skipped`."""
+    found = []
+    while len(found) < most and (following := next(waiting, None)):
+        number, (name, path) = following
         try:
-            pictures[name] = read(path, size)
+            found.append((number, name, read(path, *manner)))
         except (ValueError, OSError) as error:
             skipped[name] = str(error)
-    if not pictures:
-        reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
-        raise ValueError(f"{nothing}; {len(skipped)} files were tried:{reasons}")
-    return Photos(torch.stack(list(pictures.values())), list(pictures), skipped)
+    return found
+
+
+def _nothing(skipped: dict[str, str]) -> str:
+    reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
+    return f"there is no readable picture; {len(skipped)} files were tried:{reasons}"
+
+
+def _resampled(picture: Tensor, height: int, width: int) -> Tensor:
+    picture = picture.contiguous()[None]
+    return interpolate(picture, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)[0]
+
+
+def _rounded(side: float, shorter: int, stride: int) -> int:
+    """A side as a multiple of the stride; the shorter one stays as it is."""
+    return shorter if round(side) == shorter else max(shorter, round(side / stride) * stride)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

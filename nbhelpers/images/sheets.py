@@ -6,9 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from nbhelpers import edge
 
@@ -91,6 +93,24 @@ def tile(
             place = (left + width / 2, top + height + 1 + number * line)
             draw.text(place, text, "black" if bright else "white", letters, anchor="ma")
     return sheet
+
+
+def framed(
+    pictures: Float[Tensor, "pictures 3 _ _"] | Sequence[Float[Tensor, "3 _ _"]], side: int
+) -> Float[Tensor, "pictures 3 height width"]:
+    """Pictures of any shapes as one batch: each scaled to a longer side of `side` pixels, on white."""
+    scaled = []
+    for picture in pictures:
+        shape = [max(1, round(length * side / max(picture.shape[1:]))) for length in picture.shape[1:]]
+        if list(picture.shape[1:]) != shape:
+            picture = interpolate(picture[None], shape, mode="bicubic", antialias=True).clamp(0, 1)[0]
+        scaled.append(picture.cpu())
+    height, width = (max(picture.shape[axis] for picture in scaled) for axis in (1, 2))
+    frames = torch.ones(len(scaled), 3, height, width)
+    for frame, picture in zip(frames, scaled, strict=True):
+        top, left = (height - picture.shape[1]) // 2, (width - picture.shape[2]) // 2
+        frame[:, top : top + picture.shape[1], left : left + picture.shape[2]] = picture
+    return frames
 
 
 def _columns(count: int) -> int:

@@ -18,6 +18,7 @@ from nbhelpers.models.examination import (
     examine,
     outside_inference,
     refusal,
+    takes,
 )
 from nbhelpers.models.layer_table import Layer, LayerTable, nearest
 from nbhelpers.models.loading import (
@@ -82,6 +83,7 @@ __all__ = [
     "sharing_copy",
     "sides",
     "stages",
+    "takes",
     "torchvision_names",
     "twin",
 ]

@@ -113,6 +113,11 @@ def outside_inference(generator: Callable[..., Iterator[Any]]) -> Callable[..., 
     return steps
 
 
+def takes(network: Network, size: Size) -> bool:
+    """Whether the network runs on pictures of this size, in pixels: (height, width), or the side of a square."""
+    return _passes(network, size, network.channels)
+
+
 def refusal(network: Network, size: Size, error: Exception) -> ValueError:
     """What to raise where a network fails on pictures of this size: the cause, and what to do."""
     if isinstance(error, Unfit):

@@ -9,11 +9,12 @@ where they point and by what happens when the pixels they point at are taken awa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from nbhelpers.attribution.gradients import chosen_class, targets
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, Fit, NetworkName, Recipe
 
 LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
 
@@ -33,10 +34,13 @@ LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so th
 class GradCAM(Recipe):
     """Maps of where the evidence for a class lies, one per photo (Selvaraju et al. 2017)."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4", description="a layer that gives feature maps; empty: the deepest stage")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
-    photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")
+    photo_size: int = Field(96, ge=16, le=1024, description="shorter side of the photos in pixels")
+    fit: Fit = Field("whole", description="photos that are no squares: whole, their centre, or whole within a square")
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
     method: Literal["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "score_cam", "guided_grad_cam"] = Field(
         "grad_cam", description="how the channels of the layer are weighed"
@@ -61,20 +65,29 @@ class GradCAM(Recipe):
         return found | ({"colour_map": "at opacity 0 the map is not seen"} if self.opacity == 0 else {})
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
-        """Map the photos, yielding after every batch; see `mapped`."""
+        """Map the photos, yielding every batch; see `mapped`."""
         yield from mapped(self, network)
 
+    def joined(self, steps: Iterable[Explanation]) -> Explanation:
+        """All batches as one."""
+        return explanations.joined(steps)
 
-def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Explanation]:
+    def one_picture(self, index: int, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
+        """One photo's overlay, by the photo's number; no other is mapped."""
+        (step,) = mapped(self, network, index)
+        return step.picture[0]
+
+
+def mapped(recipe: GradCAM, network: nn.Module | None = None, only: int | None = None) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
     Args:
         recipe: which photos, layer, class and method.
         network: used in place of the one the recipe names.
+        only: number of the one photo that is wanted, from 0.
 
     Yields:
-        After every batch, all photos mapped so far. A photo that cannot be mapped is named in `failed`, and the others
-        of its batch keep their maps.
+        Every batch. A photo that cannot be mapped is named in `failed`, and the others of its batch keep their maps.
 
     Raises:
         FileNotFoundError, ValueError: no photo can be read or mapped; an unknown class (the nearest are offered); a
@@ -84,15 +97,16 @@ def mapped(recipe: GradCAM, network: nn.Module | None = None) -> Iterator[Explan
     network = models.as_network(network if network is not None else recipe.network)
     layer = chosen_layer(recipe, network)
     target = chosen_class(network, recipe.target, recipe.photo_size)
-    photos = images.read_many(recipe.photos, recipe.photo_size)
+    files = images.listed(recipe.photos)
+    batches = explanations.photo_batches(network, recipe, files, only)
     manner = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
-    options = {"opacity": recipe.opacity, "colour_map": recipe.colour_map, "batch_size": recipe.batch_size}
 
-    def attributed(pictures: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    def attributed(pictures: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
         maps, logits = cams.class_maps(network, layer, pictures, target, recipe.method, **manner)
         return logits, maps.float()
 
-    yield from explanations.explain(network, photos, target, attributed, **options)
+    options = {"opacity": recipe.opacity, "colour_map": recipe.colour_map}
+    yield from explanations.explain(network, batches, len(files), target, attributed, **options)
 
 
 def chosen_layer(recipe: GradCAM, network: Network) -> str:
@@ -108,7 +122,9 @@ def chosen_layer(recipe: GradCAM, network: Network) -> str:
 
 def sheet(step: Explanation, columns: int = 6) -> Image.Image:
     """Every photo with its overlay below it, and below that the class and its probability."""
-    photos, overlaid, columns = *map(_legible, (step.photos.pictures, step.picture)), min(columns, len(step.photos))
+    side = max(LEGIBLE, *(max(picture.shape[1:]) for picture in step.picture))
+    photos, overlaid = (images.framed(pictures, side) for pictures in (step.photos.pictures, step.picture))
+    columns = min(columns, len(photos))
     texts = [f"{label} {share:.0%}" for label, share in zip(step.labels, step.probabilities.tolist(), strict=True)]
     pictures, labels = [], []
     for start in range(0, len(photos), columns):

@@ -8,21 +8,21 @@ SmoothGrad, integrated gradients and guided backpropagation are later ways to a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from nbhelpers import edge, images, models
+from nbhelpers import images, models
 from nbhelpers.attribution import explanations, pixel_maps
 from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, Fit, NetworkName, Recipe
 
 LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 
@@ -30,11 +30,14 @@ LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 class Saliency(Recipe):
     """Maps of the pixels that a class logit hangs on, one per photo (Simonyan et al. 2014)."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the first photo in its folder")
     count: int = Field(12, ge=1, le=1000, description="how many photos")
-    photo_size: int = Field(96, ge=16, le=1024, description="side of the photos' central square in pixels")
+    photo_size: int = Field(96, ge=16, le=1024, description="shorter side of the photos in pixels")
+    fit: Fit = Field("whole", description="photos that are no squares: whole, their centre, or whole within a square")
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
     method: Literal["gradient", "gradient x input", "smoothgrad", "integrated gradients", "guided backpropagation"] = (
         Field("gradient", description="how the logit is followed back to the pixels")
@@ -75,20 +78,29 @@ class Saliency(Recipe):
         }
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
-        """Explain the photos, yielding after every batch; see `explain`."""
+        """Explain the photos, yielding every batch; see `explain`."""
         yield from explain(self, network)
 
+    def joined(self, steps: Iterable[Explanation]) -> Explanation:
+        """All batches as one."""
+        return explanations.joined(steps)
 
-def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Explanation]:
+    def one_picture(self, index: int, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
+        """One photo's overlay, by the photo's number; no other is explained."""
+        (step,) = explain(self, network, index)
+        return step.picture[0]
+
+
+def explain(recipe: Saliency, network: nn.Module | None = None, only: int | None = None) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
     Args:
         recipe: which photos, class and method.
         network: used in place of the one the recipe names.
+        only: number of the one photo that is wanted, from 0.
 
     Yields:
-        After every batch, all photos explained so far. A photo that cannot be explained is named in `failed`, and
-        the others of its batch keep their maps.
+        Every batch. A photo that cannot be explained is named in `failed`, and the others of its batch keep their maps.
 
     Raises:
         FileNotFoundError, ValueError: no photo can be read or explained; an unknown class (the nearest are offered);
@@ -96,32 +108,41 @@ def explain(recipe: Saliency, network: nn.Module | None = None) -> Iterator[Expl
     """
     network = models.as_network(network if network is not None else recipe.network)
     target = chosen_class(network, recipe.target, recipe.photo_size)
-    photos = read_photos(recipe)
+    files = photo_files(recipe)
+    batches = explanations.photo_batches(network, recipe, files, only, recipe.count)
     colours = recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
-    options = {"opacity": recipe.opacity, "colour_map": colours, "batch_size": recipe.batch_size}
 
-    def attributed(pictures: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        logits, values = attribute(recipe, network, pictures, target, number)
+    def attributed(pictures: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        logits, values = attribute(recipe, network, pictures, target, numbers)
         return logits, maps_of(recipe, values)
 
-    yield from explanations.explain(network, photos, target, attributed, **options)
+    total = min(len(files), recipe.count)
+    yield from explanations.explain(
+        network, batches, total, target, attributed, opacity=recipe.opacity, colour_map=colours
+    )
+
+
+def photo_files(recipe: Saliency) -> dict[str, Path]:
+    """Where the recipe's photos are, by name, from the first on.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there, or a first photo beyond the last.
+    """
+    files = images.listed(recipe.photos)
+    if recipe.first > len(files):
+        raise ValueError(f"{recipe.photos} holds {len(files)} photos: there is no number {recipe.first}")
+    return dict(list(files.items())[recipe.first - 1 :])
 
 
 def read_photos(recipe: Saliency) -> Photos:
-    """The recipe's photos.
+    """The central squares of the recipe's photos, all at once.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, nothing that can be read, or a first photo beyond the last.
+        FileNotFoundError, ValueError: as `photo_files`, or nothing that can be read.
     """
-    if not edge.is_folder(recipe.photos):
-        return images.read_many(recipe.photos, recipe.photo_size)
-    files = images.files_in(recipe.photos)
-    if recipe.first > len(files):
-        raise ValueError(f"{recipe.photos} holds {len(files)} photos: there is no number {recipe.first}")
-    chosen = {str(path): name for name, path in list(files.items())[recipe.first - 1 :]}
-    photos = images.read_many(list(chosen), recipe.photo_size, limit=recipe.count)
-    skipped = {chosen[path]: reason for path, reason in photos.skipped.items()}
-    return Photos(photos.pictures, [chosen[path] for path in photos.names], skipped)
+    files = photo_files(recipe)
+    found = [photos for _, photos in images.read_batches(files, recipe.photo_size, recipe.count, recipe.count)]
+    return Photos(found[0].pictures, found[0].names, {k: v for photos in found for k, v in photos.skipped.items()})
 
 
 def attribute(
@@ -129,7 +150,7 @@ def attribute(
     network: Network,
     pictures: Float[Tensor, "photos 3 height width"],
     classes: Classes,
-    number: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """What each pixel of each colour answers for, by the recipe's method.
 
@@ -138,7 +159,7 @@ def attribute(
         network: left as it is.
         pictures: `(B, 3, H, W)` in [0, 1].
         classes: one per picture, or one for all; None for the class that each picture is given.
-        number: of the first picture among all photos, so that each draws the same noise in any batch.
+        numbers: of the pictures among all photos, so that each draws the same noise in any batch; from 0 unless given.
 
     Returns:
         Logits `(B, classes)` and attributions `(B, 3, H, W)`.
@@ -153,8 +174,8 @@ def attribute(
     options = {"samples": recipe.samples, "batch_size": recipe.batch_size}
     if recipe.method == "integrated gradients":
         return pixel_maps.integrated_gradients(*arguments, baseline=recipe.baseline, **options)
-    seed = recipe.seed * 1_000_003 + number
-    return pixel_maps.smoothgrad(*arguments, noise=recipe.noise, seed=seed, **options)
+    seeds = [recipe.seed * 1_000_003 + number for number in numbers or range(len(pictures))]
+    return pixel_maps.smoothgrad(*arguments, noise=recipe.noise, seed=seeds, **options)
 
 
 def maps_of(recipe: Saliency, values: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:

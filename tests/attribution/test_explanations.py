@@ -18,7 +18,7 @@ from nbhelpers.techniques.saliency import Saliency
 
 NAMES = ["a.png", "b.png", "sub/c.png", "d.png", "e.png"]
 LOGITS = torch.tensor([[1.0, 3, 2], [5, 4, 0], [0, 0, 1], [2, 9, 2], [1, 1, 4]])
-OPTIONS = {"opacity": 0.4, "colour_map": "viridis", "batch_size": 2}
+OPTIONS = {"opacity": 0.4, "colour_map": "viridis"}
 
 
 @pytest.fixture
@@ -38,24 +38,36 @@ class Attribution:
         self.bad, self.asked = set(bad), []
         self.error = error or NotFinite("the map is infinite")
 
-    def __call__(self, pictures: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        places = range(number, number + len(pictures))
-        self.asked.append(list(places))
-        if self.bad & set(places):
+    def __call__(self, pictures: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        self.asked.append(numbers)
+        if self.bad & set(numbers):
             raise self.error
-        return LOGITS[places.start : places.stop], pictures[:, 0]
+        return LOGITS[numbers], pictures[:, 0]
+
+
+def explain(
+    network: Network, photos: Photos, target: int | None, attribute: Attribution, **changes
+) -> Iterator[Explanation]:
+    """The photos in batches of two."""
+    batches = []
+    for start in range(0, len(photos), 2):
+        numbers = list(range(start, min(start + 2, len(photos))))
+        some = Photos(photos.pictures[numbers], photos.names[start : start + 2], {} if start else photos.skipped)
+        batches.append((numbers, some))
+    return explanations.explain(network, batches, len(photos) + 1, target, attribute, **OPTIONS | changes)
 
 
 def last(steps: Iterator[Explanation]) -> Explanation:
-    return list(steps)[-1]
+    return explanations.joined(steps)
 
 
 def test_every_batch_adds_its_photos(photos: Photos, network: Network) -> None:
     attribute = Attribution()
-    steps = list(explanations.explain(network, photos, None, attribute, **OPTIONS))
+    steps = list(explain(network, photos, None, attribute))
     assert attribute.asked == [[0, 1], [2, 3], [4]]
-    assert [(step.index, step.total, len(step.photos)) for step in steps] == [(2, 5, 2), (4, 5, 4), (5, 5, 5)]
-    whole = steps[-1]
+    assert [(step.index, step.total, step.numbers) for step in steps] == [(3, 6, [0, 1]), (5, 6, [2, 3]), (6, 6, [4])]
+    assert [step.photos.names for step in steps] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+    whole = explanations.joined(reversed(steps))
     assert whole.photos.names == NAMES
     assert whole.photos.skipped == {"f.png": "no picture"}
     assert whole.classes == [1, 0, 2, 1, 2]
@@ -69,36 +81,38 @@ def test_every_batch_adds_its_photos(photos: Photos, network: Network) -> None:
 
 
 def test_one_class_for_all(photos: Photos, network: Network) -> None:
-    found = last(explanations.explain(network, photos, 2, Attribution(), **OPTIONS))
+    found = last(explain(network, photos, 2, Attribution()))
     assert found.labels == ["ship"] * 5
     assert torch.equal(found.logits, LOGITS[:, 2])
     assert torch.allclose(found.probabilities, LOGITS.softmax(1)[:, 2])
     nameless = Network(nn.Identity(), "nameless", size=16)
-    assert last(explanations.explain(nameless, photos, 2, Attribution(), **OPTIONS)).labels == ["class 2"] * 5
+    assert last(explain(nameless, photos, 2, Attribution())).labels == ["class 2"] * 5
 
 
 def test_a_photo_that_fails_costs_only_itself(photos: Photos, network: Network) -> None:
     attribute = Attribution(0, 1, 3)
-    steps = list(explanations.explain(network, photos, None, attribute, **OPTIONS))
+    steps = list(explain(network, photos, None, attribute))
     assert attribute.asked == [[0, 1], [0], [1], [2, 3], [2], [3], [4]]
-    assert [(step.index, step.photos.names) for step in steps] == [(4, ["sub/c.png"]), (5, ["sub/c.png", "e.png"])]
-    assert [list(step.failed) for step in steps] == [["a.png", "b.png", "d.png"]] * 2
-    assert steps[-1].failed["d.png"] == "the map is infinite"
-    assert steps[-1].labels == ["ship", "ship"]
-    assert torch.equal(steps[-1].maps, photos.pictures[[2, 4], 0])
+    assert [step.photos.names for step in steps] == [[], ["sub/c.png"], ["e.png"]]
+    assert [list(step.failed) for step in steps] == [["a.png", "b.png"], ["d.png"], []]
+    whole = explanations.joined(steps)
+    assert (whole.index, list(whole.failed)) == (6, ["a.png", "b.png", "d.png"])
+    assert whole.failed["d.png"] == "the map is infinite"
+    assert whole.labels == ["ship", "ship"]
+    assert torch.equal(whole.maps, photos.pictures[[2, 4], 0])
 
 
 def test_photos_of_which_none_can_be_explained_are_an_error(photos: Photos, network: Network) -> None:
     with pytest.raises(NotFinite, match="the map is infinite"):
-        last(explanations.explain(network, photos, None, Attribution(*range(5)), **OPTIONS))
+        last(explain(network, photos, None, Attribution(*range(5))))
 
 
 def test_what_the_network_itself_refuses_is_said_in_words(photos: Photos, network: Network) -> None:
     broken = Attribution(0, error=RuntimeError("sizes do not match"))
     with pytest.raises(ValueError, match=r"three, pictures of 16 x 16 pixels: sizes do not match"):
-        last(explanations.explain(network, photos, None, broken, **OPTIONS))
+        last(explain(network, photos, None, broken))
     with pytest.raises(ValueError, match=r"no colour map 'magna'\. Nearest: magma"):
-        last(explanations.explain(network, photos, None, Attribution(), **OPTIONS | {"colour_map": "magna"}))
+        last(explain(network, photos, None, Attribution(), colour_map="magna"))
 
 
 def test_each_photo_is_painted_once(photos: Photos, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,17 +123,17 @@ def test_each_photo_is_painted_once(photos: Photos, network: Network, monkeypatc
         return overlay(pictures, *arguments)
 
     monkeypatch.setattr(overlays, "overlay", counted)
-    last(explanations.explain(network, photos, None, Attribution(), **OPTIONS))
+    last(explain(network, photos, None, Attribution()))
     assert painted == [2, 2, 1]
 
 
 def test_a_map_without_evidence_is_named(photos: Photos, network: Network) -> None:
     photos.pictures[1, 0] = 0.5
-    assert last(explanations.explain(network, photos, None, Attribution(), **OPTIONS)).empty == ["b.png"]
+    assert last(explain(network, photos, None, Attribution())).empty == ["b.png"]
 
 
 def test_the_sheet_shows_each_photo_above_its_overlay(photos: Photos, network: Network) -> None:
-    found = last(explanations.explain(network, photos, None, Attribution(), **OPTIONS))
+    found = last(explain(network, photos, None, Attribution()))
     sheet = explanations.sheet(found, [""] * 5, 16, columns=3, limit=4)
     assert sheet.width == 3 * 16 + 2 * 2
     shown = images.from_pil(sheet)
@@ -131,15 +145,15 @@ def test_the_sheet_shows_each_photo_above_its_overlay(photos: Photos, network: N
 
 
 def test_files_are_numbered_and_named_after_their_photo(photos: Photos, network: Network, tmp_path: Path) -> None:
-    found = last(explanations.explain(network, photos, None, Attribution(1), **OPTIONS))
+    found = last(explain(network, photos, None, Attribution(1)))
     recipe = Saliency()
     paths = explanations.save(recipe, found, tmp_path / "new")
     assert [path.name.removeprefix(f"{recipe.slug}-") for path in paths] == [
         "000-a.png",
-        "001-c.png",
-        "002-d.png",
-        "003-e.png",
+        "002-c.png",
+        "003-d.png",
+        "004-e.png",
     ]
     assert recipes.from_picture(paths[2]) == recipe
-    assert images.read_recipe(paths[2])["index"] == 2
+    assert images.read_recipe(paths[2])["index"] == 3
     assert torch.allclose(images.read(paths[2]), found.picture[2], atol=0.5 / 255 + 1e-6)

@@ -10,7 +10,7 @@ from torch import nn
 from nbhelpers import images, models, recipes
 from nbhelpers.attribution import boxes, cams, contest, faithfulness
 from nbhelpers.attribution.boxes import Boxed
-from nbhelpers.images import Photos, overlays
+from nbhelpers.images import Photos, overlays, photos
 from nbhelpers.models import Network
 from nbhelpers.techniques import grad_cam
 from nbhelpers.techniques.grad_cam import GradCAM
@@ -33,7 +33,7 @@ def few(tmp_path_factory) -> Path:
 
 
 def test_maps_classes_and_overlays_fit_together(network: Network, few: Path) -> None:
-    recipe = GradCAM(photos=str(few), photo_size=64)
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=64)
     step = recipe.run(network)
     pictures = images.read_many(few, 64).pictures
     with torch.no_grad():
@@ -47,14 +47,60 @@ def test_maps_classes_and_overlays_fit_together(network: Network, few: Path) -> 
 
 
 def test_every_batch_is_yielded_and_the_batch_size_does_not_matter(network: Network, few: Path) -> None:
-    recipe = GradCAM(photos=str(few), photo_size=64)
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=64)
     steps = list(recipe.changed(batch_size=2).iterate(network))
-    assert [(step.index, step.total, len(step.photos)) for step in steps] == [(2, 3, 2), (3, 3, 3)]
-    assert torch.allclose(steps[-1].maps, recipe.run(network).maps, atol=1e-6)
+    assert [(step.index, step.total, len(step.photos)) for step in steps] == [(2, 3, 2), (3, 3, 1)]
+    assert torch.allclose(recipe.joined(steps).maps, recipe.run(network).maps, atol=1e-6)
+
+
+def test_whole_photos_are_mapped_whole(network: Network, few: Path) -> None:
+    """Each against a plain pass over that photo alone; the centre's map is that of the square, but for its borders."""
+    recipe = GradCAM(photos=str(few), photo_size=64)
+    step = recipe.run(network)
+    assert [tuple(photo.shape[1:]) for photo in step.photos.pictures] == [(64, 96), (80, 64), (64, 96)]
+    for photo, found, overlaid in zip(step.photos.pictures, step.maps, step.picture, strict=True):
+        expected, _ = cams.class_maps(network, "block4", photo[None])
+        assert torch.allclose(found, expected[0], atol=1e-5)
+        assert overlaid.shape == photo.shape
+    assert {tuple(each.shape[1:]) for each in recipe.changed(fit="pad").run(network).photos.pictures} == {(64, 64)}
+    sheet = grad_cam.sheet(step)
+    assert sheet.height > 2 * 144
+
+
+def test_a_network_of_one_size_gets_whole_photos_in_its_square(few: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64 * 64, 3)).eval()
+    step = GradCAM(photos=str(few), photo_size=64, layer="1").run(net)
+    assert step.photos.pictures.shape == (3, 3, 64, 64)
+    coffee = step.photos.pictures[0]
+    assert (coffee[:, :10] == 0.5).all()
+    assert torch.allclose(coffee[:, 10:53], images.framed([images.read(few / "coffee.jpg")], 64)[0], atol=0.02)
+
+
+def test_one_photo_is_made_again_alone(network: Network, few: Path, tmp_path: Path, monkeypatch) -> None:
+    recipe = GradCAM(photos=str(few), photo_size=64)
+    paths = grad_cam.save(recipe, recipe.run(network), tmp_path)
+    asked, mapped = [], cams.class_maps
+    monkeypatch.setattr(cams, "class_maps", lambda *given, **how: asked.append(len(given[2])) or mapped(*given, **how))
+    again = recipes.remake(paths[1], network)
+    assert asked == [1]
+    assert torch.allclose(again, images.read(paths[1]), atol=1 / 255)
+    with pytest.raises(ValueError, match="its number is 3, out of bounds: the recipe makes 3 pictures"):
+        recipe.one_picture(3, network)
+
+
+def test_no_more_than_a_batch_of_photos_is_read_ahead(network: Network, few: Path, monkeypatch) -> None:
+    read, reading = [], photos.read
+    monkeypatch.setattr(photos, "read", lambda path, *manner: read.append(path) or reading(path, *manner))
+    steps = GradCAM(photos=str(few), photo_size=64, fit="crop", batch_size=1).iterate(network)
+    assert len(read) == 0
+    next(steps)
+    assert len(read) == 2  # its own and, to know whether it is the last, the next
+    next(steps)
+    assert len(read) == 3
 
 
 def test_any_class_by_name_or_number(network: Network, few: Path) -> None:
-    recipe = GradCAM(photos=str(few / "coffee.jpg"), photo_size=64)
+    recipe = GradCAM(fit="crop", photos=str(few / "coffee.jpg"), photo_size=64)
     number = network.classes.index("teapot")
     pictures = images.read_many(few / "coffee.jpg", 64).pictures
     expected, _ = cams.class_maps(network, "block4", pictures, number)
@@ -66,7 +112,7 @@ def test_any_class_by_name_or_number(network: Network, few: Path) -> None:
 
 def test_the_counterfactual_is_what_speaks_against(network: Network, few: Path) -> None:
     """Where the map of "not this class" is greatest, taking pixels away raises the class."""
-    recipe = GradCAM(photos=str(few), photo_size=96, target="obelisk")
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=96, target="obelisk")
     against = recipe.changed(counterfactual=True).run(network)
     assert not ((recipe.run(network).maps > 0) & (against.maps > 0)).any()
     fates = {}
@@ -83,7 +129,7 @@ def test_an_empty_layer_stands_for_the_deepest_stage(network: Network, few: Path
 
 @pytest.mark.parametrize("method", cams.METHODS)
 def test_every_method_makes_its_picture_again(network: Network, few: Path, tmp_path: Path, method: str) -> None:
-    recipe = GradCAM(photos=str(few / "coffee.jpg"), photo_size=64, method=method, score_channels=8)
+    recipe = GradCAM(fit="crop", photos=str(few / "coffee.jpg"), photo_size=64, method=method, score_channels=8)
     step = recipe.run(network)
     (path,) = grad_cam.save(recipe, step, tmp_path)
     again = recipes.remake(path, network)
@@ -96,10 +142,10 @@ def test_unreadable_photos_are_skipped_counted_and_named(network: Network, few: 
         shutil.copy(each, tmp_path)
     (tmp_path / "broken.jpg").write_bytes((few / "coffee.jpg").read_bytes()[:2000])
     (tmp_path / "text.png").write_text("no picture")
-    step = GradCAM(photos=str(tmp_path), photo_size=64).run(network)
+    step = GradCAM(fit="crop", photos=str(tmp_path), photo_size=64).run(network)
     assert step.photos.names == ["coffee.jpg", "portrait.jpg", "rocket.jpg"]
     assert set(step.photos.skipped) == {"broken.jpg", "text.png"}
-    assert torch.allclose(step.maps, GradCAM(photos=str(few), photo_size=64).run(network).maps, atol=1e-6)
+    assert torch.allclose(step.maps, GradCAM(fit="crop", photos=str(few), photo_size=64).run(network).maps, atol=1e-6)
 
 
 class Touchy(nn.Module):
@@ -117,7 +163,7 @@ class Touchy(nn.Module):
 
 def test_a_photo_that_fails_loses_nothing_of_the_others(few: Path) -> None:
     network = Network(Touchy(), "touchy", size=32)
-    recipe = GradCAM(photos=str(few), photo_size=32, layer="maps", target=1)
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=32, layer="maps", target=1)
     step = recipe.run(network)
     assert step.photos.names == ["coffee.jpg", "portrait.jpg"]  # the rocket stands in the dark
     assert list(step.failed) == ["rocket.jpg"]
@@ -133,11 +179,15 @@ def test_an_empty_map_is_named(network: Network, few: Path) -> None:
     silent = models.randomised(network)
     with torch.no_grad():
         silent.net.head.weight.zero_()
-    assert GradCAM(photos=str(few), photo_size=64).run(silent).empty == ["coffee.jpg", "portrait.jpg", "rocket.jpg"]
+    assert GradCAM(fit="crop", photos=str(few), photo_size=64).run(silent).empty == [
+        "coffee.jpg",
+        "portrait.jpg",
+        "rocket.jpg",
+    ]
 
 
 def test_sheets_hold_every_photo(network: Network, few: Path) -> None:
-    recipe = GradCAM(photos=str(few), photo_size=64, score_channels=4)
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=64, score_channels=4)
     step = recipe.run(network)
     assert grad_cam.sheet(step).width == grad_cam.sheet(step, columns=3).width == 3 * 146 - 2
     wide = grad_cam.methods_sheet(recipe, network, ["grad_cam", "layer_cam"])
@@ -213,7 +263,7 @@ def test_on_labelled_pictures_the_maps_point_better_than_an_untrained_networks(n
 
 
 def test_bad_input_is_explained(network: Network, few: Path, tmp_path: Path) -> None:
-    recipe = GradCAM(photos=str(few), photo_size=64)
+    recipe = GradCAM(fit="crop", photos=str(few), photo_size=64)
     with pytest.raises(ValueError, match=r"knows no class 'expresso'. Nearest: espresso"):
         recipe.changed(target="expresso").run(network)
     with pytest.raises(ValueError, match="100 classes, 0 to 99: there is no class 100"):

@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 
 def small(folder, **changes) -> Saliency:
-    return Saliency(**dict(photos=str(folder), photo_size=24, samples=3) | changes)
+    return Saliency(**dict(photos=str(folder), photo_size=24, fit="crop", samples=3) | changes)
 
 
 def test_the_maps_are_those_of_the_plain_gradient(network, folder):
@@ -65,8 +65,11 @@ def test_photos_in_batches_have_the_maps_they_have_together(network, folder, met
         recipe = small(folder, method=method, sign=sign, seed=3)
         together = recipe.run(network)
         steps = list(recipe.changed(batch_size=2).iterate(network))
-        assert [(step.index, step.total, len(step.photos)) for step in steps] == [(2, 5, 2), (4, 5, 4), (5, 5, 5)]
-        assert torch.allclose(steps[-1].maps, together.maps, rtol=1e-3, atol=together.maps.abs().max().item() * 1e-4)
+        assert [(step.index, step.total, len(step.photos)) for step in steps] == [(2, 6, 2), (4, 6, 2), (6, 6, 1)]
+        whole = recipe.joined(steps)
+        assert torch.allclose(whole.maps, together.maps, rtol=1e-3, atol=together.maps.abs().max().item() * 1e-4)
+        alone = recipe.one_picture(3, network)
+        assert torch.allclose(alone, together.picture[3], atol=1e-3)
         assert (together.maps.min() < 0) == (sign == "signed")
 
 
