@@ -23,7 +23,7 @@ from torch import Tensor
 from nbhelpers import images, recipes
 from nbhelpers.attribution.gradients import NotFinite
 from nbhelpers.images import Photos, overlays
-from nbhelpers.models import Network, layers, refusal, shares, takes
+from nbhelpers.models import Network, photo_fit, refusal, shares
 from nbhelpers.recipes import Recipe
 
 
@@ -177,7 +177,7 @@ def photo_batches(
     Raises:
         ValueError: there is no such number; as `images.read_batches`.
     """
-    manner = images_as(network, recipe.photo_size, recipe.fit)
+    manner = photo_fit(network, recipe.photo_size, recipe.fit)
     if only is None:
         yield from images.read_batches(files, recipe.photo_size, recipe.batch_size, limit, **manner)
         return
@@ -186,16 +186,6 @@ def photo_batches(
     name, path = list(files.items())[only]
     for _, photos in images.read_batches({name: path}, recipe.photo_size, 1, **manner):
         yield [only], photos
-
-
-def images_as(network: Network, size: int, fit: str) -> dict[str, Any]:
-    """How `images.read` brings photos to what this network takes: `fit` and `stride`."""
-    if fit != "whole":
-        return {"fit": fit}
-    if not takes(network, (size, 2 * size)):
-        return {"fit": "pad"}
-    strides = [layer.stride for layer in layers(network, size) if layer.stride < size]
-    return {"fit": "whole", "stride": max(1, round(max(strides, default=1)))}
 
 
 def sheet(

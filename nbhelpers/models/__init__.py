@@ -32,6 +32,7 @@ from nbhelpers.models.loading import (
     find_module,
     layers,
     load,
+    photo_fit,
     randomised,
 )
 from nbhelpers.models.network import Network, Size, copied, drawn_from, reinitialise, sharing_copy, sides
@@ -75,6 +76,7 @@ __all__ = [
     "nearest",
     "outside_inference",
     "parts",
+    "photo_fit",
     "pooled_activations",
     "randomised",
     "refusal",

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from nbhelpers import edge
 from nbhelpers.models import libraries, own_files
-from nbhelpers.models.examination import examine, refusal
+from nbhelpers.models.examination import examine, refusal, takes
 from nbhelpers.models.layer_table import TURNED, Layer, LayerTable, least_size, nearest, survey, table
 from nbhelpers.models.network import Network, Size, randomised_copy, sides
 from nbhelpers.models.sources import (
@@ -264,6 +265,22 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
             f"there is no channel {edge.few(wrong)}"
         )
     return found
+
+
+def photo_fit(network: Network, size: int, fit: str) -> dict[str, Any]:
+    """How `images.read` brings a photo to what this network takes: its `fit` and `stride`.
+
+    Args:
+        network: one that takes nothing but the square of this size gets whole photos inside the square.
+        size: shorter side of the photos in pixels.
+        fit: "whole", "crop" or "pad", as `images.read` explains them.
+    """
+    if fit != "whole":
+        return {"fit": fit}
+    if not takes(network, (size, 2 * size)):
+        return {"fit": "pad"}
+    strides = [layer.stride for layer in layers(network, size) if layer.stride < size]
+    return {"fit": "whole", "stride": max(1, round(max(strides, default=1)))}
 
 
 def class_count(network: Network, size: Size | None = None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,11 +19,15 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, Fit, NetworkName, Recipe
+
+BATCH = 16  # photos in memory
 
 
 class InterpretationTest(Recipe):
     """Ranks a channel among its layer's channels for a photo, and that photo among the others for the channel."""
+
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
 
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer")
@@ -30,7 +35,8 @@ class InterpretationTest(Recipe):
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     photo: str = Field("coffee.jpg", description="the photo that shows the interpretation; empty: the first one")
     top: int = Field(15, ge=1, le=100, description="the channel must be among this many strongest")
-    size: int = Field(128, ge=16, le=512, description="side of the photos' central square in pixels")
+    size: int = Field(128, ge=16, le=512, description="shorter side of the photos in pixels")
+    fit: Fit = Field("whole", description="photos that are no squares: whole, their centre, or whole within a square")
     seed: int = Field(0, ge=0, description="of the re-initialised network")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Evidence]:
@@ -44,7 +50,7 @@ class Evidence:
 
     Attributes:
         names: of the photos.
-        pictures: the photos, `(N, 3, size, size)`.
+        picture: the photo under test, `(1, 3, H, W)`.
         skipped: files that are no readable photos, with the reason.
         activations: mean activation of every channel for every photo, `(N, C)`.
         random_activations: the same in the re-initialised network.
@@ -52,7 +58,7 @@ class Evidence:
     """
 
     names: list[str]
-    pictures: Float[Tensor, "photos 3 size size"]
+    picture: Float[Tensor, "1 3 height width"]
     skipped: dict[str, str]
     activations: Float[Tensor, "photos channels"]
     random_activations: Float[Tensor, "photos channels"]
@@ -66,11 +72,6 @@ class Evidence:
     def scores(self) -> Float[Tensor, "1"]:
         """Mean activation of the channel for the photo under test, `(1,)`."""
         return self.activations[self.chosen, self.channel][None]
-
-    @property
-    def picture(self) -> Float[Tensor, "1 3 size size"]:
-        """The photo under test, `(1, 3, size, size)`."""
-        return self.pictures[self.chosen][None]
 
     def report(self) -> list[str]:
         """The evidence in a few sentences."""
@@ -92,7 +93,7 @@ class Evidence:
 
 
 def weigh(recipe: InterpretationTest, network: nn.Module | None = None) -> Evidence:
-    """Measure every photo in the network and in its re-initialised copy.
+    """Measure every photo in the network and in its re-initialised copy, a batch of them in memory at a time.
 
     Raises:
         FileNotFoundError, ValueError: no photos there, or no such photo among them.
@@ -100,18 +101,32 @@ def weigh(recipe: InterpretationTest, network: nn.Module | None = None) -> Evide
     """
     network = models.as_network(network if network is not None else recipe.network)
     models.check_channels(network, recipe.layer, [recipe.channel], recipe.size)
-    photos = images.read_many(recipe.photos, recipe.size)
-    if recipe.photo and recipe.photo not in photos.names:
-        raise ValueError(f"no photo is called {recipe.photo!r} in {recipe.photos}: there are {edge.few(photos.names)}")
+    control, files = models.randomised(network, recipe.seed), images.listed(recipe.photos)
+    manner = models.photo_fit(network, recipe.size, recipe.fit)
+    names: dict[int, str] = {}
+    measured, skipped, under_test = [], {}, None
+    for numbers, photos in images.read_batches(files, recipe.size, BATCH, **manner):
+        each = [mean_activations(net, recipe.layer, photos.pictures) for net in (network, control)]
+        names |= dict(zip(numbers, photos.names, strict=True))
+        measured.append(torch.stack(each, 1))
+        skipped |= photos.skipped
+        wanted = recipe.photo if recipe.photo else names[min(names)]
+        if wanted in photos.names:
+            under_test = photos.pictures[photos.names.index(wanted)][None]
+    order = torch.tensor(list(names)).argsort()
+    called = [names[number] for number in sorted(names)]
+    if under_test is None:
+        raise ValueError(f"no photo is called {recipe.photo!r} in {recipe.photos}: there are {edge.few(called)}")
+    activations, random_activations = torch.cat(measured)[order].unbind(1)
     return Evidence(
-        names=photos.names,
-        pictures=photos.pictures,
-        skipped=photos.skipped,
-        activations=mean_activations(network, recipe.layer, photos.pictures),
-        random_activations=mean_activations(models.randomised(network, recipe.seed), recipe.layer, photos.pictures),
+        names=called,
+        picture=under_test,
+        skipped=skipped,
+        activations=activations,
+        random_activations=random_activations,
         channel=recipe.channel,
         top=recipe.top,
-        chosen=photos.names.index(recipe.photo) if recipe.photo else 0,
+        chosen=called.index(recipe.photo) if recipe.photo else 0,
     )
 
 
@@ -138,9 +153,10 @@ def rank(activations: Float[Tensor, "photos channels"], channel: int) -> list[in
 
 def percentile(activations: Float[Tensor, "photos channels"], channel: int) -> list[float]:
     """For each photo, the share in percent of the other photos that excite the channel less; ties count half."""
-    values = activations[:, channel]
-    less = (values[None] < values[:, None]).sum(1)
-    equal = (values[None] == values[:, None]).sum(1) - 1
+    values = activations[:, channel].contiguous()
+    ordered = values.sort().values
+    less = torch.searchsorted(ordered, values)
+    equal = torch.searchsorted(ordered, values, right=True) - less - 1
     return ((less + equal / 2) / max(len(values) - 1, 1) * 100).tolist()
 
 

@@ -37,7 +37,9 @@ def folder(tmp_path):
 
 def recipe(folder, **changes) -> InterpretationTest:
     return InterpretationTest(
-        **{"layer": "conv2", "channel": 2, "photos": str(folder), "photo": "house.png", "top": 2, "size": 16, **changes}
+        **{"layer": "conv2", "channel": 2, "photos": str(folder), "photo": "house.png", "top": 2, "size": 16}
+        | {"fit": "crop"}
+        | changes
     )
 
 
@@ -83,7 +85,6 @@ def test_the_evidence_is_what_the_photos_give(network, folder):
     assert evidence.names == ["dog.png", "house.png", "tree.png", "wood.png"]
     assert evidence.chosen == 1
     photos = torch.stack([images.read(folder / name, 16) for name in evidence.names])
-    assert torch.equal(evidence.pictures, photos)
     assert torch.allclose(evidence.activations, mean_activations(network, "conv2", photos))
     control = models.randomised(network, 0)
     assert torch.allclose(evidence.random_activations, mean_activations(control, "conv2", photos))
@@ -92,6 +93,17 @@ def test_the_evidence_is_what_the_photos_give(network, folder):
     assert torch.equal(evidence.picture, photos[1:2])
     step = recipe(folder).run(network)
     assert (step.index, step.total) == (1, 1)
+
+
+def test_whole_photos_of_unlike_shapes_are_measured_one_by_one(network, folder):
+    Image.fromarray((noise(60, 30, 3, seed=9) * 255).byte().numpy()).save(folder / "dune.png")
+    evidence = weigh(recipe(folder, fit="whole"), network)
+    assert evidence.names == ["dog.png", "dune.png", "house.png", "tree.png", "wood.png"]
+    shapes = [(16, 22), (32, 16), (16, 22), (16, 22), (16, 22)]
+    for name, found, shape in zip(evidence.names, evidence.activations, shapes, strict=True):
+        photo = images.read(folder / name, 16, fit="whole", stride=2)[None]
+        assert tuple(photo.shape[2:]) == shape
+        assert torch.allclose(found, mean_activations(network, "conv2", photo)[0], atol=1e-6)
 
 
 def test_the_report_says_what_the_numbers_say(network, folder):
@@ -172,8 +184,7 @@ def test_the_figure_shows_the_photo_the_rankings_and_the_other_photos(network, f
 def test_the_photo_under_test_is_shown_even_where_many_others_are_stronger():
     activations = torch.arange(30.0)[:, None].repeat(1, 3)
     names = [f"{index}.png" for index in range(30)]
-    pictures = noise(30, 3, 4, 4)
-    evidence = Evidence(names, pictures, {}, activations, activations, channel=1, top=1, chosen=2)
+    evidence = Evidence(names, noise(1, 3, 4, 4), {}, activations, activations, channel=1, top=1, chosen=2)
     over = figure(evidence).axes[2]
     shown = [label.get_text() for label in over.get_yticklabels()]
     assert shown == ["2", *(str(index) for index in range(17, 30))]
