@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from nbhelpers import images, recipes
 from nbhelpers.attribution.gradients import NotFinite
@@ -163,7 +163,11 @@ def joined(explanations: Iterable[Explanation]) -> Explanation:
 
 
 def photo_batches(
-    network: Network, recipe: Recipe, files: dict[str, Path], only: int | None = None, limit: int | None = None
+    network: Network,
+    recipe: Recipe,
+    files: dict[str, Path],
+    numbers: Sequence[int] | None = None,
+    limit: int | None = None,
 ) -> Iterator[tuple[list[int], Photos]]:
     """A recipe's photos as its network takes them, a batch at a time.
 
@@ -171,21 +175,20 @@ def photo_batches(
         network: one that takes no other shape than the square gets whole photos inside the square.
         recipe: with `photo_size`, `fit` and `batch_size`.
         files: where they are.
-        only: number of the one photo that is wanted.
+        numbers: of those that are wanted, from 0; all unless given.
         limit: so many photos and no more.
 
     Raises:
         ValueError: there is no such number; as `images.read_batches`.
     """
+    chosen = list(range(len(files)) if numbers is None else numbers)
+    if beyond := [number for number in chosen if number >= len(files)]:
+        raise ValueError(f"its number is {beyond[0]}, out of bounds: the recipe makes {len(files)} pictures")
+    names = list(files)
+    some = {names[number]: files[names[number]] for number in chosen}
     manner = photo_fit(network, recipe.photo_size, recipe.fit)
-    if only is None:
-        yield from images.read_batches(files, recipe.photo_size, recipe.batch_size, limit, **manner)
-        return
-    if only >= len(files):
-        raise ValueError(f"its number is {only}, out of bounds: the recipe makes {len(files)} pictures")
-    name, path = list(files.items())[only]
-    for _, photos in images.read_batches({name: path}, recipe.photo_size, 1, **manner):
-        yield [only], photos
+    for places, photos in images.read_batches(some, recipe.photo_size, recipe.batch_size, limit, **manner):
+        yield [chosen[place] for place in places], photos
 
 
 def sheet(
@@ -213,11 +216,37 @@ def save(recipe: Recipe, explanation: Explanation, folder: str | Path) -> list[P
     Returns:
         The paths, one per photo that could be explained.
     """
-    names = [
-        f"{number:03}-{Path(name).stem}"
-        for number, name in zip(explanation.numbers, explanation.photos.names, strict=True)
-    ]
+    parts = zip(explanation.numbers, explanation.photos.names, strict=True)
+    names = [_file_name(number, name) for number, name in parts]
     return recipes.save_pictures(recipe, explanation.picture, names, folder, explanation.numbers)
+
+
+def write(
+    recipe: Recipe, files: dict[str, Path], folder: str | Path, network: nn.Module | None = None
+) -> Iterator[Explanation]:
+    """Explain photos and write each overlay as soon as it is there, however many they are: a batch is in memory.
+
+    What lies in the folder already, written from the same recipe, is not made again: a run that was stopped goes on.
+
+    Args:
+        recipe: how; its `iterate` takes the `numbers` of the photos that are wanted.
+        files: where the photos are, by name.
+        folder: for the PNGs, as `save` names them.
+        network: used in place of the one the recipe names.
+
+    Yields:
+        Every batch, after its pictures were written.
+    """
+    there = {path.name for path in Path(folder).glob(f"{recipe.slug}-*.png")}
+    names = [f"{recipe.slug}-{_file_name(number, name)}.png" for number, name in enumerate(files)]
+    missing = [number for number, name in enumerate(names) if name not in there]
+    for explanation in recipe.iterate(network, missing) if missing else ():
+        save(recipe, explanation, folder)
+        yield explanation
+
+
+def _file_name(number: int, name: str) -> str:
+    return f"{number:03}-{Path(name).stem}"
 
 
 @dataclass

@@ -64,9 +64,9 @@ class GradCAM(Recipe):
         found = {} if self.method == "score_cam" else {"score_channels": "only score_cam tries channels"}
         return found | ({"colour_map": "at opacity 0 the map is not seen"} if self.opacity == 0 else {})
 
-    def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
+    def iterate(self, network: nn.Module | None = None, numbers: Sequence[int] | None = None) -> Iterator[Explanation]:
         """Map the photos, yielding every batch; see `mapped`."""
-        yield from mapped(self, network)
+        yield from mapped(self, network, numbers)
 
     def joined(self, steps: Iterable[Explanation]) -> Explanation:
         """All batches as one."""
@@ -74,17 +74,19 @@ class GradCAM(Recipe):
 
     def one_picture(self, index: int, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
         """One photo's overlay, by the photo's number; no other is mapped."""
-        (step,) = mapped(self, network, index)
+        (step,) = mapped(self, network, [index])
         return step.picture[0]
 
 
-def mapped(recipe: GradCAM, network: nn.Module | None = None, only: int | None = None) -> Iterator[Explanation]:
+def mapped(
+    recipe: GradCAM, network: nn.Module | None = None, numbers: Sequence[int] | None = None
+) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
     Args:
         recipe: which photos, layer, class and method.
         network: used in place of the one the recipe names.
-        only: number of the one photo that is wanted, from 0.
+        numbers: of the photos that are wanted, from 0; all unless given.
 
     Yields:
         Every batch. A photo that cannot be mapped is named in `failed`, and the others of its batch keep their maps.
@@ -98,15 +100,16 @@ def mapped(recipe: GradCAM, network: nn.Module | None = None, only: int | None =
     layer = chosen_layer(recipe, network)
     target = chosen_class(network, recipe.target, recipe.photo_size)
     files = images.listed(recipe.photos)
-    batches = explanations.photo_batches(network, recipe, files, only)
+    batches = explanations.photo_batches(network, recipe, files, numbers)
     manner = {"channels": recipe.score_channels, "counterfactual": recipe.counterfactual}
 
-    def attributed(pictures: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def attributed(pictures: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
         maps, logits = cams.class_maps(network, layer, pictures, target, recipe.method, **manner)
         return logits, maps.float()
 
     options = {"opacity": recipe.opacity, "colour_map": recipe.colour_map}
-    yield from explanations.explain(network, batches, len(files), target, attributed, **options)
+    total = len(files) if numbers is None else len(numbers)
+    yield from explanations.explain(network, batches, total, target, attributed, **options)
 
 
 def chosen_layer(recipe: GradCAM, network: Network) -> str:
@@ -170,6 +173,11 @@ def save(recipe: GradCAM, step: Explanation, folder: str | Path) -> list[Path]:
         The paths, one per photo that could be mapped.
     """
     return explanations.save(recipe, step, folder)
+
+
+def write(recipe: GradCAM, folder: str | Path, network: nn.Module | None = None) -> Iterator[Explanation]:
+    """Map any number of photos, each overlay written as soon as it is there; see `explanations.write`."""
+    yield from explanations.write(recipe, images.listed(recipe.photos), folder, network)
 
 
 def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence[str] = cams.METHODS) -> Verdict:

@@ -35,7 +35,7 @@ class Saliency(Recipe):
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the first photo in its folder")
-    count: int = Field(12, ge=1, le=1000, description="how many photos")
+    count: int = Field(12, ge=1, le=1_000_000, description="how many photos")
     photo_size: int = Field(96, ge=16, le=1024, description="shorter side of the photos in pixels")
     fit: Fit = Field("whole", description="photos that are no squares: whole, their centre, or whole within a square")
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
@@ -77,9 +77,9 @@ class Saliency(Recipe):
             if self.method not in methods
         }
 
-    def iterate(self, network: nn.Module | None = None) -> Iterator[Explanation]:
+    def iterate(self, network: nn.Module | None = None, numbers: Sequence[int] | None = None) -> Iterator[Explanation]:
         """Explain the photos, yielding every batch; see `explain`."""
-        yield from explain(self, network)
+        yield from explain(self, network, numbers)
 
     def joined(self, steps: Iterable[Explanation]) -> Explanation:
         """All batches as one."""
@@ -87,17 +87,19 @@ class Saliency(Recipe):
 
     def one_picture(self, index: int, network: nn.Module | None = None) -> Float[Tensor, "3 height width"]:
         """One photo's overlay, by the photo's number; no other is explained."""
-        (step,) = explain(self, network, index)
+        (step,) = explain(self, network, [index])
         return step.picture[0]
 
 
-def explain(recipe: Saliency, network: nn.Module | None = None, only: int | None = None) -> Iterator[Explanation]:
+def explain(
+    recipe: Saliency, network: nn.Module | None = None, numbers: Sequence[int] | None = None
+) -> Iterator[Explanation]:
     """Maps for all photos of a recipe, a batch at a time.
 
     Args:
         recipe: which photos, class and method.
         network: used in place of the one the recipe names.
-        only: number of the one photo that is wanted, from 0.
+        numbers: of the photos that are wanted, from 0; all unless given.
 
     Yields:
         Every batch. A photo that cannot be explained is named in `failed`, and the others of its batch keep their maps.
@@ -109,14 +111,14 @@ def explain(recipe: Saliency, network: nn.Module | None = None, only: int | None
     network = models.as_network(network if network is not None else recipe.network)
     target = chosen_class(network, recipe.target, recipe.photo_size)
     files = photo_files(recipe)
-    batches = explanations.photo_batches(network, recipe, files, only, recipe.count)
+    batches = explanations.photo_batches(network, recipe, files, numbers, recipe.count)
     colours = recipe.colour_map or overlays.default_colours(recipe.sign == "signed")
 
-    def attributed(pictures: Tensor, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        logits, values = attribute(recipe, network, pictures, target, numbers)
+    def attributed(pictures: Tensor, places: list[int]) -> tuple[Tensor, Tensor]:
+        logits, values = attribute(recipe, network, pictures, target, places)
         return logits, maps_of(recipe, values)
 
-    total = min(len(files), recipe.count)
+    total = min(len(files) if numbers is None else len(numbers), recipe.count)
     yield from explanations.explain(
         network, batches, total, target, attributed, opacity=recipe.opacity, colour_map=colours
     )
@@ -192,6 +194,12 @@ def captions(explanation: Explanation) -> list[str]:
     """Two lines per photo: its class, and the class's probability."""
     shares = explanation.probabilities.tolist()
     return [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+
+
+def write(recipe: Saliency, folder: str | Path, network: nn.Module | None = None) -> Iterator[Explanation]:
+    """Explain any number of photos, each overlay written as soon as it is there; see `explanations.write`."""
+    files = dict(list(photo_files(recipe).items())[: recipe.count])
+    yield from explanations.write(recipe, files, folder, network)
 
 
 def save(recipe: Saliency, explanation: Explanation, folder: str | Path) -> list[Path]:

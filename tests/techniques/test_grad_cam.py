@@ -88,6 +88,22 @@ def test_one_photo_is_made_again_alone(network: Network, few: Path, tmp_path: Pa
         recipe.one_picture(3, network)
 
 
+def test_a_stopped_run_goes_on(network: Network, few: Path, tmp_path: Path) -> None:
+    recipe = GradCAM(photos=str(few), photo_size=64, batch_size=1)
+    for step in grad_cam.write(recipe, tmp_path, network):
+        if step.index == 2:
+            break
+    first = sorted(tmp_path.iterdir())
+    assert [path.stem.removeprefix(f"{recipe.slug}-") for path in first] == ["000-coffee", "001-portrait"]
+    written = [path.stat().st_mtime_ns for path in first]
+    assert [step.photos.names for step in grad_cam.write(recipe, tmp_path, network)] == [["rocket.jpg"]]
+    assert [path.stat().st_mtime_ns for path in first] == written
+    assert list(grad_cam.write(recipe, tmp_path, network)) == []
+    whole = recipe.run(network)
+    for path, expected in zip(sorted(tmp_path.iterdir()), whole.picture, strict=True):
+        assert torch.allclose(images.read(path), expected, atol=1 / 255)
+
+
 def test_no_more_than_a_batch_of_photos_is_read_ahead(network: Network, few: Path, monkeypatch) -> None:
     read, reading = [], photos.read
     monkeypatch.setattr(photos, "read", lambda path, *manner: read.append(path) or reading(path, *manner))
