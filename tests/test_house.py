@@ -43,6 +43,7 @@ IMPORT_NAMES = {
     "scikit-image": "skimage",
     "lazy-loader": "lazy_loader",
     "pyyaml": "yaml",
+    "beautifulsoup4": "bs4",
 }
 
 
@@ -71,7 +72,7 @@ def test_conda_and_pip_ask_for_the_same_set() -> None:
 
 
 def test_every_requirement_has_a_lower_bound() -> None:
-    for requirement in requirements("test", "bench", "batch", "app"):
+    for requirement in requirements("test", "bench", "batch", "app", "site"):
         assert ">=" in str(requirement.specifier), requirement
 
 
@@ -100,7 +101,7 @@ def test_upper_bounds_and_exclusions_give_their_reason(name: str) -> None:
 # --- commands
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "bench-gpu", "notebooks", "clean"])
+@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "bench-gpu", "notebooks", "site", "clean"])
 def test_make_knows_its_targets(target: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("needs make")

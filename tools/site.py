@@ -1,0 +1,306 @@
+"""The site: notebooks with their kept pictures, a gallery, the reference, the docs; static, and without a network.
+
+    python -m tools.site           # build/site/index.html (`make site`)
+    python -m tools.site --check   # only look at the links of what is built
+
+Sphinx with MyST-NB builds it from `build/site-sources/`, where this tool lays out copies in the repository's own
+order, so that every link between documents stays as it is. A link to a file of code leads to a page with that code.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from nbformat.v4 import new_markdown_cell
+from PIL import Image
+
+from nbhelpers import gallery, images, notebooks
+from nbhelpers.notebooks import reading, results_page
+from tools import links
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = ROOT / "docs" / "site"
+SOURCES, SITE, DATA = ROOT / "build" / "site-sources", ROOT / "build" / "site", ROOT / "build" / "site-data"
+PREVIEW = ROOT / "results" / "gallery" / "minivgg_robust_classes.png"
+ROOMS = (
+    *("edge", "models", "images", "recipes", "ascent", "attribution", "volumes", "training"),
+    *("techniques", "directions", "controls", "notebooks", "gallery", "sweeps"),
+)
+NOTE = (
+    "This page shows the notebook as it was last run. To drag its sliders, open [the notebook]({name}) in JupyterLab "
+    "(`make lab`) or VS Code; everything below runs on a laptop without a graphics card."
+)
+
+
+def documents() -> list[Path]:
+    """The Markdown files that become pages, by their place in the repository."""
+    chosen = [*ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md"), *ROOT.glob("sample_images/*.md")]
+    cards = ROOT.glob("nbhelpers/models/weights/*.md")
+    return sorted(p.relative_to(ROOT) for p in [*chosen, *cards, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
+
+
+def lay_out() -> None:
+    """Writes everything that Sphinx reads to `build/site-sources/`, anew."""
+    shutil.rmtree(SOURCES, ignore_errors=True)
+    static = SOURCES / "_static"
+    static.mkdir(parents=True)
+    shutil.copy(OWN / "conf.py", SOURCES)
+    for name in ("site.css", "tags.js"):
+        shutil.copy(OWN / name, static)
+    preview = Image.open(PREVIEW).convert("RGB")
+    preview.crop((0, 0, preview.width, preview.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
+    code: set[Path] = set()
+    for path in documents():
+        write(path, linked((ROOT / path).read_text(encoding="utf-8"), path, code))
+        copy_pictures(path)
+    cards = [lay_out_notebook(path, code) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
+    pictures = [lay_out_picture(path) for path in sorted(ROOT.glob("results/gallery/*.png"))]
+    extras = lay_out_extras()
+    fill = Environment(loader=FileSystemLoader(OWN), undefined=StrictUndefined, trim_blocks=True)
+    for template in OWN.glob("*.md"):
+        text = fill.get_template(template.name).render(notebooks=cards, pictures=pictures, extras=extras)
+        write(Path(template.name), linked(text, Path(template.name), code))
+    for room in ROOMS:
+        write(Path("reference") / f"{room}.md", reference(room))
+    while code:  # a folder's page may lead to others
+        write_code(code.pop(), code)
+
+
+def linked(text: str, path: Path, code: set[Path]) -> str:
+    """A document's text, with links to code leading to pages of it; the files that need such a page go to `code`."""
+
+    def follow(target: str) -> str:
+        place, _, anchor = target.partition("#")
+        if not place or links.outside(target):
+            return target
+        found = Path(os.path.normpath(path.parent / place))
+        if str(found) == "README.md":
+            found = Path("index.md")
+        elif is_code(found):
+            code.add(found)
+            found = code_page(found)
+        return os.path.relpath(found, path.parent) + (f"#{anchor}" if anchor else "")
+
+    return links.replaced(text, follow)
+
+
+def is_code(path: Path) -> bool:
+    whole = ROOT / path
+    pages = whole.suffix in (".md", ".ipynb") and (path in documents() or path.parts[0] == "notebooks")
+    return whole.exists() and not pages and whole.suffix not in (".png", ".jpg", ".webp", ".gif")
+
+
+def code_page(path: Path) -> Path:
+    return Path("code") / path.parent / f"{path.name}.md"
+
+
+def write_code(path: Path, code: set[Path]) -> None:
+    """A page with a file of code, or with links to all files of a folder."""
+    target = code_page(path)
+    if (SOURCES / target).exists():
+        return
+    if (ROOT / path).is_dir():
+        inside = [p.relative_to(ROOT) for p in sorted((ROOT / path).iterdir()) if p.suffix in (".py", ".yaml", ".md")]
+        code.update(inside)
+        rows = [f"- [{each.name}]({os.path.relpath(code_page(each), target.parent)})" for each in inside]
+        write(target, f"---\norphan: true\n---\n# {path}/\n\nThe files of this folder.\n\n" + "\n".join(rows) + "\n")
+        return
+    language = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}.get(path.suffix, "text")
+    try:
+        text = (ROOT / path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        text = f"{(ROOT / path).stat().st_size / 1e6:.1f} MB that are no text\n"
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", text)), default=0) + 3)
+    write(target, f"---\norphan: true\n---\n# {path}\n\nThe code of this file.\n\n{fence}{language}\n{text}{fence}\n")
+
+
+def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
+    """Copies a notebook with what a page of it needs; returns what its card on the front page says."""
+    notebook, place = notebooks.read(path), path.relative_to(ROOT)
+    for number, text in reading.picture_texts(notebook).items():
+        cell = notebook.cells[number]
+        cell.metadata["mystnb"] = {"image": {"alt": text}}
+        if reading.settings(cell):
+            note = new_markdown_cell(f"{text}. {reading.ALIVE}\n{{.caption-note}}\n")
+            note.source = f"{{.caption-note}}\n{text}. {reading.ALIVE}"
+            cell.metadata["nbhelpers_note"] = note
+    cells = []
+    for cell in notebook.cells:
+        note = cell.metadata.pop("nbhelpers_note", None)
+        tags = cell.metadata.setdefault("tags", [])
+        if "solution" in tags and cell.cell_type == "code":
+            tags.append("hide-cell")
+        if cell.cell_type == "markdown":
+            cell.source = linked(cell.source, place, code)
+        cells += [cell, note] if note else [cell]
+    cells.insert(1, new_markdown_cell("```{note}\n" + NOTE.format(name=f"{{download}}`{path.name}`") + "\n```"))
+    cells[1].source = cells[1].source.replace(f"[the notebook]({{download}}`{path.name}`)", f"{{download}}`{path.name}`")
+    notebook.cells = cells
+    notebook.metadata["mystnb"] = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
+    (SOURCES / place).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, SOURCES / place)
+    return {
+        "title": notebooks.title(notebook),
+        "number": path.stem[:2],
+        "link": str(place),
+        "picture": thumbnail_of(notebook, path.stem),
+        "idea": re.split(r"(?<=[.!?])\s", idea(notebook))[0],
+    }
+
+
+def idea(notebook: nbformat.NotebookNode) -> str:
+    """The first paragraph of prose, without marks."""
+    first = notebook.cells[0].source.split("\n\n")
+    prose = next((part for part in first if not part.startswith(("#", "!", "<", "|", "-"))), "")
+    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)))
+
+
+def thumbnail_of(notebook: nbformat.NotebookNode, name: str) -> str:
+    """The notebook's picture for its card: the largest one that is about as wide as a card."""
+    import base64
+    import io
+
+    data = [
+        o.data[kind] for c in notebook.cells for o in c.get("outputs", []) for kind in o.get("data", {})
+        if kind in ("image/jpeg", "image/png")
+    ]  # fmt: skip
+    pictures = [Image.open(io.BytesIO(base64.b64decode(each))).convert("RGB") for each in data]
+    best = min(pictures, key=lambda p: abs(p.width / p.height - 1.6) - min(p.width, 800) / 4000)
+    best.thumbnail((640, 1200))
+    return save_thumbnail(best.crop((0, 0, best.width, min(best.height, best.width * 5 // 8))), name)
+
+
+def save_thumbnail(picture: Image.Image, name: str) -> str:
+    target = Path("_thumbnails") / f"{name}.webp"
+    (SOURCES / target.parent).mkdir(exist_ok=True)
+    picture.save(SOURCES / target, quality=85)
+    return str(target)
+
+
+def lay_out_picture(path: Path) -> dict[str, object]:
+    """Copies a picture of the gallery; returns what its card says: its recipe in words, and tags."""
+    document = images.read_recipe(path)
+    values = document["parameters"]
+    small = Image.open(path).convert("RGB")
+    size = small.size
+    small.thumbnail((640, 4000))
+    target = SOURCES / path.relative_to(ROOT)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, target)
+    technique = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", document["recipe"]).lower()
+    tags = [technique, values["network"], values.get("canvas", "")]
+    return {
+        "words": f"{values['network']}: {results_page.words(path.stem, {**document, 'index': None})}",
+        "link": str(path.relative_to(ROOT)),
+        "picture": save_thumbnail(small, path.stem),
+        "tags": " ".join(f"tag-{re.sub(r'[^a-z0-9_]+', '-', tag)}" for tag in tags if tag),
+        "size": f"{size[0]} x {size[1]}",
+        "settings": ", ".join(f"{k} {values[k]}" for k in ("layer", "size", "rounds", "steps", "canvas") if values.get(k)),
+    }
+
+
+def lay_out_extras() -> dict[str, str]:
+    """Pages of their own that `make site` makes or finds: the filterable gallery, the atlas, the microscope."""
+    extra = SOURCES / "_extra"
+    shutil.copytree(ROOT / "results" / "gallery", extra / "pictures", ignore=shutil.ignore_patterns("*.webp", "*.gif"))
+    gallery.write(extra / "pictures")
+    found = {"gallery": "pictures/index.html"}
+    for name in ("atlas", "microscope"):
+        pages = sorted((DATA / name).rglob("index.html"), key=lambda page: len(page.parts))
+        if pages:
+            shutil.copytree(pages[0].parent, extra / name, ignore=shutil.ignore_patterns("*.png.part", "poster*"))
+            found[name] = f"{name}/index.html"
+    return found
+
+
+def make_data() -> None:
+    """The atlas of the bundled network, and its microscope where this version has one; kept from build to build."""
+    commands = import_module("nbhelpers.__main__").COMMANDS
+    made = {
+        "atlas": ["atlas", "--no-photos", "--poster", "1000", "--results", str(DATA)],
+        "microscope": ["microscope", "--results", str(DATA)],
+    }
+    for name, arguments in made.items():
+        if name in commands and not any((DATA / name).rglob("index.html")):
+            ran = subprocess.run([sys.executable, "-m", "nbhelpers", *arguments], cwd=ROOT)
+            if ran.returncode:
+                print(f"the site has no {name}: see above", file=sys.stderr)
+
+
+def reference(room: str) -> str:
+    """A room's page of the reference: its docstring, then each public name, then its public modules."""
+    face = import_module(f"nbhelpers.{room}")
+    if room == "recipes":
+        return f"# {room}\n\n```{{eval-rst}}\n.. automodule:: nbhelpers.{room}\n   :members:\n```\n"
+    names = {name: getattr(face, name) for name in getattr(face, "__all__", [])}
+    modules = {name: each for name, each in names.items() if type(each).__name__ == "module"}
+    lines = [f"# {room}", "", "```{eval-rst}", f".. automodule:: nbhelpers.{room}", "   :no-members:", ""]
+    lines += [line for name, each in names.items() if name not in modules for line in entry(f"nbhelpers.{room}.{name}", each)]
+    lines += ["```", ""]
+    for name, module in modules.items():
+        lines += [f"## {room}.{name}", "", "```{eval-rst}", f".. automodule:: {module.__name__}", "   :no-members:", ""]
+        public = getattr(module, "__all__", None) or [
+            each for each, thing in vars(module).items()
+            if not each.startswith("_") and getattr(thing, "__module__", "") == module.__name__
+        ]  # fmt: skip
+        for each in public:
+            if any(getattr(module, each) is known for known in names.values()):
+                continue  # the room hands it on, and it is above
+            lines += entry(f"{module.__name__}.{each}", getattr(module, each))
+        lines += ["```", ""]
+    return "\n".join(lines) + "\n"
+
+
+def entry(name: str, thing: object) -> list[str]:
+    """The directive that documents a public name."""
+    if type(thing).__name__ == "module":
+        return []
+    if isinstance(thing, type):
+        return [f".. autoclass:: {name}", "   :members:", ""]
+    if callable(thing) and hasattr(thing, "__code__"):
+        return [f".. autofunction:: {name}", ""]
+    return [f".. autodata:: {name}", "   :no-value:", ""]
+
+
+def write(path: Path, text: str) -> None:
+    (SOURCES / path).parent.mkdir(parents=True, exist_ok=True)
+    (SOURCES / path).write_text(text, encoding="utf-8")
+
+
+def copy_pictures(path: Path) -> None:
+    """The pictures that a document shows, beside its copy."""
+    for target in links.targets((ROOT / path).read_text(encoding="utf-8")):
+        source = ROOT / path.parent / target.partition("#")[0]
+        if source.suffix in (".png", ".jpg", ".webp", ".gif") and source.is_file():
+            place = SOURCES / os.path.normpath(path.parent / target)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, place)
+
+
+def build() -> int:
+    """Runs Sphinx over the sources; a warning is an error."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(SOURCES / ".doctrees")]
+    return subprocess.run([*command, str(SOURCES), str(SITE)]).returncode
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" not in arguments:
+        make_data()
+        lay_out()
+        shutil.rmtree(SITE, ignore_errors=True)
+        if failed := build():
+            return failed
+    problems = links.of_site(SITE)
+    print("\n".join(problems) or f"every page is whole: {SITE / 'index.html'}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
