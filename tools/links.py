@@ -20,8 +20,12 @@ from nbhelpers import notebooks
 ROOT = Path(__file__).resolve().parent.parent
 _FENCE = re.compile(r"^(```+|~~~+).*?^\1\s*$|^(?: {4}|\t).*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`+[^`]*`+")
-_LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|!?\[[^\]]*\]\([^)]*\)|\[[^\]]*\])*\]\()(?P<target>[^)\s]+)(?P<after>[^)]*\))")
-_HTML = re.compile(r"""(?P<before><(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=["'])(?P<target>[^"']+)(?P<after>["'])""")
+_LINK = re.compile(
+    r"(?P<before>!?\[(?:[^\[\]]|!?\[[^\]]*\]\([^)]*\)|\[[^\]]*\])*\]\()(?P<target>[^)\s]+)(?P<after>[^)]*\))"
+)
+_HTML = re.compile(
+    r"""(?P<before><(?:a|img|source)\b[^>]*?\b(?:href|src|srcset)=["'])(?P<target>[^"']+)(?P<after>["'])"""
+)
 _HEADING = re.compile(r"^#+\s+(.+?)\s*#*$", re.MULTILINE)
 
 
@@ -89,7 +93,9 @@ def documents(root: Path = ROOT) -> list[Path]:
 def of_site(site: Path) -> list[str]:
     """What is wrong with a built site: links and pictures that lead nowhere; pages without title, description, preview
     picture or language; pictures without words; anything fetched from another server."""
-    pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in sorted(site.rglob("*.html"))}
+    pages = {
+        path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in sorted(site.rglob("*.html"))
+    }
     ids = {path: {tag.get("id") for tag in page.find_all(id=True)} for path, page in pages.items()}
     found, titles = [], {}
     for path, page in pages.items():
@@ -111,7 +117,9 @@ def of_site(site: Path) -> list[str]:
                 found.append(f"{name}: {target}: no such place on that page")
         if page.title:
             titles.setdefault(page.title.get_text(strip=True), []).append(str(name))
-    return found + [f"{len(names)} pages are called {title!r}: {names[:4]}" for title, names in titles.items() if len(names) > 1]
+    return found + [
+        f"{len(names)} pages are called {title!r}: {names[:4]}" for title, names in titles.items() if len(names) > 1
+    ]
 
 
 def _lacks(page: BeautifulSoup) -> list[str]:
@@ -120,7 +128,9 @@ def _lacks(page: BeautifulSoup) -> list[str]:
         tag = page.find("meta", attrs={kind: key})
         said += [] if tag and tag.get("content") else [f"has no {key}"]
     said += [] if page.html and page.html.get("lang") else ["does not say its language"]
-    return said + [f"a picture without words: {i.get('src', '')[:60]}" for i in page.find_all("img") if i.get("alt") is None]
+    return said + [
+        f"a picture without words: {i.get('src', '')[:60]}" for i in page.find_all("img") if i.get("alt") is None
+    ]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Sphinx's settings for the site. `python -m tools.site` puts its sources together and builds it (`make site`)."""
+"""Sphinx's settings for the site. `python -m tools.website` puts its sources together and builds it (`make site`)."""
 
 import os
 import re
-from importlib.metadata import version as version_of
 from html import escape
+from importlib.metadata import version as version_of
 from typing import Any
 
 from docutils import nodes
@@ -22,11 +22,12 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline", "attrs_bl
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the committed outputs are shown
 nb_mime_priority_overrides = [("html", "image/gif", 0), ("html", "image/jpeg", 5), ("html", "image/png", 5)]
-suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure"]
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure", "ref.python"]
 
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Source"]
 default_role = "literal"
 python_use_unqualified_type_names = True

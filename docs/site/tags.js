@@ -6,11 +6,12 @@ document.addEventListener("DOMContentLoaded", () => {
   }));
   const row = document.querySelector(".tags");
   if (!row || !cards.length) return;
+  const names = JSON.parse(row.dataset.names);
   const tags = [...new Set(cards.flatMap((card) => card.tags))].sort();
   for (const tag of ["all", ...tags]) {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = tag.replaceAll("-", " ");
+    button.textContent = names[tag] ?? tag;
     button.setAttribute("aria-pressed", tag === "all");
     button.addEventListener("click", () => {
       for (const other of row.children) other.setAttribute("aria-pressed", other === button);

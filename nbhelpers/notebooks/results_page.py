@@ -110,7 +110,8 @@ def words(name: str, document: Mapping[str, Any]) -> str:
         if isinstance(listed, list) and isinstance(index, int) and 0 <= index < len(listed):
             one = f"{single} {listed[index]}"
     about = [layer if isinstance(layer, str) and layer else "", one or re.sub(r"[-_]+", " ", rest)]
-    technique = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).capitalize()
+    parts = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).split(" ")
+    technique = " ".join([parts[0], *(part if part.isupper() else part.lower() for part in parts[1:])])
     return ", ".join(filter(None, about if one else [technique, *about]))
 
 

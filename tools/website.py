@@ -1,18 +1,19 @@
 """The site: notebooks with their kept pictures, a gallery, the reference, the docs; static, and without a network.
 
-    python -m tools.site           # build/site/index.html (`make site`)
-    python -m tools.site --check   # only look at the links of what is built
+    python -m tools.website           # build/site/index.html (`make site`)
+    python -m tools.website --check   # only look at the links of what is built
 
 Sphinx with MyST-NB builds it from `build/site-sources/`, where this tool lays out copies in the repository's own
 order, so that every link between documents stays as it is. A link to a file of code leads to a page with that code.
 """
 
+import base64
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -33,9 +34,10 @@ ROOMS = (
     *("edge", "models", "images", "recipes", "ascent", "attribution", "volumes", "training"),
     *("techniques", "directions", "controls", "notebooks", "gallery", "sweeps"),
 )
+SHOWN = ("layer", "size", "rounds", "steps", "canvas")
 NOTE = (
-    "This page shows the notebook as it was last run. To drag its sliders, open [the notebook]({name}) in JupyterLab "
-    "(`make lab`) or VS Code; everything below runs on a laptop without a graphics card."
+    "This page shows the notebook as it was last run. Its sliders come alive where it runs: {{download}}`{name}`, in "
+    "JupyterLab (`make lab`) or VS Code, on a laptop without a graphics card."
 )
 
 
@@ -54,8 +56,8 @@ def lay_out() -> None:
     shutil.copy(OWN / "conf.py", SOURCES)
     for name in ("site.css", "tags.js"):
         shutil.copy(OWN / name, static)
-    preview = Image.open(PREVIEW).convert("RGB")
-    preview.crop((0, 0, preview.width, preview.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
+    hero = Image.open(PREVIEW).convert("RGB")
+    hero.crop((0, 0, hero.width, hero.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
     code: set[Path] = set()
     for path in documents():
         write(path, linked((ROOT / path).read_text(encoding="utf-8"), path, code))
@@ -63,9 +65,12 @@ def lay_out() -> None:
     cards = [lay_out_notebook(path, code) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
     pictures = [lay_out_picture(path) for path in sorted(ROOT.glob("results/gallery/*.png"))]
     extras = lay_out_extras()
+    names = {short: tag for picture in pictures for short, tag in picture["tags"].items()}
+    hero.thumbnail((1472, 4000))
+    shown = dict(notebooks=cards, pictures=pictures, extras=extras, names=names, hero=save_thumbnail(hero, "classes"))
     fill = Environment(loader=FileSystemLoader(OWN), undefined=StrictUndefined, trim_blocks=True)
     for template in OWN.glob("*.md"):
-        text = fill.get_template(template.name).render(notebooks=cards, pictures=pictures, extras=extras)
+        text = fill.get_template(template.name).render(shown)
         write(Path(template.name), linked(text, Path(template.name), code))
     for room in ROOMS:
         write(Path("reference") / f"{room}.md", reference(room))
@@ -124,26 +129,23 @@ def write_code(path: Path, code: set[Path]) -> None:
 def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
     """Copies a notebook with what a page of it needs; returns what its card on the front page says."""
     notebook, place = notebooks.read(path), path.relative_to(ROOT)
-    for number, text in reading.picture_texts(notebook).items():
-        cell = notebook.cells[number]
-        cell.metadata["mystnb"] = {"image": {"alt": text}}
-        if reading.settings(cell):
-            note = new_markdown_cell(f"{text}. {reading.ALIVE}\n{{.caption-note}}\n")
-            note.source = f"{{.caption-note}}\n{text}. {reading.ALIVE}"
-            cell.metadata["nbhelpers_note"] = note
+    texts = reading.picture_texts(notebook)
+    several_titles = any(re.search(r"^# ", c.source, re.MULTILINE) for c in notebook.cells[1:] if is_prose(c))
     cells = []
-    for cell in notebook.cells:
-        note = cell.metadata.pop("nbhelpers_note", None)
-        tags = cell.metadata.setdefault("tags", [])
-        if "solution" in tags and cell.cell_type == "code":
-            tags.append("hide-cell")
-        if cell.cell_type == "markdown":
+    for number, cell in enumerate(notebook.cells):
+        cells.append(cell)
+        if is_prose(cell):
             cell.source = linked(cell.source, place, code)
-        cells += [cell, note] if note else [cell]
-    cells.insert(1, new_markdown_cell("```{note}\n" + NOTE.format(name=f"{{download}}`{path.name}`") + "\n```"))
-    cells[1].source = cells[1].source.replace(f"[the notebook]({{download}}`{path.name}`)", f"{{download}}`{path.name}`")
+            if several_titles and number:
+                cell.source = re.sub(r"^(#+ )", r"#\1", cell.source, flags=re.MULTILINE)
+        elif "solution" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-cell")
+        if number in texts:
+            cell.metadata["mystnb"] = {"image": {"alt": texts[number]}}
+            if reading.settings(cell):
+                cells.append(new_markdown_cell(f"{{.caption-note}}\n{texts[number]}. {reading.ALIVE}"))
+    cells.insert(1, new_markdown_cell("```{note}\n" + NOTE.format(name=path.name) + "\n```"))
     notebook.cells = cells
-    notebook.metadata["mystnb"] = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
     (SOURCES / place).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, SOURCES / place)
     return {
@@ -155,6 +157,10 @@ def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
     }
 
 
+def is_prose(cell: nbformat.NotebookNode) -> bool:
+    return cell.cell_type == "markdown"
+
+
 def idea(notebook: nbformat.NotebookNode) -> str:
     """The first paragraph of prose, without marks."""
     first = notebook.cells[0].source.split("\n\n")
@@ -164,9 +170,6 @@ def idea(notebook: nbformat.NotebookNode) -> str:
 
 def thumbnail_of(notebook: nbformat.NotebookNode, name: str) -> str:
     """The notebook's picture for its card: the largest one that is about as wide as a card."""
-    import base64
-    import io
-
     data = [
         o.data[kind] for c in notebook.cells for o in c.get("outputs", []) for kind in o.get("data", {})
         if kind in ("image/jpeg", "image/png")
@@ -195,14 +198,16 @@ def lay_out_picture(path: Path) -> dict[str, object]:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, target)
     technique = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", document["recipe"]).lower()
-    tags = [technique, values["network"], values.get("canvas", "")]
+    tags = [technique, values["network"], f"canvas {values['canvas']}"]
     return {
-        "words": f"{values['network']}: {results_page.words(path.stem, {**document, 'index': None})}",
-        "link": str(path.relative_to(ROOT)),
+        "words": f"{values['network']}: {results_page.words('', document)}",
+        "link": f"pictures/{path.name}",
         "picture": save_thumbnail(small, path.stem),
-        "tags": " ".join(f"tag-{re.sub(r'[^a-z0-9_]+', '-', tag)}" for tag in tags if tag),
+        "tags": {re.sub(r"[^a-z0-9]+", "-", tag): tag for tag in tags},
         "size": f"{size[0]} x {size[1]}",
-        "settings": ", ".join(f"{k} {values[k]}" for k in ("layer", "size", "rounds", "steps", "canvas") if values.get(k)),
+        "settings": ", ".join(
+            f"{k} {values[k]}" for k in ("layer", "size", "rounds", "steps", "canvas") if values.get(k)
+        ),
     }
 
 
@@ -242,7 +247,9 @@ def reference(room: str) -> str:
     names = {name: getattr(face, name) for name in getattr(face, "__all__", [])}
     modules = {name: each for name, each in names.items() if type(each).__name__ == "module"}
     lines = [f"# {room}", "", "```{eval-rst}", f".. automodule:: nbhelpers.{room}", "   :no-members:", ""]
-    lines += [line for name, each in names.items() if name not in modules for line in entry(f"nbhelpers.{room}.{name}", each)]
+    lines += [
+        line for name, each in names.items() if name not in modules for line in entry(f"nbhelpers.{room}.{name}", each)
+    ]
     lines += ["```", ""]
     for name, module in modules.items():
         lines += [f"## {room}.{name}", "", "```{eval-rst}", f".. automodule:: {module.__name__}", "   :no-members:", ""]
@@ -251,8 +258,11 @@ def reference(room: str) -> str:
             if not each.startswith("_") and getattr(thing, "__module__", "") == module.__name__
         ]  # fmt: skip
         for each in public:
-            if any(getattr(module, each) is known for known in names.values()):
-                continue  # the room hands it on, and it is above
+            home = getattr(getattr(module, each), "__module__", module.__name__) or ""
+            if not home.startswith(f"nbhelpers.{room}") or any(
+                getattr(module, each) is known for known in names.values()
+            ):
+                continue  # another room's, or handed on by this room, and above
             lines += entry(f"{module.__name__}.{each}", getattr(module, each))
         lines += ["```", ""]
     return "\n".join(lines) + "\n"
@@ -286,7 +296,18 @@ def copy_pictures(path: Path) -> None:
 
 def build() -> int:
     """Runs Sphinx over the sources; a warning is an error."""
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(SOURCES / ".doctrees")]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-d",
+        str(SOURCES / ".doctrees"),
+    ]
     return subprocess.run([*command, str(SOURCES), str(SITE)]).returncode
 
 
