@@ -15,10 +15,10 @@ from urllib.parse import unquote
 
 from bs4 import BeautifulSoup
 
-from nbhelpers import notebooks
+from nbhelpers import edge, notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
-_FENCE = re.compile(r"^(```+|~~~+).*?^\1\s*$|^(?: {4}|\t).*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^(```+|~~~+)[\s\S]*?^\1\s*$|^(?: {4}|\t).*$", re.MULTILINE)
 _CODE = re.compile(r"`+[^`]*`+")
 _LINK = re.compile(
     r"(?P<before>!?\[(?:[^\[\]]|!?\[[^\]]*\]\([^)]*\)|\[[^\]]*\])*\]\()(?P<target>[^)\s]+)(?P<after>[^)]*\))"
@@ -43,8 +43,14 @@ def targets(text: str) -> list[str]:
 
 def replaced(text: str, change: Callable[[str], str]) -> str:
     """A Markdown document with every link's target changed."""
+
+    def changed(found: re.Match[str]) -> str:
+        before = found["before"]  # a picture may be what is clicked
+        inner = before if before.startswith(("!", "<")) else before[0] + replaced(before[1:-2], change) + before[-2:]
+        return inner + change(found["target"]) + found["after"]
+
     for pattern in (_LINK, _HTML):
-        text = pattern.sub(lambda found: found["before"] + change(found["target"]) + found["after"], text)
+        text = pattern.sub(changed, text)
     return text
 
 
@@ -117,9 +123,8 @@ def of_site(site: Path) -> list[str]:
                 found.append(f"{name}: {target}: no such place on that page")
         if page.title:
             titles.setdefault(page.title.get_text(strip=True), []).append(str(name))
-    return found + [
-        f"{len(names)} pages are called {title!r}: {names[:4]}" for title, names in titles.items() if len(names) > 1
-    ]
+    shared = {title: names for title, names in titles.items() if len(names) > 1}
+    return found + [f"{edge.few(names)} have one title, {title!r}" for title, names in shared.items()]
 
 
 def _lacks(page: BeautifulSoup) -> list[str]:

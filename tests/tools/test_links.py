@@ -10,7 +10,7 @@ from tools import links
 def test_every_link_of_the_documents_leads_somewhere() -> None:
     paths = links.documents()
     assert len(paths) > 20
-    assert sum(len(links.targets(links.markdown(path))) for path in paths) > 200
+    assert sum(len(links.targets(links.markdown(path))) for path in paths) > 100
     assert links.problems(paths) == []
 
 
