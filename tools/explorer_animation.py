@@ -1,7 +1,7 @@
 """Records the explorer as it is used, for the README: `python -m tools.explorer_animation`.
 
-The app of `nbhelpers explore` runs in a browser without a window; a pointer is drawn where the next click goes, and each
-picture is kept as soon as the channels of that place have theirs. Writes `results/gallery/explorer.webp`.
+The app of `nbhelpers explore` runs in a browser without a window; a ring is drawn where the next click goes, and each
+picture is kept when the channels of that place have theirs. Writes `docs/explorer.webp`.
 """
 
 import io
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -18,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from nbhelpers import edge
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "results" / "gallery" / "explorer.webp"
+TARGET = ROOT / "docs" / "explorer.webp"
 SIZE = (1200, 720)
 SHOWN = 860
 """Width of the animation in pixels."""
@@ -41,14 +42,14 @@ def main() -> None:
             app.wait()
     durations = [260 if index % 2 else 1700 for index in range(len(frames))]
     with edge.replacing(TARGET) as temporary:
-        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=72, method=6)
+        frames[0].save(
+            temporary, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=72, method=6
+        )
     print(f"{TARGET.relative_to(ROOT)}: {len(frames)} pictures, {TARGET.stat().st_size / 1e6:.2f} MB")
 
 
 def address(app: subprocess.Popen, log: Path) -> str:
     """What the app says of where it is, token and all."""
-    import time
-
     for _ in range(600):
         if found := re.search(r"http://127\.0\.0\.1\S+", log.read_text()):
             return found[0]
@@ -61,20 +62,23 @@ def address(app: subprocess.Popen, log: Path) -> str:
 def record(where: str) -> list[Image.Image]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, device_scale_factor=1.5)
         page.goto(where, timeout=PATIENCE)
         photo = page.locator(".nbhelpers-frame").first
         photo.wait_for(timeout=PATIENCE)
         settle(page)
         box = photo.bounding_box()
-        frames = [picture(page)]
+        rows = page.locator(".nbhelpers-channels").bounding_box()
+        left, bottom = box["x"] - 24, max(rows["y"] + rows["height"], box["y"] + box["height"]) + 20
+        seen = {"x": left, "y": 0, "width": SIZE[0] - left, "height": bottom}
+        frames = [picture(page, seen)]
         for across, down in STOPS:
             at = {"x": box["width"] * across, "y": box["height"] * down}
-            frames.append(pointed(frames[-1], box["x"] + at["x"], box["y"] + at["y"]))
+            frames.append(pointed(frames[-1], box["x"] + at["x"] - left, box["y"] + at["y"], SHOWN / seen["width"]))
             photo.click(position=at)
             page.wait_for_timeout(1500)
             settle(page)
-            frames.append(picture(page))
+            frames.append(picture(page, seen))
         browser.close()
     return frames
 
@@ -89,15 +93,14 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
-def picture(page: Page) -> Image.Image:
-    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+def picture(page: Page, seen: dict[str, float]) -> Image.Image:
+    shot = Image.open(io.BytesIO(page.screenshot(clip=seen))).convert("RGB")
     return shot.resize((SHOWN, SHOWN * shot.height // shot.width), Image.Resampling.LANCZOS)
 
 
-def pointed(frame: Image.Image, x: float, y: float) -> Image.Image:
+def pointed(frame: Image.Image, x: float, y: float, scale: float) -> Image.Image:
     """The picture with a ring where the next click goes."""
-    copy, scale = frame.copy(), SHOWN / SIZE[0]
-    x, y = x * scale, y * scale
+    copy, x, y = frame.copy(), x * scale, y * scale
     draw = ImageDraw.Draw(copy)
     for radius, colour in ((15, "black"), (13, "white"), (10, "#e4572e")):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=3)

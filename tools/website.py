@@ -2,6 +2,7 @@
 
     python -m tools.website           # build/site/index.html (`make site`)
     python -m tools.website --check   # only look at the links of what is built
+    python -m tools.website --covers  # docs/covers/*.webp: the notebooks' pictures in the README
 
 Sphinx with MyST-NB builds it from `build/site-sources/`, where this tool lays out copies in the repository's own
 order, so that every link between documents stays as it is. A link to a file of code leads to a page with that code.
@@ -20,7 +21,7 @@ from pathlib import Path
 import nbformat
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nbformat.v4 import new_markdown_cell
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nbhelpers import gallery, images, notebooks
 from nbhelpers.notebooks import reading, results_page
@@ -33,6 +34,14 @@ PREVIEW = ROOT / "results" / "gallery" / "minivgg_robust_classes.png"
 ROOMS = (
     *("edge", "models", "images", "recipes", "ascent", "attribution", "volumes", "training"),
     *("techniques", "directions", "controls", "notebooks", "gallery", "sweeps"),
+)
+# The few sample photos fill a map of this many squares.
+ATLAS = ("minivgg_robust", "block3.relu2", "--cells", "8", "--coarser", "4", "--fewest", "3", "--places", "4")
+ATLAS += ("--whitening", "none", "--names", "labels", "--no-photos")
+# The picture that stands for a notebook, by its number among the outputs, where the choice by shape is a poor one; and
+# never a person's photo under the name of a class.
+COVERS = {"00": 1, "03": 2, "05": 0, "07": 2, "10": 7, "12": 1}
+    "minivgg_robust block3.relu2 --cells 8 --coarser 4 --fewest 3 --places 4 --whitening none --names labels".split()
 )
 SHOWN = ("layer", "size", "rounds", "steps", "canvas")
 NOTE = (
@@ -168,23 +177,21 @@ def idea(notebook: nbformat.NotebookNode) -> str:
     return re.sub(r"\s+", " ", re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)))
 
 
-def thumbnail_of(notebook: nbformat.NotebookNode, name: str) -> str:
-    """The notebook's picture for its card: the largest one that is about as wide as a card."""
-    data = [
-        o.data[kind] for c in notebook.cells for o in c.get("outputs", []) for kind in o.get("data", {})
-        if kind in ("image/jpeg", "image/png")
-    ]  # fmt: skip
+def thumbnail_of(notebook: nbformat.NotebookNode, name: str, folder: Path | None = None, width: int = 640) -> str:
+    """Saves the notebook's picture that suits a card best, wide and large; its place in the site."""
+    outputs = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    data = [each[kind] for each in outputs for kind in ("image/jpeg", "image/png") if kind in each]
     pictures = [Image.open(io.BytesIO(base64.b64decode(each))).convert("RGB") for each in data]
     best = min(pictures, key=lambda p: abs(p.width / p.height - 1.6) - min(p.width, 800) / 4000)
-    best.thumbnail((640, 1200))
-    return save_thumbnail(best.crop((0, 0, best.width, min(best.height, best.width * 5 // 8))), name)
+    chosen = pictures[COVERS[name[:2]]] if COVERS.get(name[:2], len(pictures)) < len(pictures) else best
+    return save_thumbnail(ImageOps.fit(chosen, (width, width * 5 // 8), centering=(0.5, 0)), name, folder)
 
 
-def save_thumbnail(picture: Image.Image, name: str) -> str:
-    target = Path("_thumbnails") / f"{name}.webp"
-    (SOURCES / target.parent).mkdir(exist_ok=True)
-    picture.save(SOURCES / target, quality=85)
-    return str(target)
+def save_thumbnail(picture: Image.Image, name: str, folder: Path | None = None) -> str:
+    target = (folder or SOURCES / "_thumbnails") / f"{name}.webp"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target, quality=82)
+    return f"_thumbnails/{name}.webp"
 
 
 def lay_out_picture(path: Path) -> dict[str, object]:
@@ -229,7 +236,7 @@ def make_data() -> None:
     """The atlas of the bundled network, and its microscope where this version has one; kept from build to build."""
     commands = import_module("nbhelpers.__main__").COMMANDS
     made = {
-        "atlas": ["atlas", "--no-photos", "--poster", "1000", "--results", str(DATA)],
+        "atlas": ["atlas", *ATLAS, "--results", str(DATA)],
         "microscope": ["microscope", "--results", str(DATA)],
     }
     for name, arguments in made.items():
@@ -311,7 +318,16 @@ def build() -> int:
     return subprocess.run([*command, str(SOURCES), str(SITE)]).returncode
 
 
+def write_covers() -> None:
+    """A small picture of every notebook, for the README."""
+    for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+        thumbnail_of(notebooks.read(path), path.stem, ROOT / "docs" / "covers", width=440)
+
+
 def main(arguments: list[str]) -> int:
+    if "--covers" in arguments:
+        write_covers()
+        return 0
     if "--check" not in arguments:
         make_data()
         lay_out()
