@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def documents() -> list[Path]:
     return sorted(p.relative_to(ROOT) for p in [*chosen, *cards, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"])
 
 
-def lay_out() -> None:
-    """Writes everything that Sphinx reads to `build/site-sources/`, anew."""
+def lay_out(chosen: Sequence[Path] | None = None) -> None:
+    """Writes everything that Sphinx reads to `build/site-sources/`, anew; of the notebooks all or those chosen."""
     shutil.rmtree(SOURCES, ignore_errors=True)
     static = SOURCES / "_static"
     static.mkdir(parents=True)
@@ -69,7 +70,7 @@ def lay_out() -> None:
     for path in documents():
         write(path, linked((ROOT / path).read_text(encoding="utf-8"), path, code))
         copy_pictures(path)
-    cards = [lay_out_notebook(path, code) for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
+    cards = [lay_out_notebook(path, code) for path in chosen or sorted(ROOT.glob("notebooks/*.ipynb"))]
     pictures = [lay_out_picture(path) for path in sorted(ROOT.glob("results/gallery/*.png"))]
     extras = lay_out_extras()
     names = {short: tag for picture in pictures for short, tag in picture["tags"].items()}
@@ -299,21 +300,11 @@ def copy_pictures(path: Path) -> None:
             shutil.copy(source, place)
 
 
-def build() -> int:
-    """Runs Sphinx over the sources; a warning is an error."""
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-b",
-        "html",
-        "-d",
-        str(SOURCES / ".doctrees"),
-    ]
-    return subprocess.run([*command, str(SOURCES), str(SITE)]).returncode
+def command(strict: bool = True) -> list[str]:
+    """Sphinx over the sources; if it is strict, a warning is an error."""
+    options = ["-q", "-W", "--keep-going"] if strict else ["-Q"]
+    folders = [str(SOURCES / ".doctrees"), str(SOURCES), str(SITE)]
+    return [sys.executable, "-m", "sphinx", *options, "-d", *folders]
 
 
 def write_covers() -> None:
@@ -330,7 +321,7 @@ def main(arguments: list[str]) -> int:
         make_data()
         lay_out()
         shutil.rmtree(SITE, ignore_errors=True)
-        if failed := build():
+        if failed := subprocess.run(command()).returncode:
             return failed
     problems = links.of_site(SITE)
     print("\n".join(problems) or f"every page is whole: {SITE / 'index.html'}")
