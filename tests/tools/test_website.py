@@ -1,6 +1,7 @@
 """The site's sources, and a small site built from them and read in a browser."""
 
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import browser
