@@ -10,7 +10,7 @@ BIN     := .venv/bin
 # Kernels come from .venv, whatever kernel of the same name a user has installed.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: help demo test lab bench bench-gpu notebooks clean
+.PHONY: help demo test lab bench bench-gpu notebooks site clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,6 +40,9 @@ notebooks: .venv/.installed-test  ## run the notebooks and keep their new output
 	$(BIN)/ruff format notebooks
 	$(BIN)/nbhelpers run notebooks --update
 	$(BIN)/python tools/hygiene.py check notebooks/*.ipynb
+
+site: .venv/.installed-site  ## the site: notebooks, gallery, reference, docs; build/site/index.html
+	$(BIN)/python -m tools.website
 
 clean:           ## remove the environment and caches; results stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

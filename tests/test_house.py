@@ -43,6 +43,7 @@ IMPORT_NAMES = {
     "scikit-image": "skimage",
     "lazy-loader": "lazy_loader",
     "pyyaml": "yaml",
+    "beautifulsoup4": "bs4",
 }
 
 
@@ -70,8 +71,34 @@ def test_conda_and_pip_ask_for_the_same_set() -> None:
     assert environment["dependencies"][-1] == {"pip": ["-e ."]}
 
 
+def test_a_binderhub_gets_the_same_without_tests_and_gpu() -> None:
+    environment = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())
+    asked = {re.match(r"[\w-]+", line)[0]: re.sub(r"^[\w-]+", "", line) for line in environment["dependencies"]}
+    names = CONDA_NAMES | {"torch": "pytorch-cpu"}
+    wanted = {names.get(r.name, r.name): str(r.specifier) for r in requirements("app")}
+    assert asked.pop("python") == PROJECT["requires-python"]
+    assert asked.pop("pip") == ""
+    assert {name: set(text.split(",")) for name, text in asked.items()} == {
+        name: set(text.split(",")) for name, text in wanted.items()
+    }
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK)
+
+
+def test_workflows_and_containers_run_what_make_knows() -> None:
+    targets = set(re.findall(r"^([\w./%-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    texts.append((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    called = {name for text in texts for name in re.findall(r"\bmake ([\w./-]+)", text)}
+    assert {"site", ".venv/.installed-demo"} <= called
+    assert {re.sub(r"installed-\w+", "installed-%", name) for name in called} <= targets | {".venv/.installed-demo"}
+    for text in texts:
+        for script in re.findall(r"(?:run: |python )((?:\.ci|tools)/[\w.]+)", text):
+            assert (ROOT / script).exists(), script
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
+
+
 def test_every_requirement_has_a_lower_bound() -> None:
-    for requirement in requirements("test", "bench", "batch", "app"):
+    for requirement in requirements("test", "bench", "batch", "app", "site"):
         assert ">=" in str(requirement.specifier), requirement
 
 
@@ -100,7 +127,7 @@ def test_upper_bounds_and_exclusions_give_their_reason(name: str) -> None:
 # --- commands
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "bench-gpu", "notebooks", "clean"])
+@pytest.mark.parametrize("target", ["demo", "test", "lab", "bench", "bench-gpu", "notebooks", "site", "clean"])
 def test_make_knows_its_targets(target: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("needs make")

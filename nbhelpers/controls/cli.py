@@ -16,7 +16,7 @@ from nbhelpers import edge, models
 from nbhelpers.controls import copies
 from nbhelpers.techniques.semantic_dictionary import SemanticDictionary
 
-FIRST = Path(__file__).parents[2] / "sample_images" / "cat.jpg"  # in a checkout
+FIRST = "cat.jpg"  # of the sample photos
 
 
 @click.command(help="Explore what a network sees in PHOTO, as an app in the browser.")
@@ -29,10 +29,8 @@ FIRST = Path(__file__).parents[2] / "sample_images" / "cat.jpg"  # in a checkout
 def explore(photo: str | None, network: str, layer: str, results: str, port: int, no_browser: bool) -> None:
     if find_spec("voila") is None:
         raise click.ClickException("the app is served by Voila: pip install nbhelpers[app]")
-    if photo is None and not FIRST.is_file():
-        raise click.UsageError("which photo? nbhelpers explore PHOTO")
     try:
-        path = edge.existing_file(Path(photo) if photo else FIRST).resolve()
+        path = edge.existing_file(Path(photo) if photo else edge.companion("sample_images") / FIRST).resolve()
         folder = edge.folder_to_write(Path(results)).resolve()
         recipe = first_recipe(path, network, layer)
     except (ValueError, KeyError, OSError) as error:

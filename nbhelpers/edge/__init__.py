@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bars": ["Bar"],
+        "companions": ["COMPANIONS", "companion", "copy_companions"],
         "latest": ["Latest"],
         "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
         "reading": ["understood"],

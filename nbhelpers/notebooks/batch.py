@@ -19,7 +19,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from nbhelpers import edge
-from nbhelpers.notebooks import arguments, documents, execution, results_page
+from nbhelpers.notebooks import arguments, documents, execution, reading, results_page
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _keep(notebook: Path, partial: Path, parameters: dict[str, Any], outcome: Ou
         ],
     )
     documents.write(execution.without_the_run(executed), outcome.executed)
-    results_page.write_notebook_page(executed, outcome.executed.with_suffix(".html"))
+    reading.write_page(executed, outcome.executed.with_suffix(".html"))
 
 
 def _run_name(stem: str, parameters: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""`nbhelpers run NOTEBOOK...`: notebooks from the command line.
+"""`nbhelpers run NOTEBOOK...`, `nbhelpers notebooks FOLDER`: notebooks from the command line.
 
 nbhelpers run notebooks                                   # all of a folder
 nbhelpers run notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
 nbhelpers run notebooks/01_activation_maximization.ipynb --list
+nbhelpers notebooks course                                # copies to work on, where only the package is installed
 """
 
 import sys
@@ -56,6 +57,18 @@ def run(
     if update:
         _update([outcome for outcome in outcomes if not outcome.errors])
     sys.exit(1 if failed else 0)
+
+
+@click.command(help="Copy the notebooks, with their photos and sweeps, into FOLDER, to work on.")
+@click.argument("folder")
+def notebooks(folder: str) -> None:
+    try:
+        copied = edge.copy_companions(folder)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:  # a disk that is full
+        raise click.ClickException(f"what was copied so far is in {folder}, and then: {error}") from error
+    click.echo(f"{edge.few(copied)}; now: jupyter lab {copied[0] / '00_tour.ipynb'}")
 
 
 def _update(outcomes: list[batch.Outcome]) -> None:

@@ -8,16 +8,18 @@ pictures are inside it, and link to the full ones beside it.
 import base64
 import io
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from PIL import Image
 
 from nbhelpers import edge, pages
 from nbhelpers.notebooks import documents
 
-_THUMBNAIL = 900
+_THUMBNAIL, _COVER = 900, 320
 
 
 def write(results: str | Path) -> Path:
@@ -40,11 +42,6 @@ def write(results: str | Path) -> Path:
     )
     edge.write_text(page, results / "index.html")
     return results / "index.html"
-
-
-def write_notebook_page(notebook: NotebookNode, path: Path) -> None:
-    """Writes an executed notebook as a web page, for readers without Jupyter."""
-    edge.write_text(HTMLExporter().from_notebook_node(notebook)[0], path)
 
 
 def _run(path: Path) -> dict[str, Any]:
@@ -80,16 +77,45 @@ def _told(notebook: NotebookNode, path: Path) -> dict[str, Any]:
 def _picture(results: Path, name: str) -> dict[str, Any]:
     from nbhelpers import images  # brings torch with it: seconds, which a refused parameter need not wait for
 
-    path, file = results / name, io.BytesIO()
+    path = results / name
     try:
         small, width, height = images.thumbnail(path, _THUMBNAIL)
     except (OSError, ValueError) as error:
         return {"name": path.name, "problem": str(error).replace(f"{results}{os.sep}", "")}
-    small.save(file, "WEBP", quality=85)
-    data = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-    about = {"name": path.name, "link": name, "width": width, "height": height, "data": data}
+    about = {"name": path.name, "link": name, "width": width, "height": height, "data": _data(small)}
+    small.thumbnail((_COVER, _COVER))
+    about["small"] = _data(small)
     try:
         recipe = images.read_recipe(path)
     except (ValueError, OSError):
         recipe = {}  # a figure that somebody saved by other means
-    return about | {"problem": "", "recipe": recipe}
+    return about | {"problem": "", "recipe": recipe, "words": words(path.stem, recipe)}
+
+
+def words(name: str, document: Mapping[str, Any]) -> str:
+    """What a picture is, in words: `block4.conv1, channel 5` and not a file's name.
+
+    Args:
+        name: the file's name without its ending, which says more where a recipe makes several pictures.
+        document: the recipe inside it, with `index` where it is one of several; empty where there is none.
+    """
+    values, kind = document.get("parameters"), document.get("recipe")
+    rest = re.sub(r"^[a-z_]+-[0-9a-f]{8}-?", "", name)
+    if not isinstance(values, dict) or not isinstance(kind, str):
+        return re.sub(r"[-_]+", " ", rest or name)
+    index, layer = document.get("index"), values.get("layer")
+    one = None
+    for several, single in (("channels", "channel"), ("classes", "class")):
+        listed = values.get(several)
+        if isinstance(listed, list) and isinstance(index, int) and 0 <= index < len(listed):
+            one = f"{single} {listed[index]}"
+    about = [layer if isinstance(layer, str) and layer else "", one or re.sub(r"[-_]+", " ", rest)]
+    parts = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).split(" ")
+    technique = " ".join([parts[0], *(part if part.isupper() else part.lower() for part in parts[1:])])
+    return ", ".join(filter(None, about if one else [technique, *about]))
+
+
+def _data(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
