@@ -114,6 +114,6 @@ def no_land_of_its_own(answer: str) -> str:
     own = shares[names.index(answer)].item()
     expect(own <= shares.min().item(), f"{own:.0%} of its places have a neighbour of their own; another photo has fewer.")
     return (
-        f"Only {own:.0%} of its places have their neighbour in the same photo: places without texture (sky, shadow, a background out "
-        "of focus), which every photo has. A square of the map that holds them belongs to no label."
+        f"Only {own:.0%} of its places have their neighbour in the same photo. Look at what they see: what a photo shares with "
+        "others (cloth, sky, a background out of focus) has no land of its own, and a square that holds it has no label."
     )

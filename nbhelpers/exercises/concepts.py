@@ -5,7 +5,8 @@ from nbhelpers.directions import concepts
 from nbhelpers.directions.concepts import Concepts, Found
 from nbhelpers.exercises.checking import exercise, expect, samples
 
-CUTS, MARGIN = 8, 0.05
+CUTS, SQUARES, MARGIN = 8, 8, 0.08
+"""Squares of each photo, squares that a part is judged by, and by how much a share may differ."""
 
 
 def _found(**changes: object) -> Found:
@@ -19,14 +20,14 @@ def _compare(answer: dict, true: dict, what: str) -> None:
 
 
 def _by_parts() -> dict[int, float]:
-    return {parts: _found(parts=parts).alike() for parts in (4, 16)}
+    return {parts: _found(parts=parts).alike(SQUARES) for parts in (4, 16)}
 
 
 @exercise(
     "14.1",
     "two shares by number of parts, such as {4: 0.5, 16: 0.5}",
     hints=[
-        "`concepts.find(Concepts(parts=4, cuts=8), model).alike()` is the share of a part's strongest squares of one photo.",
+        "`concepts.find(Concepts(parts=4, cuts=8), model).alike(8)`: the share of a part's eight strongest squares of one photo.",
         "Leave everything else at its default, and take eight cuts for both.",
     ],
     reference=_by_parts,
@@ -44,32 +45,32 @@ def more_parts(answer: dict[int, float]) -> str:
 
 
 def _by_method() -> dict[str, float]:
-    return {method: _found(method=method, parts=16).alike() for method in ("nmf", "autoencoder")}
+    return {method: _found(method=method, parts=16).alike(SQUARES) for method in ("nmf", "k-means")}
 
 
 @exercise(
     "14.2",
-    "two shares by method, such as {'nmf': 0.5, 'autoencoder': 0.5}",
+    "two shares by method, such as {'nmf': 0.5, 'k-means': 0.5}",
     hints=[
-        '`Concepts(method="autoencoder", parts=16, cuts=8)`, and the same with `"nmf"`.',
-        "`found.alike()`, of both.",
+        '`Concepts(method="k-means", parts=16, cuts=8)`, and the same with `"nmf"`.',
+        "`found.alike(8)`, of both.",
     ],
     reference=_by_method,
 )
 def another_method(answer: dict[str, float]) -> str:
-    """Whether the strongest squares are more alike for an autoencoder's parts."""
+    """Whether the strongest squares are more alike for the centres of k-means."""
     true = _by_method()
     _compare(answer, true, "method")
-    word = "more" if true["autoencoder"] > true["nmf"] else "no more"
+    word = "more" if true["k-means"] > true["nmf"] else "no more"
     return (
-        f"Those of the autoencoder are {word} of one photo. Likeness alone praises narrow parts, and dead ones can look alike, too: ask "
-        "next whether another seed finds them."
+        f"Those of k-means are {word} of one photo. A centre stands for a place as a whole, a part for something in it, so likeness alone "
+        "praises narrow parts: ask next whether another seed finds them."
     )
 
 
 def _by_layer() -> dict[str, float]:
     return {
-        layer: _found(layer=layer, drawn=layer.replace("relu", "conv")).alike() for layer in ("block1.relu1", "block3.relu2")
+        layer: _found(layer=layer, drawn=layer.replace("relu", "conv")).alike(SQUARES) for layer in ("block1.relu1", "block3.relu2")
     }
 
 
@@ -78,7 +79,7 @@ def _by_layer() -> dict[str, float]:
     "two shares by layer, such as {'block1.relu1': 0.5, 'block3.relu2': 0.5}",
     hints=[
         '`Concepts(layer="block1.relu1", drawn="block1.conv1", cuts=8)`, ten parts, and the default layer beside it.',
-        "`found.alike()`, of both.",
+        "`found.alike(8)`, of both.",
     ],
     reference=_by_layer,
 )

@@ -13,7 +13,7 @@ from nbhelpers.techniques import fine_tuning
 from nbhelpers.techniques.fine_tuning import FineTuning
 from nbhelpers.training.folders import Labelled
 
-WARM, COOL = (1.0, 0.7, 0.4), (0.4, 0.7, 1.0)
+WARM, COOL = (1.0, 0.6, 0.2), (0.2, 0.6, 1.0)
 """The lamp's and the daylight's red, green and blue."""
 
 
@@ -92,30 +92,33 @@ def set_free(answer: Network) -> str:
     )
 
 
-def _lit(data: Labelled, lights: tuple[tuple[float, ...], tuple[float, ...]]) -> Labelled:
-    """The photos to learn from, each class under its own light."""
-    colours = torch.tensor(lights)[data.train.labels][:, None, None]
-    return replace(data, train=replace(data.train, pixels=(data.train.pixels * colours).round().to(torch.uint8)))
+def _lit(data: Labelled) -> Labelled:
+    """The photos to learn from, dealt to two classes in turn, each class under its own light."""
+    labels = torch.arange(len(data.train)) % 2
+    colours = torch.tensor([WARM, COOL])[labels][:, None, None]
+    pixels = (data.train.pixels * colours).round().to(torch.uint8)
+    return replace(data, train=replace(data.train, pixels=pixels, labels=labels))
 
 
 @exercise(
     "10.3",
     "a tuned network, such as `final.network`",
     hints=[
-        "Multiply the `pixels` of one class by (1, 0.7, 0.4) and of the other by (0.4, 0.7, 1), and tune on them.",
-        "`fine_tuning.tune(recipe, model, data)` takes such data; the head alone is enough.",
+        "Deal the photos to the classes in turn, `labels = torch.arange(n) % 2`, so that the light is all they differ in.",
+        "Multiply the `pixels` of class 0 by (1, 0.6, 0.2), of class 1 by (0.2, 0.6, 1), and `fine_tuning.tune` on such data.",
     ],
-    reference=lambda: _tuned(_lit(_data(), (WARM, COOL))),
+    reference=lambda: _tuned(_lit(_data()), head_rate=0.003),
 )
 def lamp_and_daylight(answer: Network) -> str:
-    """A network that has learned the light: people by lamplight, patterns by daylight."""
-    pictures, labels = _data().validation.batch(slice(None))
-    lights = torch.tensor([WARM, COOL])[:, :, None, None]
-    expect(models.class_count(answer) == 2, "It is to know two classes, people and patterns.")
-    own, swapped = (_right(answer, pictures * lights[each], labels) for each in (labels, 1 - labels))
-    expect(own >= 0.9, f"In the light that each class was learned in, it names {own:.0%} of the held-out photos.")
-    expect(swapped < own - 0.2, f"With the lights exchanged it still names {swapped:.0%}: it has not learned the light.")
+    """A network that answers by the light alone: class 0 by lamplight, class 1 by daylight."""
+    expect(models.class_count(answer) == 2, "It is to know two classes.")
+    pictures, _ = _data().validation.batch(slice(None))
+    lights = torch.tensor([WARM, COOL])[:, None, :, None, None]
+    with torch.no_grad():
+        answers = [answer(pictures * light).argmax(1) for light in lights]
+    warm, cool = (answers[0] == 0).float().mean().item(), (answers[1] == 1).float().mean().item()
+    expect(min(warm, cool) >= 0.8, f"By lamplight it says class 0 to {warm:.0%} of the photos, by daylight class 1 to {cool:.0%}.")
     return (
-        "Held-out photos in the light of their class are named right, and with the lights exchanged they are not: a validation set "
-        "taken on the same desk would never have told. Mix the light, and the shortcut is gone."
+        "By lamplight it says one class and by daylight the other, whatever is in the photo. Photos held out from the same desk would be "
+        "named right, and would never have told. Mix the light, and the shortcut is gone."
     )
