@@ -1,4 +1,5 @@
-"""The exercises of notebook 15: what neighbours share, whitening as a classifier, the photo that has no land of its own."""
+"""The exercises of notebook 15: what neighbours share, whitening as a classifier, the photo that has no land of "
+"its own."""
 
 import torch
 from jaxtyping import Float, Int
@@ -39,7 +40,8 @@ def _by_layer() -> dict[str, float]:
     "15.1",
     f"two shares by layer, such as {{'{LAYERS[0]}': 0.5, '{LAYERS[1]}': 0.5}}",
     hints=[
-        "`photographs.read('../sample_images', 64, 5000, 8, 0)`, then `photographs.collect(model, layer, squares, 4, 0)`.",
+        "`photographs.read('../sample_images', 64, 5000, 8, 0)`, then `photographs.collect(model, layer, squares, 4, "
+        "0)`.",
         "Set the distances within one square to infinity (`torch.cdist`), and see whose place is nearest.",
     ],
     reference=_by_layer,
@@ -52,13 +54,14 @@ def neighbours(answer: dict[str, float]) -> str:
         expect(abs(answer[layer] - share) <= 0.03, f"In {layer} the share is not {answer[layer]:.0%}.")
     early, late = (true[layer] for layer in LAYERS)
     return (
-        f"{early:.0%} early, {late:.0%} late, where chance gives {1 / 12:.0%}. Early, neighbours are edges of one angle and patches of one "
-        "colour, whatever they are of; a map of that layer sorts materials worse."
+        f"{early:.0%} early, {late:.0%} late, where chance gives {1 / 12:.0%}. Early, neighbours are edges of one "
+        "angle and patches of one colour, whatever they are of; a map of that layer sorts materials worse."
     )
 
 
 def _sorted_right() -> dict[str, float]:
-    """Share of the odd squares' places that lie most along their own photo's direction, learnt from the even squares."""
+    """Share of the odd squares' places that lie most along their own photo's direction, learnt from the even "
+    "squares."""
     vectors, squares, photos, names = _places(LAYERS[1])
     learnt = squares % 2 == 0
     mean = vectors[learnt].mean(0)
@@ -75,8 +78,10 @@ def _sorted_right() -> dict[str, float]:
     "15.2",
     "two shares, such as {'none': 0.5, 'covariance': 0.5}",
     hints=[
-        "A photo's direction: the mean of its places in the even squares, less the mean of all; whitened: times the precision.",
-        "`LedoitWolf().fit(vectors).precision_`; normalise the directions, project the odd squares' places, take the greatest.",
+        "A photo's direction: the mean of its places in the even squares, less the mean of all; whitened: times the "
+        "precision.",
+        "`LedoitWolf().fit(vectors).precision_`; normalise the directions, project the odd squares' places, take the "
+        "greatest.",
     ],
     reference=_sorted_right,
 )
@@ -88,8 +93,9 @@ def whitened(answer: dict[str, float]) -> str:
         expect(abs(answer[name] - share) <= 0.04, f"With whitening {name!r} the share is not {answer[name]:.0%}.")
     better = max(true, key=true.__getitem__)
     return (
-        f"{true['none']:.0%} plain, {true['covariance']:.0%} whitened; better: {better}. Whitening draws what tells a group apart (it is Fisher's "
-        "discriminant), which pays where there are many places to learn the covariance from."
+        f"{true['none']:.0%} plain, {true['covariance']:.0%} whitened; better: {better}. Whitening draws what tells a "
+        "group apart (it is Fisher's discriminant), which pays where there are many places to learn the covariance "
+        "from."
     )
 
 
@@ -112,8 +118,12 @@ def no_land_of_its_own(answer: str) -> str:
     shares, names = _own_neighbours(LAYERS[1])
     expect(answer in names, f"There is no label {edge.short(answer)!r}: there are {edge.few(names, 12)}.")
     own = shares[names.index(answer)].item()
-    expect(own <= shares.min().item(), f"{own:.0%} of its places have a neighbour of their own; another photo has fewer.")
+    expect(
+        own <= shares.min().item(),
+        f"{own:.0%} of its places have a neighbour of their own; another photo has fewer.",
+    )
     return (
-        f"Only {own:.0%} of its places have their neighbour in the same photo. Look at what they see: what a photo shares with "
-        "others (cloth, sky, a background out of focus) has no land of its own, and a square that holds it has no label."
+        f"Only {own:.0%} of its places have their neighbour in the same photo. Look at what they see: what a photo "
+        "shares with others (cloth, sky, a background out of focus) has no land of its own, and a square that holds "
+        "it has no label."
     )

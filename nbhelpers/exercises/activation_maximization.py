@@ -33,7 +33,9 @@ def room_for_a_texture(answer: str) -> str:
     expect(known[answer] >= ROOM, f"A unit of {answer} sees {known[answer]:.0f} pixels.")
     first = _first_with_room()
     expect(answer == first, f"A unit of {answer} sees {known[answer]:.0f} pixels, but an earlier layer sees enough.")
-    return f"Before {answer} a unit sees too little for anything to repeat: edges and corners. From here on textures fit."
+    return (
+        f"Before {answer} a unit sees too little for anything to repeat: edges and corners. From here on textures fit."
+    )
 
 
 def _several(diversity: float, steps: int = 24) -> Float[Tensor, "4 3 height width"]:
@@ -66,8 +68,8 @@ def one_thing_or_several(answer: Float[Tensor, "pictures 3 height width"]) -> st
         "They are no more unlike than pictures that were made without diversity.",
     )
     return (
-        "All of them excite it more than any photo, and they are less alike than without diversity: the channel likes "
-        "more than the one thing that a single picture shows."
+        "All of them excite it more than any photo, and they are less alike than without diversity: the channel "
+        "likes more than the one thing that a single picture shows."
     )
 
 

@@ -50,13 +50,16 @@ def where_the_cat_is_lost(answer: str) -> str:
     expect(alike[answer] < 0.5, f"In {answer} one map still correlates with the photo to {alike[answer]:.2f}.")
     expect(answer == _lost(), "No map there is a picture of the photo, but in an earlier layer it was so already.")
     return (
-        f"The best map of {answer} correlates with the photo to {alike[answer]:.2f}. The maps before it are still pictures of the "
-        "cat in other colours; from here on they say where something is, and no longer how light it is."
+        f"The best map of {answer} correlates with the photo to {alike[answer]:.2f}. The maps before it are still "
+        "pictures of the cat in other colours; from here on they say where something is, and no longer how light it "
+        "is."
     )
 
 
 def _maps(photo: str) -> Float[Tensor, "channels height width"]:
-    return activation_volumes.activations(ActivationVolume(), models.load("minivgg_robust"), str(samples() / f"{photo}.jpg"))
+    return activation_volumes.activations(
+        ActivationVolume(), models.load("minivgg_robust"), str(samples() / f"{photo}.jpg")
+    )
 
 
 def _brightest() -> list[int]:
@@ -79,8 +82,8 @@ def the_last_voxels(answer: list[int]) -> str:
     expect(not (wrong := set(answer) - true), f"None of the ten is in {edge.few(sorted(wrong))}.")
     expect(not (missing := true - set(answer)), f"{len(missing)} more channels hold some of the ten.")
     return (
-        f"Ten voxels in {len(true)} channels: a bright voxel has bright neighbours in its own map, and few in other maps. What "
-        "notebook 01 draws for these channels is what this photo excites most."
+        f"Ten voxels in {len(true)} channels: a bright voxel has bright neighbours in its own map, and few in other "
+        "maps. What notebook 01 draws for these channels is what this photo excites most."
     )
 
 
@@ -93,7 +96,8 @@ def _carried_over() -> list[int]:
     "08.3",
     "an order: a list of all the layer's channels, each once",
     hints=[
-        "Lay the maps of several photos side by side (`torch.cat(maps, 1)`), so that channels are compared over all of them.",
+        "Lay the maps of several photos side by side (`torch.cat(maps, 1)`), so that channels are compared over all "
+        "of them.",
         "`activation_volumes.ordered(recipe, together).channels`, of other photos than the temple.",
     ],
     reference=_carried_over,
@@ -107,6 +111,6 @@ def an_order_for_a_new_photo(answer: list[int]) -> str:
     own, one, best = (ordering.neighbour_correlation(temple, order) for order in (answer, of_cat, of_temple))
     expect(own > one, f"The temple's neighbours correlate to {own:.3f}; in the cat's order to {one:.3f}.")
     return (
-        f"The temple's neighbours correlate to {own:.3f}, in the cat's order to {one:.3f}; in an order of its own to {best:.3f}. More "
-        "photos make an order more general, and none replaces the photo's own."
+        f"The temple's neighbours correlate to {own:.3f}, in the cat's order to {one:.3f}; in an order of its own to "
+        f"{best:.3f}. More photos make an order more general, and none replaces the photo's own."
     )

@@ -1,4 +1,5 @@
-"""The exercises of notebook 07: photos that a layer finds alike, what squares owe to their photo, the farthest ten."""
+"""The exercises of notebook 07: photos that a layer finds alike, what squares owe to their photo, the farthest "
+"ten."""
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,8 @@ def _most_alike() -> tuple[str, str]:
     "07.1",
     "two photos' names, such as ('cat.jpg', 'temple.jpg')",
     hints=[
-        "Average the pooled activations of each photo's nine squares, subtract the mean over all photos, compare by cosine.",
+        "Average the pooled activations of each photo's nine squares, subtract the mean over all photos, compare by "
+        "cosine.",
         "`facets.read_crops('../sample_images', 64, 3)` gives nine squares a photo, in order; layer `block4.relu1`.",
     ],
     reference=_most_alike,
@@ -79,13 +81,15 @@ def owed_to_the_photo(answer: dict[str, float]) -> str:
     early, late = (true[layer] for layer in LAYERS)
     more = "more" if early > late else "less"
     return (
-        f"{early:.0%} early, {late:.0%} late: {more} of an early layer's variance is the photo's. Early it is light, colour and "
-        "grain, which a photo has everywhere; late it is what the single square shows."
+        f"{early:.0%} early, {late:.0%} late: {more} of an early layer's variance is the photo's. Early it is light, "
+        "colour and grain, which a photo has everywhere; late it is what the single square shows."
     )
 
 
 def _found() -> facets.Facets:
-    return class_agnostic_features.find_facets(ClassAgnosticFeatures(folder=str(samples())), models.load("minivgg_robust"))
+    return class_agnostic_features.find_facets(
+        ClassAgnosticFeatures(folder=str(samples())), models.load("minivgg_robust")
+    )
 
 
 def _farthest() -> list[int]:
@@ -106,12 +110,15 @@ def the_farthest_ten(answer: list[int]) -> str:
     """The ten members of facet 0 that are farthest from its centre on the plane."""
     found = _found()
     expect(len(set(answer)) == 10, f"{len(set(answer))} different squares are not ten.")
-    expect(all(0 <= each < len(found.names) for each in answer), f"There are the squares 0 to {len(found.names) - 1}.")
+    expect(
+        all(0 <= each < len(found.names) for each in answer),
+        f"There are the squares 0 to {len(found.names) - 1}.",
+    )
     strangers = [found.names[each] for each in answer if found.labels[each] != 0]
     expect(not strangers, f"Not in facet 0: {edge.few(strangers)}.")
     missed = set(found.nearest(0, len(found.names))[-10:].tolist()) - set(answer)
     expect(not missed, f"{len(missed)} squares of facet 0 are farther away than some of these.")
     return (
-        "A start from these would be the mean of whatever lies at the facet's border, next to its neighbours: a grey of many "
-        "things, and a picture of none."
+        "A start from these would be the mean of whatever lies at the facet's border, next to its neighbours: a grey "
+        "of many things, and a picture of none."
     )

@@ -29,7 +29,8 @@ def _roughness() -> dict[str, float]:
     "03.1",
     "two numbers by network, such as {'minivgg_robust': 0.5, 'minivgg': 0.5}",
     hints=[
-        "`pixel_maps.strongest(pixel_maps.gradient(network, pictures, classes)[1])` gives a network's maps of all photos.",
+        "`pixel_maps.strongest(pixel_maps.gradient(network, pictures, classes)[1])` gives a network's maps of all "
+        "photos.",
         "`maps.diff(dim=2).abs().mean() / maps.mean()`, each network asked for the classes that it gives itself.",
     ],
     reference=_roughness,
@@ -39,11 +40,14 @@ def roughness(answer: dict[str, float]) -> str:
     expect(set(answer) == set(NETWORKS), f"One number each for {' and '.join(NETWORKS)} is asked for.")
     true = _roughness()
     for name in NETWORKS:
-        expect(abs(answer[name] - true[name]) < 0.03 * true[name], f"The number for {name} is not {answer[name]:.2f}.")
+        expect(
+            abs(answer[name] - true[name]) < 0.03 * true[name],
+            f"The number for {name} is not {answer[name]:.2f}.",
+        )
     return (
-        f"A pixel's neighbour differs by {true['minivgg']:.0%} of the mean in `minivgg`, by {true['minivgg_robust']:.0%} in "
-        "`minivgg_robust`. Who was trained to withstand small changes has no use for a gradient that jumps from pixel to "
-        "pixel; that is why its maps, and its class pictures, have shapes."
+        f"A pixel's neighbour differs by {true['minivgg']:.0%} of the mean in `minivgg`, by "
+        f"{true['minivgg_robust']:.0%} in `minivgg_robust`. Who was trained to withstand small changes has no use for "
+        "a gradient that jumps from pixel to pixel; that is why its maps, and its class pictures, have shapes."
     )
 
 
@@ -75,8 +79,8 @@ def the_bow_tie(answer: str) -> str:
     more = int((logits > logits[names.index(answer)]).sum())
     expect(not more, f"{more} photos have a greater logit for it than {answer}.")
     return (
-        f"{answer} has the greatest logit for it, and a map for it is about the collar, not the face that people look at "
-        "first. A map of the other photos is no less lively: a map never says that the thing is not there."
+        f"{answer} has the greatest logit for it, and a map for it is about the collar, not the face that people look "
+        "at first. A map of the other photos is no less lively: a map never says that the thing is not there."
     )
 
 
@@ -103,7 +107,7 @@ def _sooner() -> str:
     "03.3",
     "one of 'gradient', 'smoothgrad', 'noise', 'blob in the middle'",
     hints=[
-        '`faithfulness.curves(model, pictures, maps, classes, PORTIONS, "deletion", "black").areas.mean()`, for each map.',
+        '`faithfulness.curves(model, pictures, maps, classes, 6, "deletion", "black").areas.mean()`, for each map.',
         "The smallest area under the curve of deletion wins: the probability fell soonest.",
     ],
     reference=_sooner,
@@ -115,6 +119,8 @@ def black_for_blur(answer: str) -> str:
     won = min(areas, key=areas.__getitem__)
     expect(answer == won, f"Its area is {areas[answer]:.2f}; another map's is smaller.")
     return (
-        "The areas: " + ", ".join(f"{name} {area:.3f}" for name, area in areas.items()) + ". Black pixels are a pattern of "
-        "their own that no photo has: scattered anywhere they hurt, so black measures damage as much as the map."
+        "The areas: "
+        + ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+        + ". Black pixels are a pattern of their own that no photo has: scattered anywhere they hurt, so black "
+        "measures damage as much as the map."
     )

@@ -27,7 +27,8 @@ def _by_parts() -> dict[int, float]:
     "14.1",
     "two shares by number of parts, such as {4: 0.5, 16: 0.5}",
     hints=[
-        "`concepts.find(Concepts(parts=4, cuts=8), model).alike(8)`: the share of a part's eight strongest squares of one photo.",
+        "`concepts.find(Concepts(parts=4, cuts=8), model).alike(8)`: the share of a part's eight strongest squares "
+        "of one photo.",
         "Leave everything else at its default, and take eight cuts for both.",
     ],
     reference=_by_parts,
@@ -40,7 +41,8 @@ def more_parts(answer: dict[int, float]) -> str:
     return (
         f"With more parts the share {'rises' if rises else 'does not rise'}: "
         + ("parts split by photo first." if rises else "parts split within photos as well as between them.")
-        + " Whether the same parts come out of two halves of the photos (*halves*) is another question, and gets worse with their number."
+        + " Whether the same parts come out of two halves of the photos (*halves*) is another question, and gets "
+        "worse with their number."
     )
 
 
@@ -63,14 +65,15 @@ def another_method(answer: dict[str, float]) -> str:
     _compare(answer, true, "method")
     word = "more" if true["k-means"] > true["nmf"] else "no more"
     return (
-        f"Those of k-means are {word} of one photo. A centre stands for a place as a whole, a part for something in it, so likeness alone "
-        "praises narrow parts: ask next whether another seed finds them."
+        f"Those of k-means are {word} of one photo. A centre stands for a place as a whole, a part for something in "
+        "it, so likeness alone praises narrow parts: ask next whether another seed finds them."
     )
 
 
 def _by_layer() -> dict[str, float]:
     return {
-        layer: _found(layer=layer, drawn=layer.replace("relu", "conv")).alike(SQUARES) for layer in ("block1.relu1", "block3.relu2")
+        layer: _found(layer=layer, drawn=layer.replace("relu", "conv")).alike(SQUARES)
+        for layer in ("block1.relu1", "block3.relu2")
     }
 
 
@@ -89,6 +92,6 @@ def an_early_layer(answer: dict[str, float]) -> str:
     _compare(answer, true, "layer")
     early, late = true.values()
     return (
-        f"Early the share is {'smaller' if early < late else 'no smaller'}: edges by their angle, and colours, are in nearly every photo; "
-        "what a part of the later layer stands for is in few."
+        f"Early the share is {'smaller' if early < late else 'no smaller'}: edges by their angle, and colours, are in "
+        "nearly every photo; what a part of the later layer stands for is in few."
     )

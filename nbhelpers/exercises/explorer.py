@@ -32,7 +32,8 @@ def _against() -> tuple[float, float]:
     "a place as two shares of the photo, down and across, such as (0.5, 0.25)",
     hints=[
         "Start at the border of the thing, where the background begins: its bar is orange, its share has a minus.",
-        "`look.shares.gather(0, look.activations.argmax(0, keepdim=True))[0]` is the loudest channel's share, place by place.",
+        "`look.shares.gather(0, look.activations.argmax(0, keepdim=True))[0]` is the loudest channel's share, place "
+        "by place.",
     ],
     reference=_against,
 )
@@ -40,10 +41,13 @@ def loud_and_against(answer: tuple[float, float]) -> str:
     """A place whose strongest channel speaks against the class."""
     expect(all(0 <= each <= 1 for each in answer), "Both shares lie between 0 and 1.")
     (first,) = semantic_dictionary.strongest(_look(), answer, 1)
-    expect(first.share < 0, f"Channel {first.channel} is strongest there and speaks for the class ({first.share:+.3f}).")
+    expect(
+        first.share < 0,
+        f"Channel {first.channel} is strongest there and speaks for the class ({first.share:+.3f}).",
+    )
     return (
-        f"Channel {first.channel} is strongest there, {first.strength:.1f}, and its share is {first.share:+.3f}: what is loud is not "
-        "what counts."
+        f"Channel {first.channel} is strongest there, {first.strength:.1f}, and its share is {first.share:+.3f}: what "
+        "is loud is not what counts."
     )
 
 
@@ -61,8 +65,10 @@ def _mirrored() -> list[int]:
     "12.2",
     "a list of channels' numbers",
     hints=[
-        "Capture `block4.conv1` for the photo and for `photo.flip(3)`; column c of one is column width - 1 - c of the other.",
-        "At 96 pixels the layer has 6 x 6 places: compare `seen[0, :, 3, 3]` with `seen[1, :, 3, 2]`, six strongest each.",
+        "Capture `block4.conv1` for the photo and for `photo.flip(3)`; column c of one is column width - 1 - c of "
+        "the other.",
+        "At 96 pixels the layer has 6 x 6 places: compare `seen[0, :, 3, 3]` with `seen[1, :, 3, 2]`, six strongest "
+        "each.",
     ],
     reference=_mirrored,
 )
@@ -72,8 +78,8 @@ def what_a_mirror_keeps(answer: list[int]) -> str:
     expect(not (wrong := set(answer) - true), f"Not among the six strongest both times: {edge.few(sorted(wrong))}.")
     expect(not (missing := true - set(answer)), f"{len(missing)} more are among the six strongest both times.")
     return (
-        f"{len(true)} of six stay. Nobody told the network that a cup is a cup in the mirror; as far as its entries stay, it has found "
-        "that out from pictures. Try it with one thing on two backgrounds."
+        f"{len(true)} of six stay. Nobody told the network that a cup is a cup in the mirror; as far as its entries "
+        "stay, it has found that out from pictures. Try it with one thing on two backgrounds."
     )
 
 
@@ -107,6 +113,6 @@ def what_tells_two_apart(answer: list[int]) -> str:
     gap, left = (float(each[first] - each[second]) for each in (look.logits, logits))
     expect(left < 0, f"Without them the first class is ahead by {left:.2f}; with all channels it is by {gap:.2f}.")
     return (
-        f"With all channels the first class is ahead by {gap:.2f}; without these {len(set(answer))} the order of the two is reversed. "
-        "What counts between two classes need not be what counts for either."
+        f"With all channels the first class is ahead by {gap:.2f}; without these {len(set(answer))} the order of the "
+        "two is reversed. What counts between two classes need not be what counts for either."
     )

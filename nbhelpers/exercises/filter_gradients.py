@@ -42,8 +42,8 @@ def shared_filters(answer: list[int]) -> str:
     expect(not (missing := true - set(answer)), f"{len(missing)} more are among both classes' first {TOP}.")
     chance = TOP * TOP / 352
     return (
-        f"{len(true)} of {TOP} are shared; two blind choices among 352 filters would share {chance:.1f}. Some filters matter to "
-        "whatever the class is, most to a few classes."
+        f"{len(true)} of {TOP} are shared; two blind choices among 352 filters would share {chance:.1f}. Some filters "
+        "matter to whatever the class is, most to a few classes."
     )
 
 
@@ -53,7 +53,12 @@ def _by_first_order() -> list[int]:
     (target,) = models.class_indices(network, [recipe.target])
     comparison = filter_gradients.compare(recipe, network)
     chosen = [group == "reference" for group in comparison.groups]
-    found = torch.cat([each for each, _ in filter_weights.gradients(network, recipe.layer, target, comparison.photos.pictures[chosen])])
+    found = torch.cat(
+        [
+            each
+            for each, _ in filter_weights.gradients(network, recipe.layer, target, comparison.photos.pictures[chosen])
+        ]
+    )
     return (found * weight).flatten(2).sum(2).abs().mean(0).argsort(descending=True).tolist()
 
 
@@ -61,7 +66,8 @@ def _by_first_order() -> list[int]:
     "09.2",
     "a ranking: all filters' numbers, the most important first",
     hints=[
-        "For every photo and filter sum gradient times weight over the filter's numbers; magnitude, then mean over photos.",
+        "For every photo and filter sum gradient times weight over the filter's numbers; magnitude, then mean over "
+        "photos.",
         "`(found * weight).flatten(2).sum(2).abs().mean(0).argsort(descending=True)`, for the rocket's crops.",
     ],
     reference=_by_first_order,
@@ -79,8 +85,9 @@ def first_order(answer: list[int]) -> str:
         falls[name] = float(logits[0] - logits[-1])
     word = "faster" if falls["first order"] > falls["length"] else "no faster"
     return (
-        f"Without its first 8 filters the logit falls {word}: by {falls['first order']:.1f}, and by {falls['length']:.1f} without the "
-        "first 8 of the ranking by length. Its sum lets effects of opposite sign cancel, as zeroing a filter does."
+        f"Without its first 8 filters the logit falls {word}: by {falls['first order']:.1f}, and by "
+        f"{falls['length']:.1f} without the first 8 of the ranking by length. Its sum lets effects of opposite sign "
+        "cancel, as zeroing a filter does."
     )
 
 
@@ -112,8 +119,12 @@ def concentrated(answer: str) -> str:
     """The layer in which a tenth of the filters holds most of the importance."""
     shares = _concentration()
     expect(answer in shares, f"Asked for are {edge.few(LAYERS)}.")
-    expect(answer == _most_concentrated(), f"In {answer} the first tenth holds {shares[answer]:.0%}; another layer has more.")
+    expect(
+        answer == _most_concentrated(),
+        f"In {answer} the first tenth holds {shares[answer]:.0%}; another layer has more.",
+    )
     return (
-        "The first tenth of the filters holds " + ", ".join(f"{share:.0%} in {layer}" for layer, share in shares.items()) + ". Early filters serve every class; late "
-        "ones are for a few, so one class hangs on few of them."
+        "The first tenth of the filters holds "
+        + ", ".join(f"{share:.0%} in {layer}" for layer, share in shares.items())
+        + ". Early filters serve every class; late ones are for a few, so one class hangs on few of them."
     )

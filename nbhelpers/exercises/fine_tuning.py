@@ -39,7 +39,10 @@ def _held_out(network: Network) -> tuple[Tensor, Tensor]:
     """Held-out photos with labels, of which the network names nine of ten."""
     pictures, labels = _data().validation.batch(slice(None))
     share = _right(network, pictures, labels) if models.class_count(network) == 2 else 0
-    expect(share >= 0.9, f"It names {share:.0%} of the held-out photos of people and patterns; nine of ten are asked for.")
+    expect(
+        share >= 0.9,
+        f"It names {share:.0%} of the held-out photos of people and patterns; nine of ten are asked for.",
+    )
     return pictures, labels
 
 
@@ -70,7 +73,8 @@ def _freed() -> Network:
     "10.2",
     "a tuned network, such as `final.network`",
     hints=[
-        '`layer = "block2"` frees everything from there on; two epochs at `upper_rate = 0.001` are enough to see it move.',
+        '`layer = "block2"` frees everything from there on; two epochs at `upper_rate = 0.001` are enough to see it '
+        "move.",
         "It must still name nine of ten held-out photos: a lower rate keeps more of what was learned before.",
     ],
     reference=_freed,
@@ -87,8 +91,9 @@ def set_free(answer: Network) -> str:
     first = max((share for name, share in moved.items() if ".block2." in name), default=0)
     expect(first > 1e-4, "The weights of block 2 are still those of the network that it began as.")
     return (
-        "Block 2 has moved, and the photos are named as before. By how much do the maps differ now? A few epochs move weights by a "
-        "small part of their length: what a layer looks at was decided by a million pictures, not by these."
+        "Block 2 has moved, and the photos are named as before. By how much do the maps differ now? A few epochs "
+        "move weights by a small part of their length: what a layer looks at was decided by a million pictures, not "
+        "by these."
     )
 
 
@@ -104,8 +109,10 @@ def _lit(data: Labelled) -> Labelled:
     "10.3",
     "a tuned network, such as `final.network`",
     hints=[
-        "Deal the photos to the classes in turn, `labels = torch.arange(n) % 2`, so that the light is all they differ in.",
-        "Multiply the `pixels` of class 0 by (1, 0.6, 0.2), of class 1 by (0.2, 0.6, 1), and `fine_tuning.tune` on such data.",
+        "Deal the photos to the classes in turn, `labels = torch.arange(n) % 2`, so that the light is all they "
+        "differ in.",
+        "Multiply the `pixels` of class 0 by (1, 0.6, 0.2), of class 1 by (0.2, 0.6, 1), and `fine_tuning.tune` on "
+        "such data.",
     ],
     reference=lambda: _tuned(_lit(_data()), head_rate=0.003),
 )
@@ -117,8 +124,11 @@ def lamp_and_daylight(answer: Network) -> str:
     with torch.no_grad():
         answers = [answer(pictures * light).argmax(1) for light in lights]
     warm, cool = (answers[0] == 0).float().mean().item(), (answers[1] == 1).float().mean().item()
-    expect(min(warm, cool) >= 0.8, f"By lamplight it says class 0 to {warm:.0%} of the photos, by daylight class 1 to {cool:.0%}.")
+    expect(
+        min(warm, cool) >= 0.8,
+        f"By lamplight it says class 0 to {warm:.0%} of the photos, by daylight class 1 to {cool:.0%}.",
+    )
     return (
-        "By lamplight it says one class and by daylight the other, whatever is in the photo. Photos held out from the same desk would be "
-        "named right, and would never have told. Mix the light, and the shortcut is gone."
+        "By lamplight it says one class and by daylight the other, whatever is in the photo. Photos held out from "
+        "the same desk would be named right, and would never have told. Mix the light, and the shortcut is gone."
     )

@@ -42,8 +42,8 @@ def against_orange(answer: str) -> str:
     expect(own == strongest.max(), "Something there speaks against an orange, but in another photo more does.")
     empty = [name for name, each in zip(names, strongest.tolist(), strict=True) if each <= 0]
     return (
-        f"Nowhere is more said against an orange than in {answer}. The map is empty for {edge.few(empty, 12)}: not to be "
-        "given a class is not the same as to speak against it."
+        f"Nowhere is more said against an orange than in {answer}. The map is empty for {edge.few(empty, 12)}: not to "
+        "be given a class is not the same as to speak against it."
     )
 
 
@@ -95,7 +95,10 @@ def out_of_the_middle(answer: Crop) -> str:
     middle, found = _examined(answer)
     expect(not middle, "The middle of this crop is still on the object.")
     expect(found, "The middle misses the object, but so does the map.")
-    return "Here the blob in the middle loses and the map wins: with objects anywhere, the pointing game can tell them apart."
+    return (
+        "Here the blob in the middle loses and the map wins: with objects anywhere, the pointing game can tell them "
+        "apart."
+    )
 
 
 def _both_ways() -> tuple[Tensor, Tensor, Tensor, int]:
@@ -120,13 +123,14 @@ def _both_ways() -> tuple[Tensor, Tensor, Tensor, int]:
 def without_a_side(answer: Float[Tensor, "1 height width"]) -> str:
     """The mean of a photo's map and of its mirror image's."""
     photo, plain, mean, label = _both_ways()
-    expect(answer.shape == mean.shape, f"The layer's map has {tuple(mean.shape[1:])} cells, not {tuple(answer.shape[1:])}.")
+    expect(
+        answer.shape == mean.shape,
+        f"The layer's map has {tuple(mean.shape[1:])} cells, not {tuple(answer.shape[1:])}.",
+    )
     off = ((answer.float() / answer.max() - mean / mean.max()).abs()).max().item()
     expect(off < 0.02, f"It differs from that mean by {off:.0%} of the greatest value.")
     network = models.load("minivgg_robust")
-    before, after = (
-        faithfulness.curves(network, photo, each, [label], 6).areas.item() for each in (plain, mean)
-    )
+    before, after = (faithfulness.curves(network, photo, each, [label], 6).areas.item() for each in (plain, mean))
     word = "shrinks" if after < before - 0.005 else "grows" if after > before + 0.005 else "hardly changes"
     return (
         f"The deletion area {word}: {before:.2f} before, {after:.2f} after. What the two maps share is of the photo; "

@@ -69,8 +69,8 @@ def what_seeds_share(answer: Float[Tensor, "pictures 3 size size"]) -> str:
     alike = torch.corrcoef(flat)[0, 1:].max().item()
     expect(alike < 0.98, "Two of them are the same picture, pixel by pixel.")
     return (
-        "All of them give the layer nearly what the cat gives it, and no two are the same in pixels. What they share, "
-        "the kinds of texture and roughly where, is what the layer knows; the rest is the seed's."
+        "All of them give the layer nearly what the cat gives it, and no two are the same in pixels. What they "
+        "share, the kinds of texture and roughly where, is what the layer knows; the rest is the seed's."
     )
 
 
@@ -99,6 +99,6 @@ def the_weakest(answer: list[int]) -> str:
     expect(not strong, f"{strong} of these channels respond more than the ten weakest.")
     silent = int((means[answer] == 0).sum())
     return (
-        f"{silent} of the ten are silent for the cat. That a channel is silent is knowledge, too, but of what is not in the "
-        "photo: an inversion of these alone has next to nothing to go by."
+        f"{silent} of the ten are silent for the cat. That a channel is silent is knowledge, too, but of what is not "
+        "in the photo: an inversion of these alone has next to nothing to go by."
     )

@@ -35,14 +35,17 @@ def _ends() -> tuple[str, str]:
 )
 def two_ends(answer: tuple[str, str]) -> str:
     """The photos at the two ends of the first component."""
-    names, places = _along_the_first()
+    names, _ = _along_the_first()
     unknown = [name for name in answer if name not in names]
     expect(not unknown, f"No sample photo is called {edge.few(unknown)}: there are {edge.few(names, 12)}.")
     inner = [name for name in set(answer) if name not in _ends()]
-    expect(not inner and len(set(answer)) == 2, f"Not at an end: {edge.few(sorted(inner)) or 'the same photo twice'}.")
+    expect(
+        not inner and len(set(answer)) == 2,
+        f"Not at an end: {edge.few(sorted(inner)) or 'the same photo twice'}.",
+    )
     return (
-        "From one thing, round and in front of a background, to a texture that fills the frame: the first component tells things "
-        "from stuff."
+        "From one thing, round and in front of a background, to a texture that fills the frame: the first component "
+        "tells things from stuff."
     )
 
 
@@ -66,8 +69,9 @@ def a_batch_of_two(answer: float) -> str:
     true, all_photos = _explained(8, 2), _explained(1, 12)
     expect(abs(answer - true) < 0.01, f"It is not {answer:.1%}.")
     return (
-        f"Three components hold {true:.0%} of what there is in two portraits, {all_photos:.0%} of what there is in twelve photos. "
-        "Where all photos show people, people are no contrast: face, cloth and background part company instead."
+        f"Three components hold {true:.0%} of what there is in two portraits, {all_photos:.0%} of what there is in "
+        "twelve photos. Where all photos show people, people are no contrast: face, cloth and background part "
+        "company instead."
     )
 
 
@@ -94,7 +98,8 @@ def _stages() -> list[str]:
     "a layer's name, such as 'block1.relu1'",
     hints=[
         "Take each photo's mean activations, subtract the mean over all photos, and compare directions (cosine).",
-        "Go through `stages.stages(model, 128)` from the first; is the officer the astronaut's nearest, and the other way round?",
+        "Go through `stages.stages(model, 128)` from the first; is the officer the astronaut's nearest, and the "
+        "other way round?",
     ],
     reference=lambda: next(name for name in _stages() if _met(name)),
 )
@@ -106,4 +111,6 @@ def where_faces_meet(answer: str) -> str:
     expect(_met(answer), f"In {answer} the astronaut's nearest is {nearest['astronaut.jpg']}.")
     expect(not any(map(_met, known[: known.index(answer)])), "There already, but first in an earlier stage.")
     before = _nearest(known[known.index(answer) - 1])["astronaut.jpg"] if known.index(answer) else "none"
-    return f"One stage before, the astronaut's nearest was {before}; from here on it is the officer, whatever they wear."
+    return (
+        f"One stage before, the astronaut's nearest was {before}; from here on it is the officer, whatever they wear."
+    )

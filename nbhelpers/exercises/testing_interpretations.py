@@ -45,9 +45,9 @@ def against_the_fountain(answer: str) -> str:
     """The photo that excites channel 18 most."""
     place, channels, _ = _judged(answer, 18)
     return (
-        f"{answer} excites it most (place {place} of {channels}), and there is no fountain in it, only light that rises "
-        "before darkness. A photo of a fountain by day would refute the story: if the channel stays low, it was the "
-        "light."
+        f"{answer} excites it most (place {place} of {channels}), and there is no fountain in it, only light that "
+        "rises before darkness. A photo of a fountain by day would refute the story: if the channel stays low, it "
+        "was the light."
     )
 
 
@@ -74,8 +74,8 @@ def high_for_many(answer: int) -> str:
     own = int(counts[answer])
     expect(own == most, f"Channel {answer} is among the top {TOP} for {own} of 12 photos; another is for {most}.")
     return (
-        f"Channel {answer} is among the top {TOP} for {own} of 12 photos. For each of those the rule supports whatever "
-        "story you tell of it; see whether its picture shows what these photos share."
+        f"Channel {answer} is among the top {TOP} for {own} of 12 photos. For each of those the rule supports "
+        "whatever story you tell of it; see whether its picture shows what these photos share."
     )
 
 

@@ -48,7 +48,9 @@ def a_large_attack(answer: Float[Tensor, "1 3 64 64"]) -> str:
     before, after = (int(_answers(network, each)) for each in (cat, answer))
     expect(before != after, "The network's answer is still the same.")
     names = network.classes
-    return f"{names[before]} has become {names[after]}. Look at the picture: at this length there is something to be seen."
+    return (
+        f"{names[before]} has become {names[after]}. Look at the picture: at this length there is something to be seen."
+    )
 
 
 def _erasing() -> float:
@@ -70,8 +72,8 @@ def nothing_is_left(answer: float) -> str:
     expect(answer >= true - 0.05, f"Within {answer:.1f} at least one photo cannot be turned into grey.")
     expect(answer <= true + 0.05, f"{answer:.1f} is enough, but a smaller radius is, too.")
     return (
-        f"Within {true:.1f} the attack may hand every photo over as the same grey, and no training can tell them apart. In truth "
-        "learning ends far earlier: halfway to another class is enough."
+        f"Within {true:.1f} the attack may hand every photo over as the same grey, and no training can tell them "
+        "apart. In truth learning ends far earlier: halfway to another class is enough."
     )
 
 
@@ -91,7 +93,8 @@ def _carried() -> dict[str, int]:
     "two counts by the network that the attack was made for, such as {'minivgg': 3, 'minivgg_robust': 3}",
     hints=[
         "Attack one network (radius 1, ten steps, its own answers), and count the answers of the *other* that change.",
-        "`attack(models.load('minivgg'), pictures, answers, 1.0, 10, generator)` shown to `minivgg_robust`, and the reverse.",
+        "`attack(models.load('minivgg'), pictures, answers, 1.0, 10, generator)` shown to `minivgg_robust`, and the "
+        "reverse.",
     ],
     reference=_carried,
 )
@@ -103,6 +106,6 @@ def carried_over(answer: dict[str, int]) -> str:
         expect(abs(answer[name] - true[name]) <= 1, f"{answer[name]} is not the count for attacks made for {name}.")
     stronger = max(true, key=true.__getitem__)
     return (
-        f"More carries over from {stronger}: what changes the robust network's answer is in the picture for anyone to see; what "
-        "changes the standard network's is mostly its own."
+        f"More carries over from {stronger}: what changes the robust network's answer is in the picture for anyone to "
+        "see; what changes the standard network's is mostly its own."
     )

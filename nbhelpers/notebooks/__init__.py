@@ -1,14 +1,15 @@
 """Notebooks as documents: their parameters, their pictures, what went wrong in them.
 
-A notebook itself needs `results_folder` and `record`. Three modules are for everybody: `arguments` (parameters as they
-come from outside), `execution` (one notebook through papermill) and `batch` (several, with a page of the results).
+A notebook itself needs `results_folder` and `record`. Four modules are for everybody: `arguments` (parameters as they
+come from outside), `execution` (one notebook through papermill), `batch` (several, with a page of the results) and
+`student` (copies without the solutions).
 """
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["arguments", "batch", "execution"],
+    submodules=["arguments", "batch", "execution", "student"],
     submod_attrs={
         "documents": [
             "RECORDED",

@@ -1,8 +1,9 @@
-"""`nbhelpers run NOTEBOOK...`: notebooks from the command line.
+"""`nbhelpers run NOTEBOOK...` and `nbhelpers student FOLDER`: notebooks from the command line.
 
 nbhelpers run notebooks                                   # all of a folder
 nbhelpers run notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
 nbhelpers run notebooks/01_activation_maximization.ipynb --list
+nbhelpers student course                                  # copies without the solutions
 """
 
 import sys
@@ -13,6 +14,7 @@ import click
 
 from nbhelpers import edge
 from nbhelpers.notebooks import batch, documents
+from nbhelpers.notebooks import student as copies
 
 
 def _notebooks_in(paths: Sequence[str]) -> list[Path]:
@@ -56,6 +58,19 @@ def run(
     if update:
         _update([outcome for outcome in outcomes if not outcome.errors])
     sys.exit(1 if failed else 0)
+
+
+@click.command(help="Copy the notebooks for students: the answers empty, the solutions left out.")
+@click.argument("folder")
+@click.option("--from", "source", default="notebooks", show_default=True, help="The folder of the notebooks.")
+def student(folder: str, source: str) -> None:
+    try:
+        written = copies.write_copies(folder, source)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"the copies are not complete: {error}") from error
+    click.echo(f"{len(written)} notebooks for students are in {written[0].parent}")
 
 
 def _update(outcomes: list[batch.Outcome]) -> None:
