@@ -88,7 +88,7 @@ class Exercise:
     judge: Callable[[Any], str]
 
     @cached_property
-    def _type(self) -> TypeAdapter[Any]:
+    def _type(self) -> TypeAdapter:
         (name,) = signature(self.judge).parameters
         kind = get_type_hints(self.judge)[name]
         return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
