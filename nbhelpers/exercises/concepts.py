@@ -5,7 +5,7 @@ from nbhelpers.directions import concepts
 from nbhelpers.directions.concepts import Concepts, Found
 from nbhelpers.exercises.checking import exercise, expect, samples
 
-CUTS, SQUARES, MARGIN = 8, 8, 0.08
+CUTS, SQUARES, MARGIN = 4, 4, 0.08
 """Squares of each photo, squares that a part is judged by, and by how much a share may differ."""
 
 
@@ -27,7 +27,7 @@ def _by_parts() -> dict[int, float]:
     "14.1",
     "two shares by number of parts, such as {4: 0.5, 16: 0.5}",
     hints=[
-        "`concepts.find(Concepts(parts=4, cuts=8), model).alike(8)`: the share of a part's eight strongest squares "
+        "`concepts.find(Concepts(parts=4, cuts=4), model).alike(4)`: the share of a part's four strongest squares "
         "of one photo.",
         "Leave everything else at its default, and take eight cuts for both.",
     ],
@@ -54,8 +54,8 @@ def _by_method() -> dict[str, float]:
     "14.2",
     "two shares by method, such as {'nmf': 0.5, 'k-means': 0.5}",
     hints=[
-        '`Concepts(method="k-means", parts=16, cuts=8)`, and the same with `"nmf"`.',
-        "`found.alike(8)`, of both.",
+        '`Concepts(method="k-means", parts=16, cuts=4)`, and the same with `"nmf"`.',
+        "`found.alike(4)`, of both.",
     ],
     reference=_by_method,
 )
@@ -81,8 +81,8 @@ def _by_layer() -> dict[str, float]:
     "14.3",
     "two shares by layer, such as {'block1.relu1': 0.5, 'block3.relu2': 0.5}",
     hints=[
-        '`Concepts(layer="block1.relu1", drawn="block1.conv1", cuts=8)`, ten parts, and the default layer beside it.',
-        "`found.alike(8)`, of both.",
+        '`Concepts(layer="block1.relu1", drawn="block1.conv1", cuts=4)`, ten parts, and the default layer beside it.',
+        "`found.alike(4)`, of both.",
     ],
     reference=_by_layer,
 )
