@@ -1,4 +1,4 @@
-"""Exercises: a right answer says why, a wrong one gets a hint, then another, then the reference; nothing else is kept."""
+"""Exercises: a right answer says why, a wrong one gets a hint, then another, then the reference."""
 
 import re
 from pathlib import Path

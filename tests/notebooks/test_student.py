@@ -84,7 +84,7 @@ def test_a_copy_runs_with_no_answer_a_wrong_one_and_a_right_one(
     (path,) = (copy for copy in copies if copy.stem == name)
     notebook = notebooks.read(path)
     cells = notebooks.tagged(notebook, "exercise")
-    unanswered, wrong, right = cells
+    _, wrong, right = cells
     wrong.source = wrong.source.replace("...  # your answer", "5" if name[:2] == "02" else answers[2])
     if name[:2] == "05":
         right.source = MIRRORED + right.source
