@@ -22,10 +22,11 @@ Each notebook is a lecture, a set of sliders and a batch program at once. Words 
 
 - **90 minutes**: the first half of [00](00_tour.ipynb), then [01](01_activation_maximization.ipynb) and
   [05](05_grad_cam.ipynb): a network's favourite pictures, and where it looks in yours.
-- **A day**: [00](00_tour.ipynb), [01](01_activation_maximization.ipynb), [02](02_testing_interpretations.ipynb) in the
-  morning; [03](03_class_pictures_and_saliency.ipynb), [05](05_grad_cam.ipynb), [12](12_explorer.ipynb) in the afternoon.
-- **A term**, one a week: *pictures* 00, 01, 02, 04; *maps* 03, 05, 09; *sets of photos* 06, 07, 08; *vocabularies* 12, 14,
-  15; *networks of your own* 11, 10.
+- **A day**: [00](00_tour.ipynb), [01](01_activation_maximization.ipynb), [02](02_testing_interpretations.ipynb) in
+  the morning; [03](03_class_pictures_and_saliency.ipynb), [05](05_grad_cam.ipynb), [12](12_explorer.ipynb) in the
+  afternoon.
+- **A term**, one a week: *pictures* 00, 01, 02, 04; *maps* 03, 05, 09; *sets of photos* 06, 07, 08; *vocabularies* 12,
+  14, 15; *networks of your own* 11, 10.
 
 What builds on what, from the links under "You should know" at the top of each notebook:
 """
