@@ -10,7 +10,7 @@ fails costs only itself, and each is about the class that was asked for or the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -172,7 +172,7 @@ def _together(network: Network, photos: Photos, found: list[_Found], failed: dic
     return Explanation(
         index=index,
         total=len(photos),
-        photos=Photos(photos.pictures[places], [photos.names[place] for place in places], photos.skipped),
+        photos=replace(photos, pictures=photos.pictures[places], names=[photos.names[place] for place in places]),
         classes=classes,
         labels=[network.class_name(number) for number in classes],
         logits=logits.gather(1, which)[:, 0],

@@ -120,7 +120,7 @@ def black_for_blur(answer: str) -> str:
     expect(answer == won, f"Its area is {areas[answer]:.2f}; another map's is smaller.")
     return (
         "The areas: "
-        + ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+        + ", ".join(f"{name} {area:.2f}" for name, area in areas.items())
         + ". Black pixels are a pattern of their own that no photo has: scattered anywhere they hurt, so black "
         "measures damage as much as the map."
     )

@@ -31,6 +31,8 @@ WRITERS = {
 DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  # lie beside photos, to tell about them
 SYSTEMS = {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
 """What Synology, macOS, Windows and Linux put beside photos; in small letters."""
+PEOPLE = "people.txt"
+"""A file beside photos that names those of people, one a line."""
 ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
 
 
@@ -42,11 +44,18 @@ class Photos:
         pictures: shape `(N, 3, size, size)`, float32 in [0, 1].
         names: one per picture, the path within the folder.
         skipped: name of each unreadable file, with the reason.
+        people: names of the photos that a file `people.txt` beside them lists; no class stands under a person.
     """
 
     pictures: Float[Tensor, "photos 3 height width"]
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
+    people: frozenset[str] = frozenset()
+
+    def captions(self, classes: Sequence[str]) -> list[str]:
+        """What may stand under the photos: the class that each is given, and "a person" under people."""
+        pairs = zip(self.names, classes, strict=True)
+        return ["a person" if name in self.people else text for name, text in pairs]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -151,7 +160,7 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int
         path = decoding.here(source)
         if edge.kind(path) == "folder":
             return read_folder(path, size, limit)
-        return Photos(read(path, size)[None], [path.name])
+        return Photos(read(path, size)[None], [path.name], people=_people({path.name: path}))
     files = {str(path): decoding.here(path) for path in source}
     if not files:
         raise ValueError("the list of photos is empty; name at least one file")
@@ -281,7 +290,16 @@ def _read_batch(files: dict[str, Path], size: int, limit: int | None, nothing: s
     if not pictures:
         reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
         raise ValueError(f"{nothing}; {len(skipped)} files were tried:{reasons}")
-    return Photos(torch.stack(list(pictures.values())), list(pictures), skipped)
+    people = _people({name: files[name] for name in pictures})
+    return Photos(torch.stack(list(pictures.values())), list(pictures), skipped, people)
+
+
+def _people(files: dict[str, Path]) -> frozenset[str]:
+    lists = {folder: folder / PEOPLE for folder in {path.parent for path in files.values()}}
+    known = {
+        folder: set(path.read_text(encoding="utf-8").split("\n")) for folder, path in lists.items() if path.is_file()
+    }
+    return frozenset(name for name, path in files.items() if path.name in known.get(path.parent, ()))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -121,7 +121,8 @@ def read_photos(recipe: Saliency) -> Photos:
     chosen = {str(path): name for name, path in list(files.items())[recipe.first - 1 :]}
     photos = images.read_many(list(chosen), recipe.photo_size, limit=recipe.count)
     skipped = {chosen[path]: reason for path, reason in photos.skipped.items()}
-    return Photos(photos.pictures, [chosen[path] for path in photos.names], skipped)
+    people = frozenset(chosen[path] for path in photos.people)
+    return Photos(photos.pictures, [chosen[path] for path in photos.names], skipped, people)
 
 
 def attribute(
@@ -168,9 +169,10 @@ def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) 
 
 
 def captions(explanation: Explanation) -> list[str]:
-    """Two lines per photo: its class, and the class's probability."""
+    """Two lines per photo: its class, and the class's probability; "a person" for people."""
     shares = explanation.probabilities.tolist()
-    return [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+    texts = [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+    return explanation.photos.captions(texts)
 
 
 def save(recipe: Saliency, explanation: Explanation, folder: str | Path) -> list[Path]:
