@@ -8,7 +8,7 @@ SmoothGrad, integrated gradients and guided backpropagation are later ways to a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
-from nbhelpers.attribution import explanations, pixel_maps
+from nbhelpers.attribution import explanations, pixel_maps, randomisation
 from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
@@ -161,6 +161,44 @@ def attribute(
 def maps_of(recipe: Saliency, values: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:
     """Attributions `(B, 3, H, W)` as maps `(B, H, W)`, with or without their sign."""
     return pixel_maps.total(values) if recipe.sign == "signed" else pixel_maps.strongest(values)
+
+
+def forgetting(
+    recipe: Saliency,
+    network: Network,
+    pictures: Float[Tensor, "photos 3 height width"],
+    classes: list[int],
+    kinds: Mapping[str, tuple[str, str]],
+) -> tuple[list[str], dict[str, list[Float[Tensor, "photos height width"]]]]:
+    """Maps of a network that forgets from its output down, in the recipe's number of stages.
+
+    Args:
+        recipe: stages, seed, and what the methods need; its own method and sign have no say.
+        network: left as it is, a copy forgets.
+        pictures: `(B, 3, H, W)` in [0, 1].
+        classes: one per picture.
+        kinds: method and sign of each kind of map, by the name it goes by.
+
+    Returns:
+        The stages: "trained", then the lowest layer that is random; and for each kind its maps, one `(B, H, W)` a stage.
+
+    Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1.
+    """
+    methods = dict.fromkeys(method for method, _ in kinds.values())
+    stages, maps = [], {kind: [] for kind in kinds}
+
+    def look(stage: str, forgetful: Network) -> None:
+        values = {
+            method: attribute(recipe.changed(method=method), forgetful, pictures, classes)[1] for method in methods
+        }
+        stages.append(stage)
+        for kind, (method, sign) in kinds.items():
+            maps[kind].append(maps_of(recipe.changed(sign=sign), values[method].cpu()))
+
+    look("trained", network)
+    for layer, forgetful in randomisation.cascade(network, recipe.stages, recipe.seed):
+        look(layer, forgetful)
+    return stages, maps
 
 
 def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:
