@@ -180,7 +180,7 @@ def forgetting(
         kinds: method and sign of each kind of map, by the name it goes by.
 
     Returns:
-        The stages: "trained", then the lowest layer that is random; and for each kind its maps, one `(B, H, W)` a stage.
+        The stages: "trained", then the lowest layer that is random; and for each kind its maps, one `(B, H, W)` each.
 
     Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1.
     """
