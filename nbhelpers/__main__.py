@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "run": ("notebooks", "Run notebooks: all of a folder, or one with other parameters."),
     "notebooks": ("notebooks", "Copy the notebooks and their photos into a folder, to work on."),
+    "student": ("notebooks", "Copy the notebooks for students, without the solutions."),
     "sweep": ("sweeps", "Run a notebook with all the parameters that a YAML file asks for."),
     "gallery": ("gallery", "Write the page that shows a folder of pictures, FOLDER/index.html."),
     "replay": ("gallery", "Make a picture again from the recipe inside it; do the pixels match?"),

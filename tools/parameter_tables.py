@@ -1,4 +1,4 @@
-"""Write `notebooks/README.md`: every notebook with its recipe's parameters, taken from the code.
+"""Write `notebooks/README.md`: ways through, what builds on what, every notebook with its recipe's parameters.
 
 python tools/parameter_tables.py          write it
 python tools/parameter_tables.py --check  say whether it is up to date
@@ -15,9 +15,41 @@ from nbhelpers import notebooks, recipes
 FOLDER = Path(__file__).parent.parent / "notebooks"
 HEAD = """# The notebooks
 
-Each notebook is a lecture, a set of sliders and a batch program at once. Its parameters, from the code
-(`python tools/parameter_tables.py` writes this page):
+Each notebook is a lecture, a set of sliders and a batch program at once. Words are explained in the
+[glossary](../docs/glossary.md); notes for teachers are in [docs/teaching.md](../docs/teaching.md).
+
+## Ways through
+
+- **90 minutes**: the first half of [00](00_tour.ipynb), then [01](01_activation_maximization.ipynb) and
+  [05](05_grad_cam.ipynb): a network's favourite pictures, and where it looks in yours.
+- **A day**: [00](00_tour.ipynb), [01](01_activation_maximization.ipynb), [02](02_testing_interpretations.ipynb) in
+  the morning; [03](03_class_pictures_and_saliency.ipynb), [05](05_grad_cam.ipynb), [12](12_explorer.ipynb) in the
+  afternoon.
+- **A term**, one a week: *pictures* 00, 01, 02, 04; *maps* 03, 05, 09; *sets of photos* 06, 07, 08; *vocabularies* 12,
+  14, 15; *networks of your own* 11, 10.
+
+What builds on what, from the links under "You should know" at the top of each notebook:
 """
+PARAMETERS = """## Parameters
+
+From the code (`python tools/parameter_tables.py` writes this page):
+"""
+
+
+def builds_on(notebook: NotebookNode) -> list[str]:
+    """The numbers of the notebooks that one says its reader should know."""
+    known = re.search(r"^\*\*You should know\*\*(.*)$", notebook.cells[0].source, re.MULTILINE)
+    return re.findall(r"\((\d\d)_\w+\.ipynb\)", known[1]) if known else []
+
+
+def graph() -> str:
+    """What builds on what, as a Mermaid diagram."""
+    lines = []
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        notebook, number = notebooks.read(path), path.stem[:2]
+        lines.append(f'    n{number}["{number} {notebooks.title(notebook).partition(":")[0]}"]')
+        lines += [f"    n{earlier} --> n{number}" for earlier in builds_on(notebook)]
+    return "\n".join(["```mermaid", "graph LR", *lines, "```", ""])
 
 
 def recipes_of(notebook: NotebookNode) -> list[type[recipes.Recipe]]:
@@ -31,11 +63,11 @@ def recipes_of(notebook: NotebookNode) -> list[type[recipes.Recipe]]:
 
 def page() -> str:
     """The whole page as Markdown."""
-    parts = [HEAD]
+    parts = [HEAD, graph(), PARAMETERS]
     for path in sorted(FOLDER.glob("*.ipynb")):
         notebook = notebooks.read(path)
         shown = {parameter.name for parameter in notebooks.parameters(notebook)}
-        parts.append(f"## [{notebooks.title(notebook)}]({path.name})\n")
+        parts.append(f"### [{notebooks.title(notebook)}]({path.name})\n")
         for kind in recipes_of(notebook):
             summary = (kind.__doc__ or "").strip().splitlines()[0]
             parts.append(f"`{kind.__name__}`: {summary}\n")

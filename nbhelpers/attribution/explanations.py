@@ -129,7 +129,8 @@ def explain(
         if last and not mapped and reasons:
             raise reasons[0]
         index = total if last else min(done, total - 1)
-        yield _together(network, found, Photos(photos.pictures[:0], [], photos.skipped), failed, index, total)
+        nobody = Photos(photos.pictures[:0], [], photos.skipped, photos.people)
+        yield _together(network, found, nobody, failed, index, total)
 
 
 def joined(explanations: Iterable[Explanation]) -> Explanation:
@@ -150,7 +151,7 @@ def joined(explanations: Iterable[Explanation]) -> Explanation:
     return Explanation(
         index=every[-1].index,
         total=every[-1].total,
-        photos=Photos(pictures, names, skipped),
+        photos=Photos(pictures, names, skipped, frozenset().union(*(each.photos.people for each in every))),
         numbers=collected(lambda each: each.numbers),
         classes=collected(lambda each: each.classes),
         labels=collected(lambda each: each.labels),
@@ -273,7 +274,10 @@ def _together(
         index=index,
         total=total,
         photos=Photos(
-            torch.stack([each.photo for each in found]) if found else blank, [each.name for each in found], none.skipped
+            torch.stack([each.photo for each in found]) if found else blank,
+            [each.name for each in found],
+            none.skipped,
+            none.people,
         ),
         numbers=[each.number for each in found],
         classes=classes,

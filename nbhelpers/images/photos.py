@@ -32,6 +32,8 @@ DOCUMENTS = {".md", ".txt", ".rst", ".csv", ".json", ".html", ".xml", ".yaml"}  
 SYSTEMS = {"@eadir", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found"}
 """What Synology, macOS, Windows and Linux put beside photos; in small letters."""
 GREY = 0.5  # beside a photo that does not fill its square
+PEOPLE = "people.txt"
+"""A file beside photos that names those of people, one a line."""
 ANIMATIONS = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "quality": 90}}
 
 
@@ -43,11 +45,18 @@ class Photos:
         pictures: shape `(N, 3, H, W)`, float32 in [0, 1]; a list where photos of several batches differ in shape.
         names: one per picture, the path within the folder.
         skipped: name of each unreadable file, with the reason.
+        people: names of the photos that a file `people.txt` beside them lists; no class stands under a person.
     """
 
     pictures: Float[Tensor, "photos 3 height width"] | list[Float[Tensor, "3 _ _"]]
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
+    people: frozenset[str] = frozenset()
+
+    def captions(self, classes: Sequence[str]) -> list[str]:
+        """What may stand under the photos: the class that each is given, and "a person" under people."""
+        pairs = zip(self.names, classes, strict=True)
+        return ["a person" if name in self.people else text for name, text in pairs]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -194,8 +203,8 @@ def read_batches(
     """
     _check_size(size)
     if len(files) == 1:
-        ((_, path),) = files.items()
-        yield [0], Photos(read(path, size, fit, stride)[None], list(files))
+        ((name, path),) = files.items()
+        yield [0], Photos(read(path, size, fit, stride)[None], [name], people=_people(files, [name]))
         return
     waiting, manner, skipped, done = iter(enumerate(files.items())), (size, fit, stride), {}, 0
     while some := _next_readable(waiting, min(batch_size, (limit or len(files)) - done), manner, skipped):
@@ -205,7 +214,7 @@ def read_batches(
             shapes.setdefault(tuple(each[2].shape), []).append(each)
         for alike in shapes.values():
             numbers, names, pictures = zip(*alike, strict=True)
-            yield list(numbers), Photos(torch.stack(pictures), list(names), dict(skipped))
+            yield list(numbers), Photos(torch.stack(pictures), list(names), dict(skipped), _people(files, names))
             skipped.clear()
     if skipped and not done:
         raise ValueError(_nothing(skipped))
@@ -343,7 +352,7 @@ def _read_batch(files: dict[str, Path], size: int, limit: int | None) -> Photos:
         raise ValueError(f"limit is the most pictures to read, at least 1, got {limit}")
     read = [photos for _, photos in read_batches(files, size, len(files), limit)]
     skipped = {name: reason for photos in read for name, reason in photos.skipped.items()}
-    return Photos(read[0].pictures, read[0].names, skipped)
+    return Photos(read[0].pictures, read[0].names, skipped, read[0].people)
 
 
 def _next_readable(
@@ -363,6 +372,15 @@ def _next_readable(
 def _nothing(skipped: dict[str, str]) -> str:
     reasons = "".join(f"\n- {reason}" for reason in list(skipped.values())[:5])
     return f"there is no readable picture; {len(skipped)} files were tried:{reasons}"
+
+
+def _people(files: Mapping[str, Path], names: Sequence[str]) -> frozenset[str]:
+    """Those of the names that a file `people.txt` beside their photos lists."""
+    lists = {folder: folder / PEOPLE for folder in {files[name].parent for name in names}}
+    known = {
+        folder: set(path.read_text(encoding="utf-8").split("\n")) for folder, path in lists.items() if path.is_file()
+    }
+    return frozenset(name for name in names if files[name].name in known.get(files[name].parent, ()))
 
 
 def _resampled(picture: Tensor, height: int, width: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""`nbhelpers run NOTEBOOK...`, `nbhelpers notebooks FOLDER`: notebooks from the command line.
+"""`nbhelpers run NOTEBOOK...`, `notebooks FOLDER`, `student FOLDER`: notebooks from the command line.
 
 nbhelpers run notebooks                                   # all of a folder
 nbhelpers run notebooks/01_activation_maximization.ipynb -p layer block3.conv2 -p channels "[0, 5]"
 nbhelpers run notebooks/01_activation_maximization.ipynb --list
 nbhelpers notebooks course                                # copies to work on, where only the package is installed
+nbhelpers student course                                  # copies without the solutions
 """
 
 import sys
@@ -14,6 +15,7 @@ import click
 
 from nbhelpers import edge
 from nbhelpers.notebooks import batch, documents
+from nbhelpers.notebooks import student as copies
 
 
 def _notebooks_in(paths: Sequence[str]) -> list[Path]:
@@ -69,6 +71,19 @@ def notebooks(folder: str) -> None:
     except OSError as error:  # a disk that is full
         raise click.ClickException(f"what was copied so far is in {folder}, and then: {error}") from error
     click.echo(f"{edge.few(copied)}; now: jupyter lab {copied[0] / '00_tour.ipynb'}")
+
+
+@click.command(help="Copy the notebooks for students: the answers empty, the solutions left out.")
+@click.argument("folder")
+@click.option("--from", "source", default="notebooks", show_default=True, help="The folder of the notebooks.")
+def student(folder: str, source: str) -> None:
+    try:
+        written = copies.write_copies(folder, source)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"the copies are not complete: {error}") from error
+    click.echo(f"{len(written)} notebooks for students are in {written[0].parent}")
 
 
 def _update(outcomes: list[batch.Outcome]) -> None:

@@ -10,6 +10,7 @@ where they point and by what happens when the pixels they point at are taken awa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -124,11 +125,12 @@ def chosen_layer(recipe: GradCAM, network: Network) -> str:
 
 
 def sheet(step: Explanation, columns: int = 6) -> Image.Image:
-    """Every photo with its overlay below it, and below that the class and its probability."""
+    """Every photo with its overlay below it, and below that the class and its probability; "a person" for people."""
     side = max(LEGIBLE, *(max(picture.shape[1:]) for picture in step.picture))
     photos, overlaid = (images.framed(pictures, side) for pictures in (step.photos.pictures, step.picture))
     columns = min(columns, len(photos))
     texts = [f"{label} {share:.0%}" for label, share in zip(step.labels, step.probabilities.tolist(), strict=True)]
+    texts = step.photos.captions(texts)
     pictures, labels = [], []
     for start in range(0, len(photos), columns):
         row = slice(start, start + columns)
@@ -153,15 +155,18 @@ def methods_sheet(
         places: which of the recipe's photos, counted from 0; all unless given.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    pictures = images.read_many(recipe.photos, recipe.photo_size).pictures
-    pictures = pictures if places is None else pictures[list(places)]
+    photos = images.read_many(recipe.photos, recipe.photo_size)
+    chosen = list(range(len(photos)) if places is None else places)
+    pictures = photos.pictures[chosen]
     options = {"counterfactual": recipe.counterfactual, "channels": recipe.score_channels}
     layer, target = chosen_layer(recipe, network), chosen_class(network, recipe.target, recipe.photo_size)
     maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
     painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
-    labels = []
-    for share, number in zip(models.shares(logits).cpu(), targets(network, logits, target), strict=True):
-        labels += [f"{network.class_name(number)} {share[number]:.0%}", *map(_title, methods)]
+    numbers = targets(network, logits, target)
+    shares = models.shares(logits).cpu()[range(len(numbers)), numbers].tolist()
+    texts = [f"{network.class_name(number)} {share:.0%}" for number, share in zip(numbers, shares, strict=True)]
+    named = replace(photos, pictures=pictures, names=[photos.names[place] for place in chosen])
+    labels = [label for text in named.captions(texts) for label in (text, *map(_title, methods))]
     rows = torch.stack([_legible(each) for each in (pictures, *painted)], 1).flatten(0, 1)
     return images.tile(rows, columns=1 + len(methods), labels=labels)
 

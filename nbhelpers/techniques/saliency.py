@@ -8,7 +8,8 @@ SmoothGrad, integrated gradients and guided backpropagation are later ways to a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models
-from nbhelpers.attribution import explanations, pixel_maps
+from nbhelpers.attribution import explanations, pixel_maps, randomisation
 from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
@@ -144,7 +145,8 @@ def read_photos(recipe: Saliency) -> Photos:
     """
     files = photo_files(recipe)
     found = [photos for _, photos in images.read_batches(files, recipe.photo_size, recipe.count, recipe.count)]
-    return Photos(found[0].pictures, found[0].names, {k: v for photos in found for k, v in photos.skipped.items()})
+    skipped = {name: reason for photos in found for name, reason in photos.skipped.items()}
+    return replace(found[0], skipped=skipped)
 
 
 def attribute(
@@ -185,15 +187,54 @@ def maps_of(recipe: Saliency, values: Float[Tensor, "photos 3 height width"]) ->
     return pixel_maps.total(values) if recipe.sign == "signed" else pixel_maps.strongest(values)
 
 
+def forgetting(
+    recipe: Saliency,
+    network: Network,
+    pictures: Float[Tensor, "photos 3 height width"],
+    classes: list[int],
+    kinds: Mapping[str, tuple[str, str]],
+) -> tuple[list[str], dict[str, list[Float[Tensor, "photos height width"]]]]:
+    """Maps of a network that forgets from its output down, in the recipe's number of stages.
+
+    Args:
+        recipe: stages, seed, and what the methods need; its own method and sign have no say.
+        network: left as it is, a copy forgets.
+        pictures: `(B, 3, H, W)` in [0, 1].
+        classes: one per picture.
+        kinds: method and sign of each kind of map, by the name it goes by.
+
+    Returns:
+        The stages: "trained", then the lowest layer that is random; and for each kind its maps, one `(B, H, W)` each.
+
+    Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1.
+    """
+    methods = dict.fromkeys(method for method, _ in kinds.values())
+    stages, maps = [], {kind: [] for kind in kinds}
+
+    def look(stage: str, forgetful: Network) -> None:
+        values = {
+            method: attribute(recipe.changed(method=method), forgetful, pictures, classes)[1] for method in methods
+        }
+        stages.append(stage)
+        for kind, (method, sign) in kinds.items():
+            maps[kind].append(maps_of(recipe.changed(sign=sign), values[method].cpu()))
+
+    look("trained", network)
+    for layer, forgetful in randomisation.cascade(network, recipe.stages, recipe.seed):
+        look(layer, forgetful)
+    return stages, maps
+
+
 def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:
     """Every photo (at most `limit`) with its overlay below it, and below that the class and its probability."""
     return explanations.sheet(explanation, captions(explanation), LEGIBLE, columns, limit)
 
 
 def captions(explanation: Explanation) -> list[str]:
-    """Two lines per photo: its class, and the class's probability."""
+    """Two lines per photo: its class, and the class's probability; "a person" for people."""
     shares = explanation.probabilities.tolist()
-    return [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+    texts = [f"{label}\n{share:.0%}" for label, share in zip(explanation.labels, shares, strict=True)]
+    return explanation.photos.captions(texts)
 
 
 def write(recipe: Saliency, folder: str | Path, network: nn.Module | None = None) -> Iterator[Explanation]:

@@ -229,3 +229,26 @@ def test_the_map_is_of_the_class_that_was_named():
     assert found.maps[0, 8:64, 18:72].mean() > 1.2 * found.maps[0, 72:].mean()  # the cup, and what is below it
     named = pixel_maps.gradient(network, found.photos.pictures, "espresso")[1]
     assert torch.allclose(found.maps, pixel_maps.strongest(named), rtol=1e-5)
+
+
+def test_a_network_that_forgets_is_looked_at_stage_by_stage() -> None:
+    from scipy.stats import spearmanr
+
+    from nbhelpers.attribution import pixel_maps, randomisation
+
+    network, recipe = models.load("minivgg"), saliency.Saliency(stages=3)
+    pictures, classes = torch.rand(2, 3, 32, 32), [3, 7]
+    kinds = {"size": ("gradient", "absolute"), "sign": ("gradient", "signed")}
+    stages, maps = saliency.forgetting(recipe, network, pictures, classes, kinds)
+    assert stages[0] == "trained"
+    assert {len(each) for each in maps.values()} == {len(stages)}
+    _, gradient = pixel_maps.gradient(network, pictures, classes)
+    assert torch.equal(maps["size"][0], gradient.abs().amax(1))
+    assert torch.equal(maps["sign"][0], gradient.sum(1))
+    for stage, (layer, forgetful) in enumerate(randomisation.cascade(network, 3, recipe.seed), 1):
+        assert stages[stage] == layer
+        _, gradient = pixel_maps.gradient(forgetful, pictures, classes)
+        assert torch.allclose(maps["sign"][stage], gradient.sum(1), atol=1e-6)
+    flat = [maps["sign"][stage][0].flatten().numpy() for stage in (0, -1)]
+    alike = randomisation.rank_correlations(maps["sign"][0], maps["sign"][-1])[0].item()
+    assert alike == pytest.approx(spearmanr(*flat).statistic, abs=1e-5)
