@@ -754,3 +754,63 @@ def test_the_spectrum_is_free_of_the_jump_at_the_border():
     np.testing.assert_allclose(
         np.log(tool.halve(np.exp(wave))), wave[::2, ::2] * (1 + np.cos(2 * np.pi / 64)) / 2, atol=1e-12
     )
+
+
+@given(
+    sides=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    size=st.integers(1, 64),
+    stride=st.sampled_from([1, 2, 8, 16]),
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whole_photos_keep_their_proportions(tmp_path, sides, size, stride):
+    Image.new("RGB", sides, (255, 128, 0)).save(tmp_path / "photo.png")
+    whole = images.read(tmp_path / "photo.png", size, fit="whole", stride=stride)
+    (width, height), (_, tall, wide) = sides, whole.shape
+    assert min(tall, wide) == size
+    longer, exact = max(tall, wide), size * max(sides) / min(sides)
+    assert longer == size or longer % stride == 0
+    assert abs(longer - exact) <= max(stride / 2 + 0.5, size - exact + stride)
+    assert (tall - wide) * (height - width) >= 0
+    assert torch.allclose(whole.mean((1, 2)), torch.tensor([255, 128, 0]) / 255, atol=1e-3)
+    padded = images.read(tmp_path / "photo.png", size, fit="pad")
+    assert padded.shape == (3, size, size)
+
+
+def test_nothing_of_a_whole_photo_is_lost_and_grey_lies_beside_it(tmp_path):
+    columns = np.zeros((20, 60, 3), dtype=np.uint8)
+    columns[:, :10], columns[:, -10:] = (255, 0, 0), (0, 0, 255)
+    Image.fromarray(columns).save(tmp_path / "wide.png")
+    path = tmp_path / "wide.png"
+    crop, whole, padded = (images.read(path, 24, fit=fit) for fit in ("crop", "whole", "pad"))
+    assert crop.shape == (3, 24, 24)
+    assert crop.max() < 0.05
+    assert whole.shape == (3, 24, 72)
+    assert whole[0, :, :10].min() > 0.95
+    assert whole[2, :, -10:].min() > 0.95
+    assert torch.equal(padded[:, :8], torch.full((3, 8, 24), 0.5))
+    assert torch.equal(padded[:, 16:], torch.full((3, 8, 24), 0.5))
+    assert padded[0, 8:16, :2].min() > 0.9
+    with pytest.raises(ValueError, match="fit 'squeeze' is unknown: choose whole, crop, pad"):
+        images.read(path, 24, fit="squeeze")
+
+
+def test_photos_come_in_batches_of_one_shape_with_their_numbers(tmp_path):
+    for number, sides in enumerate([(30, 20), (20, 20), (30, 20), (20, 30), (20, 20)]):
+        Image.new("RGB", sides, (50 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2b.png").write_bytes(b"no picture")
+    files = images.listed(tmp_path)
+    found = list(images.read_batches(files, 10, 3, fit="whole"))
+    assert [(numbers, list(photos.skipped)) for numbers, photos in found] == [
+        ([0, 2], []),
+        ([1], []),
+        ([4], ["2b.png"]),
+        ([5], []),
+    ]
+    for numbers, photos in found:
+        assert photos.names == [list(files)[number] for number in numbers]
+        for name, picture in zip(photos.names, photos.pictures, strict=True):
+            assert torch.equal(picture, images.read(files[name], 10, fit="whole"))
+    assert [numbers for numbers, _ in images.read_batches(files, 10, 3, limit=4)] == [[0, 1, 2], [4]]
+    whole = images.framed([picture for _, photos in found for picture in photos.pictures], 30)
+    assert whole.shape == (5, 3, 30, 30)
+    assert whole[0, :, :5].eq(1).all()  # white above a photo that is wide
