@@ -210,7 +210,7 @@ def _picture(folder: Path, path: Path, home: Path, job: dict[str, Any]) -> Pictu
 
 
 def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
-    """What made a run's pictures, as a page if there is one, or as a notebook: in a sweep's folder, or beside the run's."""
+    """What made a run's pictures, a page if there is one, else a notebook: in a sweep's folder, or beside the run's."""
     if home == folder:
         return ""
     notebook = home / "notebook.ipynb" if job else home.with_name(f"{home.name}.ipynb")
