@@ -69,7 +69,7 @@ def record(where: str) -> list[Image.Image]:
         settle(page)
         box = photo.bounding_box()
         rows = page.locator(".nbhelpers-channels").bounding_box()
-        left, bottom = box["x"] - 54, max(rows["y"] + rows["height"], box["y"] + box["height"]) + 48
+        left, bottom = box["x"] - 46, max(rows["y"] + rows["height"], box["y"] + box["height"]) + 48
         seen = {"x": left, "y": 0, "width": SIZE[0] - left, "height": bottom}
         frames = [picture(page, seen)]
         for across, down in STOPS:

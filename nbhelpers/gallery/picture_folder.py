@@ -38,7 +38,7 @@ class Picture:
         thumbnail: name of its small version in the folder `THUMBNAILS`.
         document: what `images.read_recipe` found in it; empty without a recipe.
         job: what `job.json` says of the run that made it; empty outside a sweep.
-        notebook: path of the executed notebook within the folder; empty where there is none.
+        notebook: path of the executed notebook within the folder, of its page if it has one; empty where there is none.
     """
 
     name: str
@@ -210,11 +210,12 @@ def _picture(folder: Path, path: Path, home: Path, job: dict[str, Any]) -> Pictu
 
 
 def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
-    """The notebook that made a run's pictures: a sweep's lies in the run's folder, another one beside it."""
+    """What made a run's pictures, a page if there is one, else a notebook: in a sweep's folder, or beside the run's."""
     if home == folder:
         return ""
     notebook = home / "notebook.ipynb" if job else home.with_name(f"{home.name}.ipynb")
-    return notebook.relative_to(folder).as_posix() if notebook.exists() else ""
+    found = [path for path in (notebook.with_suffix(".html"), notebook) if path.exists()]
+    return found[0].relative_to(folder).as_posix() if found else ""
 
 
 def _failed(path: Path, axes: list[str]) -> Job:

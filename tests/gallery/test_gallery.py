@@ -407,6 +407,8 @@ def test_a_page_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     assert page.name == "gallery.html"
     assert (tmp_path / "index.html").read_text() == "<title>what the batch wrote</title>"
     assert data_in(page)["job"]["executed"]["values"] == ['"../01_notebook.ipynb"']
+    (tmp_path / "01_notebook.html").write_text("the page that `nbhelpers run` writes beside it")
+    assert data_in(gallery.write(tmp_path))["job"]["executed"]["values"] == ['"../01_notebook.html"']
 
 
 def test_the_command_is_typed_where_this_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
