@@ -34,7 +34,7 @@ SOURCES, SITE, DATA = ROOT / "build" / "site-sources", ROOT / "build" / "site", 
 PREVIEW = ROOT / "results" / "gallery" / "minivgg_robust_classes.png"
 ROOMS = (
     *("edge", "models", "images", "recipes", "ascent", "attribution", "volumes", "training"),
-    *("techniques", "directions", "controls", "notebooks", "gallery", "sweeps"),
+    *("techniques", "directions", "controls", "exercises", "notebooks", "gallery", "sweeps", "microscope"),
 )
 # The few sample photos fill a map of this many squares.
 ATLAS = ("minivgg_robust", "block3.relu2", "--cells", "8", "--coarser", "4", "--fewest", "3", "--places", "4")

@@ -158,7 +158,7 @@ def check(number: str, answer: Any) -> Outcome:
     """
     known = declared(number.partition(".")[0])
     if number not in known:
-        raise KeyError(f"there is no exercise {edge.short(number)!r}; notebook {number[:2]} has {', '.join(known)}")
+        raise KeyError(f"there is no exercise {edge.short(number)!r}; notebook {number[:2]} has {edge.few(known)}")
     task = known[number]
     if answer is ... or answer is None:
         return Outcome(number, None, f"Not answered yet. Put your answer in the place of the dots: {task.expects}.")

@@ -84,7 +84,7 @@ def head_layer(network: Network, size: Size) -> str:
     )
 
 
-def weighted_back(network: Network, size: Size) -> tuple[dict[str, Tensor], object]:
+def weighted_back(network: Network, size: Size) -> tuple[dict[str, Shaped[Tensor, "..."]], object]:
     """What the linear layers and convolutions that the answer depends on give, the last to run first; and the answer.
 
     Another branch may run later and not count: the auxiliary head of a segmentation network.
