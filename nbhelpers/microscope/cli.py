@@ -48,7 +48,7 @@ def microscope(
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise click.ClickException(
-                f"the disk of {results} is full: what is drawn is whole and kept. Make room, and the same command goes on"
+                f"the disk of {results} is full: what is drawn is whole. Make room, and the same command goes on"
             ) from error
         raise click.UsageError(str(error)) from error
     except (ValueError, KeyError) as error:

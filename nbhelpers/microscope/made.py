@@ -225,7 +225,7 @@ def draw(
             client.submit(_drawn_by_name, job.recipe.document(), job.kind == "untrained", pure=False): job
             for job in missing
         }
-        for future, result in distributed.as_completed(waiting, with_results=True):
+        for future, result in distributed.as_completed(list(waiting), with_results=True, loop=client.loop):
             job = waiting.pop(future)
             folder.keep(job, *result)
             yield job
