@@ -2,10 +2,12 @@
 
 import errno
 import os
+from pathlib import Path
 
 import click
 
 from nbhelpers import edge, models
+from nbhelpers.directions import photographs
 from nbhelpers.microscope import made, site
 
 
@@ -19,6 +21,9 @@ from nbhelpers.microscope import made, site
     show_default=True,
     help="One of each channel; or also four diverse ones, the negative, the untrained network's.",
 )
+@click.option("--photos", default="", help="Folder of photographs, labelled by its sub-folders, or a data folder.")
+@click.option("--no-photos", is_flag=True, help="Leave photographs out, so that the site may be published.")
+@click.option("--limit", default=5000, show_default=True, type=click.IntRange(1), help="Most photographs to look at.")
 @click.option(
     "--steps", default=24, show_default=True, type=click.IntRange(1, 500), help="Steps of Adam for each picture."
 )
@@ -26,18 +31,29 @@ from nbhelpers.microscope import made, site
 @click.option("--scheduler", metavar="ADDRESS", help="Use the Dask cluster at this address (tcp://...).")
 @click.option("--results", default="results", show_default=True, help="The site goes to RESULTS/microscope/NETWORK.")
 def microscope(
-    network: str, names: str, pictures: str, steps: int, workers: int | None, scheduler: str | None, results: str
-) -> None:  # fmt: skip
+    network: str,
+    names: str,
+    pictures: str,
+    photos: str,
+    no_photos: bool,
+    limit: int,
+    steps: int,
+    workers: int | None,
+    scheduler: str | None,
+    results: str,
+) -> None:
     try:
         model = models.load(network)
         chosen = made.layers(model, [name.strip() for name in names.split(",") if name.strip()])
         kinds = list(made.KINDS) if pictures == "full" else ["made"]
+        shown = _photographs(photos, max(models.sides(model.size)), limit) if photos and not no_photos else None
+        about = [f"{len(shown.pictures):,} photographs of {Path(photos).name}"] if shown else ["made pictures only"]
         folder = edge.folder_to_write(results)
         jobs = made.jobs(model, chosen, kinds, steps=steps)
         kept = made.Folder(folder, model)
         _draw(jobs, model, kept, workers or _cores(), scheduler)
         target = folder / "microscope" / model.name.replace("/", "-")
-        click.echo(site.write(model, chosen, jobs, kept, target))
+        click.echo(site.write(model, chosen, jobs, kept, target, shown, about))
     except KeyboardInterrupt:
         click.echo("interrupted: what is drawn is kept, and the same command goes on", err=True)
         raise SystemExit(130) from None
@@ -53,6 +69,14 @@ def microscope(
         raise click.UsageError(str(error)) from error
     except (ValueError, KeyError) as error:
         raise click.UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
+
+
+def _photographs(source: str, size: int, limit: int) -> site.Photographs:
+    """Read under the network's size; what cannot be read is named and left out."""
+    pictures, labels = photographs.read(source, size, limit, cuts=1, seed=0)
+    if pictures.skipped:
+        click.echo(f"not read: {edge.few(pictures.skipped, separator='; ')}", err=True)
+    return site.Photographs(pictures, labels)
 
 
 def _draw(

@@ -15,6 +15,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,30 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import __version__, edge, images, models, pages
+from nbhelpers.microscope import circuits, photographs
 from nbhelpers.microscope.made import Folder, Job, Picture
+from nbhelpers.microscope.photographs import Seen
 from nbhelpers.models import Layer, Network
 from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.training.data import Pictures
 
 STRIP = 16  # channels of a layer that the network's page shows
 QUALITY = 82  # of the pictures' compression
+PHOTO_QUALITY = 70
 Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Photographs to look at.
+
+    Attributes:
+        pictures: with the number of the label of each.
+        labels: their names.
+    """
+
+    pictures: Pictures
+    labels: Sequence[str]
 
 
 def write(
@@ -39,8 +57,7 @@ def write(
     jobs: Sequence[Job],
     kept: Folder,
     folder: str | Path,
-    seen: Mapping[str, Sequence[Facts]] | None = None,
-    seen_classes: Mapping[int, Facts] | None = None,
+    photos: Photographs | None = None,
     about: Sequence[str] = (),
 ) -> Path:
     """Write the site from pictures that are drawn.
@@ -51,8 +68,7 @@ def write(
         jobs: all drawn and kept.
         kept: where.
         folder: of the site.
-        seen: by layer, what photographs tell of each channel: entries that a channel's page shows.
-        seen_classes: by number, what they tell of a class.
+        photos: shown and counted in the user's own site; without them it is fit to publish.
         about: what stands at the foot of every page.
 
     Returns:
@@ -63,9 +79,14 @@ def write(
     """
     folder = Path(folder)
     pictures = _by_channel(jobs, kept)
+    seen = photographs.look(network, chosen, photos.pictures) if photos else {}
+    by_weight = circuits.facts(network, chosen)
     layers = []
     for index, layer in enumerate(chosen):
-        channels = _channels(network, layer, pictures, seen)
+        channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
+        channels = [fact | circuit for fact, circuit in zip(channels, by_weight[index], strict=True)]
+        if photos:
+            _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
         for fact in channels:
             for kind, (drawn, _) in pictures[layer.name, fact["n"]].items():
                 _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
@@ -75,7 +96,7 @@ def write(
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
     class_facts: dict[int, Facts] = {}
     for number in range(len(classes)):
-        class_facts[number] = dict((seen_classes or {}).get(number, {}))
+        class_facts[number] = {}
         for kind, (drawn, recipe) in pictures.get(("", number), {}).items():
             _save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp")
             class_facts[number].setdefault("recipes", []).append(recipe)
@@ -84,7 +105,7 @@ def write(
         "layers": [layer.name for layer in chosen],
         "kinds": sorted({job.kind for job in jobs}),
         "recipes": sorted({_manner(job) for job in jobs}),
-        "photos": seen is not None,
+        "photos": photos is not None,
     }
     channels = sum(layer.channels for layer in chosen)
     data = {
@@ -96,7 +117,7 @@ def write(
         "classes": classes,
         "class_facts": class_facts,
         "class_pictures": any(job.layer == "" for job in jobs),
-        "photos": seen is not None,
+        "photos": photos is not None,
     }
     edge.write_text(pages.render("microscope.html", data=_finite(data)), folder / "index.html")
     edge.write_text(edge.to_json(now, indent=1), folder / "site.json")
@@ -185,7 +206,7 @@ def _again(job: Job, picture: Picture, index: int) -> Facts:
 
 
 def _channels(
-    network: Network, layer: Layer, pictures: Mapping, seen: Mapping[str, Sequence[Facts]] | None
+    network: Network, layer: Layer, pictures: Mapping, seen: Seen | None, photos: Photographs | None
 ) -> list[Facts]:
     """What a layer's script says of each channel."""
     by_kind = [pictures[layer.name, channel] for channel in range(layer.channels)]
@@ -194,6 +215,7 @@ def _channels(
     own = answers.diagonal()
     others = (answers.sum(0) - own) / max(1, layer.channels - 1)
     spread = answers.std(0, correction=0).clamp(min=1e-6)
+    told = photographs.facts(seen, own, photos.pictures, photos.labels) if seen and photos else [{}] * layer.channels
     facts = []
     for channel, kinds in enumerate(by_kind):
         fact = {
@@ -206,8 +228,19 @@ def _channels(
         else:
             fact["strength"] = _short(own[channel])
             fact["selectivity"] = _short((own - others)[channel] / spread[channel])
-        facts.append(fact | (dict(seen[layer.name][channel]) if seen and layer.name in seen else {}))
+        facts.append(fact | told[channel])
     return facts
+
+
+def _add_patches(
+    network: Network, layer: Layer, seen: Seen, channels: Sequence[Facts], photos: Photographs, folder: Path
+) -> None:
+    """Each channel's patches of photos: a picture beside the made ones, and what the page says of each."""
+    capture = models.capture(network, layer.name, stop=True)
+    for fact in edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None):
+        sheet, fact["patches"] = photographs.patches(network, layer, seen, fact["n"], photos.pictures, capture)
+        with edge.replacing(folder / f"{fact['n']}-photos.webp") as temporary:
+            sheet.save(temporary, "WEBP", quality=PHOTO_QUALITY)
 
 
 @torch.no_grad()
