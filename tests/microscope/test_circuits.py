@@ -32,7 +32,9 @@ def test_bundled_network_is_a_chain_and_its_strongest_inputs_are_the_largest_sum
 
 
 def test_what_reads_something_else_has_no_circuit() -> None:
-    network = Network(Small().eval(), "small", size=16)
+    module = Small().eval()
+    module.norm.running_mean.fill_(0.5)
+    network = Network(module, "small", size=16)
     first, second = made.layers(network)
     assert circuits.kernels(network, first, second) is None
     assert circuits.facts(network, [first, second]) == [[{}] * 8, [{}] * 8]
