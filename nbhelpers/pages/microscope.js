@@ -35,7 +35,7 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 function svg(make) { el.svg = true; try { return make(); } finally { el.svg = false; } }
-const number = (value) => value === null || value === undefined ? "–" : Math.abs(value) >= 100 ? value.toFixed(0)
+const number = (value) => value === null || value === undefined ? "–" : Math.abs(value) < 0.005 ? "0.00" : Math.abs(value) >= 100 ? value.toFixed(0)
   : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2);
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
