@@ -14,6 +14,7 @@ COMMANDS = {
     "gallery": ("gallery", "Write the page that shows a folder of pictures, FOLDER/index.html."),
     "replay": ("gallery", "Make a picture again from the recipe inside it; do the pixels match?"),
     "atlas": ("directions", "Draw the activation atlas of a layer: a page to walk through, and a poster."),
+    "microscope": ("microscope", "Every layer and channel of a network as a site of pages."),
     "layers": ("models", "List the layers of a network: names, channels, sizes, receptive fields."),
     "train": ("training", "Train a bundled network from a folder of pictures."),
     "explore": ("controls", "Explore what a network sees in a photo, as an app in the browser."),

@@ -1,0 +1,11 @@
+"""A microscope for any network: every layer and every channel as a page, drawn, compared with photographs, doubted.
+
+    nbhelpers microscope minivgg_robust --photos FOLDER      # results/microscope/minivgg_robust/index.html
+
+`made` draws the pictures, as jobs that are done once and wherever there are workers; `photographs` says what drives
+each channel and what it tells apart; `circuits` what it is made of; `site` writes the pages.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["circuits", "made", "photographs", "site"])

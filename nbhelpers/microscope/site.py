@@ -1,0 +1,310 @@
+"""The pages: one file with everything that does not move, a script of facts per layer, small pictures beside them.
+
+    index.html                   the network; layers, channels and classes stand behind the # of its address
+    data/LAYER.js                what is known of a layer's channels, loaded when the reader goes there
+    pictures/LAYER/CHANNEL.webp  made pictures; -diverse, -negative, -untrained, -photos beside them
+    site.json                    what the site was built from, so that the next one can say what changed
+
+Layers are numbers in these names, so that no name of a network's own reaches the file system. All works from a disk:
+nothing is fetched, and what is text stays text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from nbhelpers import __version__, edge, images, models, pages
+from nbhelpers.microscope import circuits, photographs
+from nbhelpers.microscope.made import Folder, Job, Picture
+from nbhelpers.microscope.photographs import Seen
+from nbhelpers.models import Layer, Network
+from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.training.data import Pictures
+
+STRIP = 16  # channels of a layer that the network's page shows
+QUALITY = 82  # of the pictures' compression
+PHOTO_QUALITY = 70
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Photographs to look at.
+
+    Attributes:
+        pictures: with the number of the label of each.
+        labels: their names.
+    """
+
+    pictures: Pictures
+    labels: Sequence[str]
+
+
+def write(
+    network: Network,
+    chosen: Sequence[Layer],
+    jobs: Sequence[Job],
+    kept: Folder,
+    folder: str | Path,
+    photos: Photographs | None = None,
+    about: Sequence[str] = (),
+) -> Path:
+    """Write the site from pictures that are drawn.
+
+    Args:
+        network: whose site it is.
+        chosen: its layers, in order.
+        jobs: all drawn and kept.
+        kept: where.
+        folder: of the site.
+        photos: shown and counted in the user's own site; without them it is fit to publish.
+        about: what stands at the foot of every page.
+
+    Returns:
+        The page to open.
+
+    Raises:
+        FileNotFoundError: a job's pictures are not there. OSError: the disk is full; what the site was is still there.
+    """
+    folder = Path(folder)
+    pictures = _by_channel(jobs, kept)
+    seen = photographs.look(network, chosen, photos.pictures) if photos else {}
+    by_weight = circuits.facts(network, chosen)
+    layers = []
+    for index, layer in enumerate(chosen):
+        channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
+        channels = [fact | circuit for fact, circuit in zip(channels, by_weight[index], strict=True)]
+        if photos:
+            _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
+        for fact in channels:
+            for kind, (drawn, _) in pictures[layer.name, fact["n"]].items():
+                _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
+        script = f"microscope.layer({index}, {_script_safe(channels)});\n"
+        edge.write_text(script, folder / "data" / f"{index}.js")
+        layers.append(_summary(layer, channels))
+    classes = [network.class_name(number) for number in range(len(network.classes or []))]
+    class_facts: dict[int, Facts] = {}
+    for number in range(len(classes)):
+        class_facts[number] = {}
+        for kind, (drawn, recipe) in pictures.get(("", number), {}).items():
+            _save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp")
+            class_facts[number].setdefault("recipes", []).append(recipe)
+    now = {
+        "nbhelpers": __version__,
+        "layers": [layer.name for layer in chosen],
+        "kinds": sorted({job.kind for job in jobs}),
+        "recipes": sorted({_manner(job) for job in jobs}),
+        "photos": photos is not None,
+    }
+    channels = sum(layer.channels for layer in chosen)
+    data = {
+        "name": network.name,
+        "summary": [f"{len(chosen)} layers", f"{channels:,} channels", _many(len(classes), "class", "classes")],
+        "about": [*about, f"nbhelpers {__version__}"],
+        "changed": changes(folder, now),
+        "layers": layers,
+        "classes": classes,
+        "class_facts": class_facts,
+        "class_pictures": any(job.layer == "" for job in jobs),
+        "photos": photos is not None,
+    }
+    edge.write_text(pages.render("microscope.html", data=_finite(data)), folder / "index.html")
+    edge.write_text(edge.to_json(now, indent=1), folder / "site.json")
+    return folder / "index.html"
+
+
+def changes(folder: Path, now: Facts) -> list[str]:
+    """In words, what differs from the site that lies in a folder; nothing where there is none."""
+    try:
+        before = json.loads((folder / "site.json").read_text(encoding="utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError):
+        return ["what it was built from could not be read"]
+    found = []
+    if before.get("nbhelpers") != now["nbhelpers"]:
+        found.append(f"nbhelpers {edge.short(before.get('nbhelpers'))} is now {now['nbhelpers']}")
+    for name in ("layers", "kinds"):
+        was = before.get(name) if isinstance(before.get(name), list) else []
+        for word, some in (
+            ("added", set(now[name]) - set(map(str, was))),
+            ("gone", set(map(str, was)) - set(now[name])),
+        ):
+            if some:
+                found.append(f"{name} {word}: {edge.few(sorted(some))}")
+    if before.get("recipes") != now["recipes"]:
+        found.append("the pictures are made in another way")
+    if before.get("photos") != now["photos"]:
+        found.append("with photographs now" if now["photos"] else "without photographs now")
+    return found
+
+
+def lines(job: Job, index: int) -> str:
+    """Python that makes one of a job's pictures again."""
+    recipe = job.recipe
+    fields = {name: getattr(recipe, name) for name, field in type(recipe).model_fields.items()
+              if name == "layer" or getattr(recipe, name) != field.default}  # fmt: skip
+    if isinstance(recipe, DirectionPictures):
+        first, last, count = job.channels[0], job.channels[-1] + 1, len(recipe.directions[0])
+        fields["directions"] = _Code(f"direction_pictures.rounded(-torch.eye({count})[{first}:{last}])")
+        brings = "import torch\n\nfrom nbhelpers.techniques import direction_pictures\n"
+    else:
+        first, last = job.channels[0], job.channels[-1] + 1
+        if job.channels == tuple(range(first, last)) and len(job.channels) > 1:
+            fields["channels"] = _Code(f"list(range({first}, {last}))")
+        brings = ""
+    kind = type(recipe).__name__
+    module = type(recipe).__module__
+    on = f"models.randomised(models.load({recipe.network!r}), 0)" if job.kind == "untrained" else ""
+    brings += "from nbhelpers import models\n" if on else ""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+    return f"{brings}from {module} import {kind}\n\n{kind}({arguments}).run({on}).picture[{index}]"
+
+
+class _Code(str):
+    """Text that is written into code as it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _by_channel(jobs: Sequence[Job], kept: Folder) -> dict[tuple[str, int], dict[str, tuple[list[Picture], Facts]]]:
+    """By layer and channel, and then by kind: the pictures, and how they are made again."""
+    found: dict[tuple[str, int], dict[str, tuple[list[Picture], Facts]]] = defaultdict(dict)
+    for job in jobs:
+        pictures = kept.pictures(job)
+        if pictures is None:
+            raise FileNotFoundError(f"pictures of {job.layer or 'classes'} are not drawn: {kept.paths(job)[0]}")
+        for index, (channel, picture) in enumerate(zip(job.channels, pictures, strict=True)):
+            if job.kind == "diverse":
+                found[job.layer, channel].setdefault(job.kind, ([], _again(job, picture, index)))[0].append(picture)
+            else:
+                found[job.layer, channel][job.kind] = ([picture], _again(job, picture, index))
+    return found
+
+
+def _again(job: Job, picture: Picture, index: int) -> Facts:
+    again: Facts = {"name": f"{job.kind} picture", "lines": lines(job, index)}
+    if job.kind != "untrained":  # its network has no name, so a recipe alone would be carried out on another
+        again["command"] = f"nbhelpers replay {'/'.join(picture.path.parts[-3:])}"
+    return again
+
+
+def _channels(
+    network: Network, layer: Layer, pictures: Mapping, seen: Seen | None, photos: Photographs | None
+) -> list[Facts]:
+    """What a layer's script says of each channel."""
+    by_kind = [pictures[layer.name, channel] for channel in range(layer.channels)]
+    dead = [not kinds["made"][0][0].alive for kinds in by_kind]
+    answers = _answers(network, layer.name, [kinds["made"][0][0] for kinds in by_kind])
+    own = answers.diagonal()
+    others = (answers.sum(0) - own) / max(1, layer.channels - 1)
+    spread = answers.std(0, correction=0).clamp(min=1e-6)
+    told = photographs.facts(seen, own, photos.pictures, photos.labels) if seen and photos else [{}] * layer.channels
+    facts = []
+    for channel, kinds in enumerate(by_kind):
+        fact = {
+            "n": channel,
+            "kinds": [kind for kind in kinds if kind != "made"],
+            "recipes": [r for _, r in kinds.values()],
+        }
+        if dead[channel]:
+            fact["dead"] = True
+        else:
+            fact["strength"] = _short(own[channel])
+            fact["selectivity"] = _short((own - others)[channel] / spread[channel])
+        facts.append(fact | told[channel])
+    return facts
+
+
+def _add_patches(
+    network: Network, layer: Layer, seen: Seen, channels: Sequence[Facts], photos: Photographs, folder: Path
+) -> None:
+    """Each channel's patches of photos: a picture beside the made ones, and what the page says of each."""
+    capture = models.capture(network, layer.name, stop=True)
+    for fact in edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None):
+        sheet, fact["patches"] = photographs.patches(network, layer, seen, fact["n"], photos.pictures, capture)
+        with edge.replacing(folder / f"{fact['n']}-photos.webp") as temporary:
+            sheet.save(temporary, "WEBP", quality=PHOTO_QUALITY)
+
+
+@torch.no_grad()
+def _answers(network: Network, layer: str, drawn: Sequence[Picture]) -> Float[Tensor, "pictures channels"]:
+    """The mean answer of every channel of a layer to every picture."""
+    pictures = torch.stack([picture.read() for picture in drawn])
+    look = models.capture(network, layer, stop=True)
+    batches = pictures.to(network.mean.device).split(64)
+    return torch.cat([look(batch)[layer].float().mean((2, 3)).cpu() for batch in batches])
+
+
+def _summary(layer: Layer, channels: Sequence[Facts]) -> Facts:
+    """What the network's page says of a layer."""
+    alive = [fact for fact in channels if not fact.get("dead")]
+    strongest = sorted(alive, key=lambda fact: -fact["strength"])[:STRIP]
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "channels": layer.channels,
+        "height": layer.height,
+        "width": layer.width,
+        "stride": layer.stride,
+        "field": layer.receptive_field,
+        "dead": len(channels) - len(alive),
+        "strip": [fact["n"] for fact in strongest],
+        "note": "",
+    }
+
+
+def _save(drawn: Sequence[Picture], path: Path) -> None:
+    """One picture, or several side by side."""
+    tiles = [images.to_pil(picture.read()) for picture in drawn]
+    sheet = Image.new("RGB", (sum(tile.width for tile in tiles), tiles[0].height))
+    for number, tile in enumerate(tiles):
+        sheet.paste(tile, (number * tile.width, 0))
+    with edge.replacing(path) as temporary:
+        sheet.save(temporary, "WEBP", quality=QUALITY)
+
+
+def _suffix(kind: str) -> str:
+    return "" if kind == "made" else f"-{kind}"
+
+
+def _manner(job: Job) -> str:
+    """A recipe without what differs from job to job of one layer."""
+    document = job.recipe.document()["parameters"]
+    return json.dumps({name: value for name, value in document.items() if name not in ("channels", "directions")})
+
+
+def _script_safe(value: Any) -> str:
+    """JSON that may stand in a script: strict, and nothing in it ends the script or a line of it."""
+    text = edge.to_json(value, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c")
+
+
+def _finite(value: Any) -> Any:
+    """What strict JSON has no word for as null."""
+    return json.loads(edge.to_json(value))
+
+
+def _short(value: Tensor) -> float | None:
+    number = float(value)
+    return float(f"{number:.4g}") if math.isfinite(number) else None
+
+
+def _many(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}" if count else f"no {many}"
