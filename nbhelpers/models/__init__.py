@@ -33,8 +33,9 @@ from nbhelpers.models.loading import (
     randomised,
 )
 from nbhelpers.models.network import Network, Size, copied, drawn_from, reinitialise, sharing_copy, sides
+from nbhelpers.models.offered import offer, offered, withdraw
 from nbhelpers.models.rectifiers import Rectifiers
-from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
+from nbhelpers.models.sources import DEFAULT, at_hand, bundled, download_size, torchvision_names
 from nbhelpers.models.twins import twin
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "covariance",
     "described",
     "differentiable",
+    "download_size",
     "drawn_from",
     "examine",
     "find_module",
@@ -70,6 +72,8 @@ __all__ = [
     "log_shares",
     "minivgg",
     "nearest",
+    "offer",
+    "offered",
     "outside_inference",
     "parts",
     "pooled_activations",
@@ -82,4 +86,5 @@ __all__ = [
     "stages",
     "torchvision_names",
     "twin",
+    "withdraw",
 ]
