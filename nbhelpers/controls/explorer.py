@@ -329,7 +329,7 @@ class Explorer:
         self.image.show(_large(seen[0]), f"where channel {channel} answers in the photo")
 
     def _open(self, channel: int) -> None:
-        """A channel's page: its picture, where and how often it answers, the photos of the folder that it answers most."""
+        """A channel's page: its picture, where and how often it answers, the folder's photos that it answers most."""
         look, recipe, network = self.look, self.recipe, self.network
         if look is None:
             return
