@@ -239,7 +239,7 @@ def _explore(page, address: str) -> None:
     until("window.pictures >= 4")
     page.get_by_role("button", name="Stop", exact=True).click()
     until("document.querySelector('.nbhelpers-photos input').value.endsWith('camera.jpg')")
-    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Camera", exact=True).click()
     until("document.querySelector('.nbhelpers-camera video')?.videoWidth > 0")
     page.get_by_role("button", name="Take the photo").click()
     until("document.querySelector('.nbhelpers-photos input').value.endsWith('camera.png')")
