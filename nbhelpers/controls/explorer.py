@@ -34,6 +34,9 @@ from nbhelpers.techniques.semantic_dictionary import Look, SemanticDictionary
 SIDE = 384  # pixels of the photo
 SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity"]
 PREDICTIONS = 5
+TOP = 6  # photos on a channel's page
+PAGE = 192  # pixels of a picture on a channel's page
+MOST = 60  # photos of the folder that are looked through for it
 
 
 def explore(recipe: SemanticDictionary, network: nn.Module | None = None, folder: str | Path = "results") -> Explorer:
@@ -63,6 +66,8 @@ class Explorer:
         self._listed: tuple | None = None  # whose channels the list shows
         self._error: Exception | None = None
         self._leading = False
+        self._live = False  # the camera is on: the list follows, nothing is drawn anew
+        self._answers: dict[tuple, tuple[list[Tensor], list[str], Tensor]] = {}
         self._looking = edge.Latest(self._see, "nbhelpers-explore")
         self._drawing = edge.Latest(lambda draw: draw(), "nbhelpers-draw")
 
@@ -71,7 +76,7 @@ class Explorer:
         self.predictions, self.status, self.page, self.grid_words = (widgets.HTML() for _ in range(4))
         self.status.add_class("nbhelpers-status")
         self.channels = ChannelList(self._hover, self._open)
-        self.large, self.grid = Picture(), Picture()
+        self.large, self.histogram, self.grid = Picture(), Picture(), Picture()
         self.grid_button = _button("Draw the grid", self.draw_grid)
         self.real_button = _button("Is it real?", self.ask)
         self.verdict = widgets.HTML()
@@ -82,7 +87,7 @@ class Explorer:
         for column in (middle, right):
             column.add_class("nbhelpers-column")
         below = widgets.VBox(
-            [self.page, self.large, self.sliders["cells"], self.grid_button, self.grid_words, self.grid]
+            [self.page, self.large, self.histogram, self.sliders["cells"], self.grid_button, self.grid_words, self.grid]
         )
         below.add_class("nbhelpers-below")
         self.widget = widgets.Box([side, middle, right, below])
@@ -91,6 +96,7 @@ class Explorer:
         for name, slider in self.sliders.items():
             slider.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
         self.image.observe(lambda change: self._place(), "place")
+        self.sliders["photo"].watch(self._see_frame)
         self._looking.put(recipe)
 
     @property
@@ -158,6 +164,7 @@ class Explorer:
         slider = self.sliders[name]
         try:
             wanted = sliders.from_slider(self.recipe, name, value)
+            self._live = False
             if name == "network" and wanted != self.recipe.network:
                 self._change_network(wanted)
             self.recipe = self.recipe.changed(**{name: wanted})
@@ -171,6 +178,12 @@ class Explorer:
         elif name != "cells":
             self._looking.put(self.recipe)
 
+    def _see_frame(self, path: str) -> None:
+        """A frame of the camera: looked at next; the camera gives another when it is seen."""
+        self._live = True
+        self.recipe = self.recipe.changed(photo=path)
+        self._looking.put(self.recipe)
+
     def _change_network(self, name: str) -> None:
         network = models.load(name)
         layer = sliders.nearest_layer(self.network, self.recipe.layer, network)
@@ -182,15 +195,15 @@ class Explorer:
         try:
             sliders.offer_layers(self.sliders["layer"], self.recipe, network, None)
             for each in ("target", "rival"):
-                self.sliders[each].options, self.sliders[each].value = (
-                    network.classes or [],
-                    str(getattr(self.recipe, each)),
-                )
+                self.sliders[each].options = sliders.class_names(network)
+                self.sliders[each].value = str(getattr(self.recipe, each))
         finally:
             self._leading = False
 
     def _see(self, recipe: SemanticDictionary) -> None:
         self._guarded(lambda: self._look_at(recipe))
+        if self._live:
+            self.sliders["photo"].ask_frame()
 
     def _look_at(self, recipe: SemanticDictionary) -> None:
         self._error = None
@@ -200,7 +213,21 @@ class Explorer:
         self.predictions.value = self._bars(look)
         self.sliders["rival"].disabled = "rival" in recipe.idle()
         self.status.value = f"evidence for <b>{html.escape(name)}</b>"
+        if not self._live:
+            self._offer_classes(look)
         self._place()
+
+    def _offer_classes(self, look: Look) -> None:
+        """The classes to choose from, those that the photo is given on top."""
+        offered = sliders.class_names(self.network, self._predicted(look))
+        for each in ("target", "rival"):
+            if self.network.classes:
+                self.sliders[each].options = offered
+
+    def _predicted(self, look: Look) -> list[tuple[str, float]]:
+        shares, numbers = models.shares(look.logits[None])[0].topk(min(PREDICTIONS, len(look.logits)))
+        names = map(self.network.class_name, numbers.tolist())
+        return list(zip(names, shares.tolist(), strict=True))
 
     def _place(self) -> None:
         """List the channels at the chosen place, and draw the pictures that are missing."""
@@ -211,6 +238,8 @@ class Explorer:
         before, self._listed = self._listed, _whose(recipe, network)
         self.channels.show(answers, same_layer=before == self._listed)
         self.verdict.value = ""
+        if self._live:
+            return
         self._drawing.put(
             lambda: self._guarded(lambda: self._draw_channels([a.channel for a in answers], look, recipe, network))
         )
@@ -300,21 +329,75 @@ class Explorer:
         self.image.show(_large(seen[0]), f"where channel {channel} answers in the photo")
 
     def _open(self, channel: int) -> None:
-        """A channel's page: its picture large, where it answers, how much in this photo."""
-        look = self.look
+        """A channel's page: its picture, where and how often it answers, the folder's photos that it answers most."""
+        look, recipe, network = self.look, self.recipe, self.network
         if look is None:
             return
+        self._page(channel, look, recipe, network, [])
+        listed = [row["channel"] for row in self.channels.rows]
+
+        def fill() -> None:
+            for _ in self._cache(recipe, network).draw([channel_direction(channel, len(look.activations))]):
+                pass
+            self._page(channel, look, recipe, network, self._top_photos(channel, recipe, network))
+            self._draw_channels(listed, look, recipe, network)
+
+        self._drawing.put(lambda: self._guarded(fill))
+
+    def _page(
+        self,
+        channel: int,
+        look: Look,
+        recipe: SemanticDictionary,
+        network: models.Network,
+        photos: list[tuple[str, float, Tensor]],
+    ) -> None:
         values = look.activations[channel].clamp(min=0)
-        picture = self._cache(self.recipe, self.network).get(channel_direction(channel, len(look.activations)))
+        picture = self._cache(recipe, network).get(channel_direction(channel, len(look.activations)))
         seen = overlays.overlay(look.photo, values[None].float(), 0.7)[0]
-        tiles = [_large(picture), _large(seen)] if picture is not None else [_large(seen)]
-        pictures = torch.stack([images.from_pil(tile) for tile in tiles])
-        self.large.show(images.tile(pictures, gap=6), f"channel {channel}: its made picture, and where it answers")
-        self.page.value = (
-            f"<h4>Channel {channel} of {html.escape(self.recipe.layer)}</h4><p>It answers at "
-            f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f}; over the whole photo it "
-            f"speaks {look.shares[channel].sum():+.2f} for {html.escape(self.network.class_name(look.target))}.</p>"
+        shown = [("where it answers here", seen)]
+        if picture is not None:
+            shown.insert(0, ("its made picture", picture))
+        shown += [(f"{name} {strength:.2f}", photo) for name, strength, photo in photos]
+        pictures = torch.stack([images.resize(each[None].cpu(), PAGE)[0] for _, each in shown])
+        labels = [label for label, _ in shown]
+        self.large.show(
+            images.tile(pictures, columns=4, gap=6, labels=labels), f"channel {channel}: {', '.join(labels)}"
         )
+        self.histogram.show(
+            _histogram(look.activations[channel].flatten()),
+            f"how often channel {channel} answers how strongly in this photo",
+        )
+        self.page.value = (
+            f"<h4>Channel {channel} of {html.escape(recipe.layer)}</h4><p>It answers at "
+            f"{(values > 0).float().mean():.0%} of the places, at most {values.max():.2f} (activations have no unit: "
+            "compare them within a channel); over the whole photo its activation times gradient, what it speaks for "
+            f"{html.escape(network.class_name(look.target))}, is {look.shares[channel].sum():+.2f} of the class "
+            "logit.</p>"
+        )
+
+    def _top_photos(
+        self, channel: int, recipe: SemanticDictionary, network: models.Network
+    ) -> list[tuple[str, float, Tensor]]:
+        """Name, strongest answer and picture of the photos beside the first one that a channel answers most."""
+        key = (*_whose(recipe, network), recipe.photo_size)
+        if key not in self._answers:
+            folder = Path(self._begun.photo).parent
+            files = list(images.files_in(folder).values())[:MOST]
+            photos = images.read_many([str(path) for path in files], recipe.photo_size)
+            capture = models.capture(network, recipe.layer, stop=True)
+            with torch.no_grad():
+                parts = [
+                    capture(part.to(network.mean.device))[recipe.layer].amax((2, 3)).cpu()
+                    for part in photos.pictures.split(8)
+                ]
+            self._answers = {key: (list(photos.pictures), photos.names, torch.cat(parts))}  # of one layer at a time
+        pictures, names, answers = self._answers[key]
+        strengths, numbers = answers[:, channel].topk(min(TOP, len(names)))
+        return [
+            (Path(names[number]).stem, strength, pictures[number])
+            for strength, number in zip(strengths.tolist(), numbers.tolist(), strict=True)
+        ]
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -331,12 +414,10 @@ class Explorer:
         return _large(semantic_dictionary.draw(recipe, look)[0])
 
     def _bars(self, look: Look) -> str:
-        shares, numbers = models.shares(look.logits[None])[0].topk(min(PREDICTIONS, len(look.logits)))
-        names = [html.escape(self.network.class_name(number)) for number in numbers.tolist()]
         rows = [
             f"<tr><td>{name}</td><td><meter value='{share:.4f}' aria-label='share of {name}'></meter></td>"
             f"<td>{share:.0%}</td></tr>"
-            for name, share in zip(names, shares.tolist(), strict=True)
+            for name, share in ((html.escape(name), share) for name, share in self._predicted(look))
         ]
         return f"<table class='nbhelpers-predictions'>{''.join(rows)}</table>"
 
@@ -344,6 +425,14 @@ class Explorer:
 def _whose(recipe: SemanticDictionary, network: models.Network) -> tuple[int, str, int]:
     """What a made picture of a channel hangs on beside its number."""
     return id(network), recipe.layer, recipe.seed
+
+
+def _histogram(values: Float[Tensor, " places"]) -> Image.Image:
+    figure, axes = figures.new(6, 2)
+    axes.hist(values.float().cpu().numpy(), bins=24, color="#1976d2")
+    axes.set_xlabel("activation (no unit)")
+    axes.set_ylabel("places of the photo")
+    return figures.to_pil(figure)
 
 
 def _large(picture: Float[Tensor, "3 height width"]) -> Image.Image:

@@ -35,6 +35,55 @@ async function camera(send) {
     });
 }
 
+const FRAME = 256; // pixels of a live frame's side
+
+// The camera in the page, a frame at a time: the next one leaves when the kernel has seen the last.
+function watch(model, group, button, send) {
+    let video, stream, asked;
+    const canvas = made("canvas", { width: FRAME, height: FRAME });
+    const shoot = () => {
+        const side = Math.min(video.videoWidth, video.videoHeight);
+        const [left, top] = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
+        canvas.getContext("2d").drawImage(video, left, top, side, side, 0, 0, FRAME, FRAME);
+        return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+    };
+    const next = async () => {
+        if (!video?.videoWidth) return;
+        const frame = await shoot();
+        if (video) model.send({ frame: true }, undefined, [await frame.arrayBuffer()]);
+    };
+    const stop = async (keep) => {
+        const last = keep && video?.videoWidth ? await shoot() : null;
+        stream?.getTracks().forEach((track) => track.stop());
+        model.off("msg:custom", asked);
+        video?.remove();
+        video = stream = undefined;
+        button.textContent = "Live";
+        button.setAttribute("aria-pressed", "false");
+        if (last) send(new File([last], "camera.jpg"));
+    };
+    const start = async () => {
+        button.textContent = "Stop";
+        button.setAttribute("aria-pressed", "true");
+        video = made("video", { className: "nbhelpers-live", autoplay: true, muted: true, playsInline: true }, group);
+        video.setAttribute("aria-label", "camera");
+        asked = (message) => message.next && next();
+        try {
+            stream = await navigator.mediaDevices.getUserMedia({ video: true });
+        } catch (error) {
+            await stop(false);
+            model.set("complaint", `No camera: ${error.message}. Allow it in the browser, or upload a photo.`);
+            return;
+        }
+        if (!video) return stream.getTracks().forEach((track) => track.stop()); // ended before the camera was there
+        model.on("msg:custom", asked);
+        video.addEventListener("loadeddata", next, { once: true });
+        video.srcObject = stream;
+    };
+    button.addEventListener("click", () => (video ? stop(true) : start()));
+    return () => stop(false);
+}
+
 function render({ model, el }) {
     const group = made("div", { className: "nbhelpers-photos" }, el);
     group.setAttribute("role", "group");
@@ -46,6 +95,8 @@ function render({ model, el }) {
     const file = made("input", { type: "file", accept: "image/*", hidden: true }, group);
     const upload = made("button", { textContent: "Upload" }, group);
     const shoot = made("button", { textContent: "Camera" }, group);
+    const live = made("button", { textContent: "Live", title: "the map over what the camera sees" }, group);
+    live.setAttribute("aria-pressed", "false");
     made("small", { textContent: " or drop or paste a photo here" }, group);
     const complaint = made("p", { className: "nbhelpers-error" }, group);
     complaint.setAttribute("role", "alert");
@@ -63,6 +114,7 @@ function render({ model, el }) {
         group.setAttribute("aria-label", `${model.get("description")}: choose, upload, drop or paste a photo`);
         path.value = model.get("value");
         complaint.textContent = model.get("complaint");
+        live.hidden = !model.get("live");
         complaint.hidden = !model.get("complaint");
         for (const control of group.querySelectorAll("button, input")) control.disabled = model.get("disabled");
         for (const button of strip.children) {
@@ -104,11 +156,13 @@ function render({ model, el }) {
         event.stopPropagation();
         send(event.clipboardData.files[0]);
     });
-    const changes = "change:value change:description change:tooltip change:disabled change:complaint";
+    const unwatch = watch(model, group, live, send);
+    const changes = "change:live change:value change:description change:tooltip change:disabled change:complaint";
     model.on(changes, show);
     model.on("change:offered", offer);
     offer();
     return () => {
+        unwatch();
         model.off(changes, show);
         model.off("change:offered", offer);
     };

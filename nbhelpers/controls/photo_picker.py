@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,13 @@ class PhotoPicker(anywidget.AnyWidget):
     tooltip = traitlets.Unicode("").tag(sync=True)
     disabled = traitlets.Bool(False).tag(sync=True)
     complaint = traitlets.Unicode("", help="why an upload was refused").tag(sync=True)
+    live = traitlets.Bool(False, help="whether the camera can be watched live").tag(sync=True)
     offered = traitlets.List(help="path, name and thumbnail of each photo to choose from").tag(sync=True)
 
     def __init__(self, value: str = "", folder: str | Path | None = None, **traits: Any) -> None:
         super().__init__(value=value, **traits)
-        self._uploads = 0
+        self._uploads = self._frames = 0
+        self._watch: Callable[[str], None] | None = None
         self.offered = _offers(_beside(Path(folder) if folder else Path(value)))
         self.on_msg(self._hear)
 
@@ -55,9 +58,26 @@ class PhotoPicker(anywidget.AnyWidget):
             return
         self.complaint, self.value = "", str(path)
 
+    def watch(self, see: Callable[[str], None]) -> None:
+        """Offer the camera live: `see` is called with the path of each frame, and asks for the next (`ask_frame`)."""
+        self._watch, self.live = see, True
+
+    def ask_frame(self) -> None:
+        """The last frame was seen; the next one, please."""
+        self.send({"next": True})
+
+    def _take_frame(self, content: bytes) -> None:
+        """Two files take turns, so that one can be read while the next is written."""
+        self._frames += 1
+        path = _uploaded() / f"live-{id(self)}-{self._frames % 2}.jpg"
+        path.write_bytes(content)
+        self._watch(str(path))
+
     def _hear(self, widget: Any, message: dict[str, Any], buffers: list[Any]) -> None:
         if "upload" in message:
             self.take(message["upload"], bytes(buffers[0]))
+        if "frame" in message and self._watch is not None:
+            self._take_frame(bytes(buffers[0]))
 
 
 def _beside(path: Path) -> list[Path]:

@@ -13,6 +13,8 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import ipywidgets as widgets
+from IPython import get_ipython
+from torch import nn
 
 from nbhelpers import models
 from nbhelpers.ascent.objectives import OUTPUT
@@ -22,6 +24,7 @@ from nbhelpers.recipes import Recipe, bounds, choices
 
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 PHOTOS = ("photo", "photos", "start", "second")  # parameters that are a path to a photo, or to a folder of them
+APART = " · "  # between a name and what is told about it
 CLASSES = ("target", "rival")  # parameters that name a class
 _PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
 
@@ -43,7 +46,10 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
         first = (value[0] if value else 0) if isinstance(value, list) else value
         return widgets.IntSlider(first, 0, last, **{**common, "description": "channel"})
     options = options or choices(type(recipe), name)
+    if name == "map":  # many, and by name rather than by degree
+        return widgets.Dropdown(options=options, value=value, **common)
     if not options and name == "network":
+        _keep(value)
         return _typed(value, network_names(), common)
     if not options and name in CLASSES:
         return _typed(str(value), network.classes or [], common)
@@ -95,6 +101,10 @@ def last_channel(network: models.Network, layer: str) -> int:
 def from_slider(recipe: Recipe, name: str, value: Any) -> Any:
     if name == "channels" and isinstance(value, int):
         return [value]
+    if name == "network" and isinstance(value, str):
+        return _network(value)
+    if name in CLASSES and isinstance(value, str):
+        return value.partition(APART)[0].strip()
     return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
 
 
@@ -143,9 +153,48 @@ def layer_names(network: models.Network) -> list[str]:
 
 
 def network_names() -> list[str]:
-    """Networks by name: the bundled ones, then those that are on this machine, then those to be downloaded."""
-    names = models.torchvision_names()
-    return [*models.bundled(), *sorted(names, key=lambda name: not models.at_hand(name))]
+    """Networks by name: the reader's own, the bundled ones, those on this machine, then those to be downloaded."""
+    names = sorted(models.torchvision_names(), key=lambda name: not models.at_hand(name))
+    own = dict.fromkeys([*models.offered(), *_variables()])
+    return [*own, *models.bundled(), *map(_with_download, names)]
+
+
+def _with_download(name: str) -> str:
+    size = None if models.at_hand(name) else models.download_size(name)
+    return name if size is None else f"{name}{APART}{size:,.0f} MB to download"
+
+
+def _keep(name: str) -> None:
+    """A module that was given in place of a name can be had again after another network was chosen."""
+    if isinstance(name, models.Named) and name not in {*models.bundled(), *models.torchvision_names()}:
+        models.offer(name.module, str(name))
+
+
+def class_names(network: models.Network, shares: Sequence[tuple[str, float]] = ()) -> list[str]:
+    """A network's classes to choose from: those that a photo is given first, each with its share, 0 to 1."""
+    names = network.classes or []
+    first = {name: f"{name}{APART}{share:.0%}" for name, share in shares}
+    return [*first.values(), *(name for name in names if name not in first)]
+
+
+def _variables() -> dict[str, nn.Module]:
+    """Modules in the notebook's variables that no name stands for already."""
+    shell = get_ipython()
+    known = {*models.bundled(), *models.torchvision_names()}
+    return {
+        name: value
+        for name, value in (shell.user_ns if shell else {}).items()
+        if isinstance(value, nn.Module) and not name.startswith("_") and name not in known
+        if not (isinstance(value, models.Network) and value.name in known)
+    }
+
+
+def _network(text: str) -> str:
+    """The name in an entry of the list of networks; a notebook's variable is offered under its own."""
+    name = text.partition(APART)[0].strip()
+    if name not in models.offered() and (module := _variables().get(name)) is not None:
+        models.offer(module, name)
+    return name
 
 
 def _layer_options(network: models.Network, value: str, options: Sequence[Any] | None) -> list[tuple[str, str]]:
@@ -154,14 +203,15 @@ def _layer_options(network: models.Network, value: str, options: Sequence[Any] |
     pairs = [pair if isinstance(pair, tuple) else (pair, pair) for pair in options or layer_names(network)]
     if value not in [name for _, name in pairs]:
         pairs.insert(0, (value or "(empty)", value))
-    return [(_told(label, table.get(name)), name) for label, name in pairs]
+    levels = sorted({layer.stride for layer in table.values()})
+    return [(_told(label, table.get(name), levels), name) for label, name in pairs]
 
 
-def _told(label: str, layer: models.Layer | None) -> str:
+def _told(label: str, layer: models.Layer | None, levels: list[float]) -> str:
     if layer is None:
         return label or "(empty)"
     sees = "all of it" if math.isinf(layer.receptive_field) else f"{layer.receptive_field:g} px"
-    return f"{label} · {layer.channels} channels · sees {sees}"
+    return APART.join([label, f"stage {levels.index(layer.stride) + 1}", f"{layer.channels} channels", f"sees {sees}"])
 
 
 def _typed(value: str, options: Sequence[str], common: dict[str, Any]) -> widgets.Combobox:

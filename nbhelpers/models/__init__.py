@@ -36,8 +36,9 @@ from nbhelpers.models.loading import (
     randomised,
 )
 from nbhelpers.models.network import Network, Size, copied, drawn_from, reinitialise, sharing_copy, sides
+from nbhelpers.models.offered import offer, offered, withdraw
 from nbhelpers.models.rectifiers import Rectifiers
-from nbhelpers.models.sources import DEFAULT, at_hand, bundled, torchvision_names
+from nbhelpers.models.sources import DEFAULT, at_hand, bundled, download_size, torchvision_names
 from nbhelpers.models.twins import twin
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "covariance",
     "described",
     "differentiable",
+    "download_size",
     "drawn_from",
     "examine",
     "find_module",
@@ -74,6 +76,8 @@ __all__ = [
     "log_shares",
     "minivgg",
     "nearest",
+    "offer",
+    "offered",
     "outside_inference",
     "parts",
     "photo_fit",
@@ -88,4 +92,5 @@ __all__ = [
     "takes",
     "torchvision_names",
     "twin",
+    "withdraw",
 ]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nbhelpers import edge
-from nbhelpers.models import libraries, own_files
+from nbhelpers.models import libraries, offered, own_files
 from nbhelpers.models.examination import examine, refusal, takes
 from nbhelpers.models.layer_table import TURNED, Layer, LayerTable, least_size, nearest, survey, table
 from nbhelpers.models.network import Network, Size, randomised_copy, sides
@@ -39,7 +39,8 @@ def load(
 
     Args:
         name: `"minivgg_robust"`, `"minivgg"` (both bundled), any torchvision classifier (`"vgg16"`), or one of another
-            library: `"timm/resnet18.a1_in1k"`, `"hf/microsoft/resnet-18"`.
+            library: `"timm/resnet18.a1_in1k"`, `"hf/microsoft/resnet-18"`. What was offered (`offer`) under this name
+            is returned as it is.
         weights: `"DEFAULT"`; one of torchvision's versions by name (`"IMAGENET1K_V1"`); a file of your own
             (`"mine.pth"`, `"mine.safetensors"`), of which nothing but tensors is read; or None for a random network,
             the same one every time, as a control. `"DEFAULT"` is torchvision's newest version; where only an older
@@ -59,6 +60,8 @@ def load(
     """
     if isinstance(name, Named | nn.Module):
         return as_network(name)
+    if name in offered.offered() and weights == "DEFAULT" and classes is None:
+        return offered.offered()[name]
     if own_files.is_file_of_weights(name):
         raise ValueError(
             f"{name} is a file of weights, which does not say what network they belong to. Name it: "
@@ -72,7 +75,9 @@ def load(
     elif name in torchvision_names():
         network = (from_own_file if own else from_torchvision)(name, weights)
     else:
-        raise ValueError(f"no network is called {name!r}. {nearest(name, bundled() + torchvision_names())}")
+        raise ValueError(
+            f"no network is called {name!r}. {nearest(name, [*offered.offered(), *bundled(), *torchvision_names()])}"
+        )
     if classes is not None:
         network.classes = own_files.class_names(classes, class_count(network))
     return network.eval().to(chosen_device(device))

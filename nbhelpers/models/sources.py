@@ -64,6 +64,13 @@ def at_hand(name: str) -> bool:
     )
 
 
+def download_size(name: str) -> float | None:
+    """Megabytes that torchvision says it downloads for a classifier's newest weights; None if it does not say."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(name).DEFAULT.meta.get("_file_size")
+
+
 def from_torchvision(name: str, weights: str | None) -> Network:
     """A torchvision classifier with the preprocessing of its weights; None for a random one."""
     from torchvision.models import get_model, get_model_weights

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import images, models
-from nbhelpers.attribution import cams, gradients
+from nbhelpers.attribution import cams, gradients, pixel_maps
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, NetworkName, Recipe
@@ -29,6 +29,15 @@ MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     **cams.GRADIENT_METHODS,
     "eigen_cam": lambda activations, gradients: cams.eigen_cam(activations),
 }
+PIXEL_MAPS = {
+    "pixels": pixel_maps.gradient,
+    "gradient_times_input": pixel_maps.gradient_times_input,
+    "smoothgrad": pixel_maps.smoothgrad,
+    "integrated_gradients": pixel_maps.integrated_gradients,
+    "guided_backpropagation": pixel_maps.guided_backpropagation,
+}
+SCORED = 32  # channels of Score-CAM, those whose maps vary most: it takes a pass for each, and the reader waits
+CLASSLESS = {"eigen_cam": "eigen_cam knows no class", "principal_features": "principal features know no class"}
 
 
 class SemanticDictionary(Recipe):
@@ -44,9 +53,20 @@ class SemanticDictionary(Recipe):
         [[0.42, 0.4], [0.9, 0.1]], min_length=1, description="shares of the photo's height and width, 0 to 1"
     )
     channels: int = Field(6, ge=1, le=64, description="strongest channels per place")
-    map: Literal["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "pixels"] = Field(
-        "grad_cam", description="the map over the photo"
-    )
+    map: Literal[
+        "grad_cam",
+        "grad_cam_plus_plus",
+        "layer_cam",
+        "eigen_cam",
+        "score_cam",
+        "guided_grad_cam",
+        "pixels",
+        "gradient_times_input",
+        "smoothgrad",
+        "integrated_gradients",
+        "guided_backpropagation",
+        "principal_features",
+    ] = Field("grad_cam", description="the map over the photo")
     opacity: float = Field(0.5, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
     cells: int = Field(4, ge=1, le=16, description="cells along a side of the grid of places")
     draws: int = Field(40, ge=2, le=1000, description="random sets of channels that are taken away as a control")
@@ -54,7 +74,7 @@ class SemanticDictionary(Recipe):
 
     def idle(self) -> dict[str, str]:
         """A rival, where the map knows no class."""
-        return {"rival": "eigen_cam knows no class"} if self.map == "eigen_cam" else {}
+        return {"rival": CLASSLESS[self.map]} if self.map in CLASSLESS else {}
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Look]:
         """Look at the photo once; see `look`."""
@@ -70,7 +90,7 @@ class Look:
         logits: `(classes,)`.
         target: number of the class that the gradients belong to.
         activations, gradients: of the layer, `(C, h, w)`.
-        evidence: the map over the photo, `(1, h, w)`.
+        evidence: the map over the photo, `(1, h, w)`; principal features are three, one per colour, `(3, h, w)`.
     """
 
     photo: Float[Tensor, "1 3 height width"]
@@ -78,7 +98,7 @@ class Look:
     target: int
     activations: Float[Tensor, "channels map_height map_width"]
     gradients: Float[Tensor, "channels map_height map_width"]
-    evidence: Float[Tensor, "1 _ _"]
+    evidence: Float[Tensor, "maps _ _"]
     index: int = 1
     total: int = 1
 
@@ -142,14 +162,55 @@ def look(recipe: SemanticDictionary, network: nn.Module | None = None) -> Look:
     rival = gradients.chosen_class(network, recipe.rival, recipe.photo_size)
     if rival is not None:
         slopes = slopes - gradients.layer_gradients(network, recipe.layer, photo, rival)[1]
-    if recipe.map == "pixels":
-        evidence = gradients.pixel_gradients(network, photo, target)[1]
-        if rival is not None:
-            evidence = evidence - gradients.pixel_gradients(network, photo, rival)[1]
-        evidence = evidence.abs().amax(1)
-    else:
-        evidence = MAPS[recipe.map](activations, slopes)
+    evidence = _evidence(recipe, network, photo, activations, slopes, target, rival)
     return Look(photo, logits[0], target, activations[0], slopes[0], evidence.float())
+
+
+def _evidence(
+    recipe: SemanticDictionary,
+    network: Network,
+    photo: Float[Tensor, "1 3 height width"],
+    activations: Float[Tensor, "1 channels map_height map_width"],
+    slopes: Float[Tensor, "1 channels map_height map_width"],
+    target: int,
+    rival: int | None,
+) -> Float[Tensor, "maps _ _"]:
+    """The recipe's map; with a rival, of what speaks for the class and not for the rival."""
+    if recipe.map in MAPS:
+        return MAPS[recipe.map](activations, slopes)
+    if recipe.map == "principal_features":
+        return principal_maps(activations[0])
+
+    def of(number: int) -> Tensor:
+        if recipe.map == "score_cam":
+            return cams.score_cam(network, activations, photo, [number], channels=SCORED)
+        if recipe.map == "guided_grad_cam":
+            return cams.guided_grad_cam(network, recipe.layer, photo, number)
+        return PIXEL_MAPS[recipe.map](network, photo, number)[1]
+
+    found = of(target) if rival is None else of(target) - of(rival)
+    return pixel_maps.strongest(found) if found.ndim == 4 else found.relu()
+
+
+def principal_maps(
+    activations: Float[Tensor, "channels map_height map_width"],
+) -> Float[Tensor, "3 map_height map_width"]:
+    """The three directions in which a layer's answers differ most between the places of one photo, each in [0, 1].
+
+    The answers of all places, less their mean, are projected on their first three principal components; each map is
+    stretched on its own and means the same only within this photo. Where there are fewer components, a map is 0.5.
+    """
+    height, width = activations.shape[1:]
+    places = activations.flatten(1).T.float()
+    places = places - places.mean(0)
+    basis, strengths, _ = torch.linalg.svd(places, full_matrices=False)
+    maps = torch.full((3, height * width), 0.5, device=places.device)
+    for number in range(min(3, len(strengths))):
+        if strengths[number] > 1e-4 * strengths[0].clamp(min=1e-12):
+            values = basis[:, number]
+            values = values * (1 if values[values.abs().argmax()] >= 0 else -1)  # the sign of a component is free
+            maps[number] = (values - values.min()) / (values.max() - values.min())
+    return maps.reshape(3, height, width)
 
 
 def strongest(look: Look, place: Sequence[float], count: int) -> list[Answer]:
@@ -207,6 +268,9 @@ def ablate(
 
 def draw(recipe: SemanticDictionary, look: Look) -> Float[Tensor, "1 3 height width"]:
     """The photo under its map."""
+    if len(look.evidence) == 3:
+        colours = F.interpolate(look.evidence[None], look.photo.shape[2:], mode="bilinear").to(look.photo)
+        return look.photo * (1 - recipe.opacity) + colours * recipe.opacity
     return overlays.overlay(look.photo, look.evidence, recipe.opacity)
 
 

@@ -151,6 +151,20 @@ def _app(folder: Path) -> Iterator[str]:
         server.stdout.close()
 
 
+COUNT_PICTURES = """() => {
+    window.pictures = 0;
+    new MutationObserver(() => window.pictures++).observe(
+        document.querySelector(".nbhelpers-frame img"), { attributes: true, attributeFilter: ["src"] });
+}"""
+
+
+def _barriers(page) -> list[str]:
+    """What axe finds on the player that keeps somebody out."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
+    found = axe.Axe().run(page, context=".nbhelpers-player").response["violations"]
+    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+
+
 def test_the_explorer_is_used_as_an_app(tmp_path: Path) -> None:
     sync_playwright, executable = browser.needed()
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -195,6 +209,7 @@ def _explore(page, address: str) -> None:
     until("document.querySelector('.nbhelpers-frame img').alt.includes('answers in the photo')")
     rows.first.click()
     page.get_by_role("heading", name="Channel").wait_for()
+    page.get_by_role("button", name="Enlarge: how often channel").wait_for()
 
     # A class by a part of its name, a rival, another network.
     page.get_by_label("target").fill("retriever")
@@ -217,12 +232,20 @@ def _explore(page, address: str) -> None:
     encoded = base64.b64encode((browser.ROOT / "sample_images" / "cat.jpg").read_bytes()).decode()
     page.evaluate(DROP, [".nbhelpers-photos", encoded])
     until("document.querySelector('.nbhelpers-photos input').value.endsWith('dropped.jpg')")
-    page.get_by_role("button", name="Camera").click()
+    page.get_by_role("button", name="Live").click()
+    page.get_by_role("button", name="Stop", exact=True).wait_for()
+    page.locator("video.nbhelpers-live").wait_for()
+    page.evaluate(COUNT_PICTURES)
+    until("window.pictures >= 4")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    until("document.querySelector('.nbhelpers-photos input').value.endsWith('camera.jpg')")
+    page.get_by_role("button", name="Camera", exact=True).click()
     until("document.querySelector('.nbhelpers-camera video')?.videoWidth > 0")
     page.get_by_role("button", name="Take the photo").click()
     until("document.querySelector('.nbhelpers-photos input').value.endsWith('camera.png')")
 
     assert page.evaluate(UNNAMED, ".nbhelpers-player") == []
+    assert _barriers(page) == []
     page.set_viewport_size({"width": 400, "height": 800})
     until("document.querySelector('.nbhelpers-player').scrollWidth <= 400")
     assert complaints == []

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from small_networks import tiny
 
 from nbhelpers import controls, images, models, recipes
 from nbhelpers.__main__ import main
-from nbhelpers.controls import cli
+from nbhelpers.controls import cli, sliders
 from nbhelpers.controls.picture_cache import PictureCache, channel_direction
 from nbhelpers.techniques import semantic_dictionary
 from nbhelpers.techniques.direction_pictures import DirectionPictures
@@ -128,6 +129,63 @@ def test_the_grid_and_its_control_are_told(tmp_path, quick):
     assert "2 x 2" in found.grid.text
     found.ask()
     assert "random" in found.verdict.value
+
+
+def test_a_channel_page_shows_the_photos_that_it_answers_most(tmp_path, quick):
+    found = explorer(tmp_path)
+    channel = found.channels.rows[0]["channel"]
+    found.channels._hear(found.channels, {"opened": channel}, [])
+    found.wait(WAIT)
+    photos = images.read_many([str(path) for path in images.files_in(SAMPLES).values()], 64)
+    with torch.no_grad():
+        seen = models.capture(found.network, found.recipe.layer, stop=True)(photos.pictures)[found.recipe.layer]
+    best = seen[:, channel].flatten(1).amax(1).topk(6).indices.tolist()
+    assert all(Path(photos.names[number]).stem in found.large.text for number in best)
+    assert found.histogram.value
+
+
+def test_a_frame_of_the_camera_is_seen_and_the_next_one_asked_for(tmp_path, quick, monkeypatch):
+    found = explorer(tmp_path)
+    picker, before, asked = found.sliders["photo"], found.image.value, []
+    monkeypatch.setattr(picker, "send", lambda message: asked.append(message))
+    picker._hear(picker, {"frame": True}, [(SAMPLES / "coffee.jpg").read_bytes()])
+    found.wait(WAIT)
+    assert asked == [{"next": True}]
+    assert found.image.value != before
+    assert "espresso" in found.status.value
+    picker.take("camera.jpg", (SAMPLES / "cat.jpg").read_bytes())
+    found.wait(WAIT)
+    assert asked == [{"next": True}]
+
+
+def test_the_classes_that_the_photo_is_given_are_on_top(tmp_path, quick):
+    found = explorer(tmp_path)
+    shares, numbers = models.shares(found.look.logits[None])[0].topk(5)
+    top = [
+        f"{found.network.classes[n]} · {share:.0%}" for n, share in zip(numbers.tolist(), shares.tolist(), strict=True)
+    ]
+    assert list(found.sliders["target"].options[:5]) == top
+    assert len(found.sliders["target"].options) == len(found.network.classes)
+    found.sliders["target"].value = top[1]
+    found.wait(WAIT)
+    assert found.look.target == numbers[1]
+
+
+def test_a_network_of_the_readers_own_is_chosen_by_name(tmp_path, quick):
+    own = models.Network(tiny().eval(), "own", ["ant", "bee", "cat", "dog", "elk"], size=32)
+    models.offer(own)
+    try:
+        assert sliders.network_names()[0] == "own"
+        found = explorer(tmp_path)
+        found.sliders["network"].value = "own"
+        found.wait(WAIT)
+        assert found.network is own
+        assert "nbhelpers-error" not in found.status.value
+        found.sliders["network"].value = "minivgg"
+        found.wait(WAIT)
+        assert found.network.name == "minivgg"
+    finally:
+        models.withdraw("own")
 
 
 def test_no_thread_is_left(tmp_path, quick):

@@ -99,8 +99,8 @@ def test_sliders_have_the_recipes_ranges_values_and_words(network):
     assert list(sliders) == SHOWN
     assert isinstance(sliders["layer"], widgets.Dropdown)
     assert sliders["layer"].options == (
-        ("conv1 · 8 channels · sees 3 px", "conv1"),
-        ("conv2 · 6 channels · sees 5 px", "conv2"),
+        ("conv1 · stage 1 · 8 channels · sees 3 px", "conv1"),
+        ("conv2 · stage 2 · 6 channels · sees 5 px", "conv2"),
     )
     assert sliders["objective"].options == ("channel", "unit", "layer")
     for name, low, high, value in [

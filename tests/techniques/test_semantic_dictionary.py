@@ -1,6 +1,7 @@
 """The dictionary of a place: its numbers against plain autograd, its shares against finite differences."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -122,3 +123,29 @@ def test_each_map_lies_over_the_photo(network, name):
     assert torch.equal(
         semantic_dictionary.draw(recipe.changed(opacity=0), recipe.run(network)), images.read(PHOTO, 32)[None]
     )
+
+
+def test_principal_maps_are_the_components_of_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    activations = noise(7, 5, 4)
+    places = activations.flatten(1).T.numpy()
+    expected = PCA(3, svd_solver="full").fit_transform(places).T
+    for found, wanted in zip(semantic_dictionary.principal_maps(activations).flatten(1).numpy(), expected, strict=True):
+        assert (found.min(), found.max()) == pytest.approx((0, 1), abs=1e-6)
+        stretched = (wanted - wanted.min()) / (wanted.max() - wanted.min())
+        assert min(abs(found - stretched).max(), abs(found - (1 - stretched)).max()) < 1e-4
+
+
+def test_what_is_the_same_everywhere_has_no_principal_maps():
+    assert (semantic_dictionary.principal_maps(torch.ones(4, 3, 3)) == 0.5).all()
+
+
+@pytest.mark.parametrize("map", get_args(SemanticDictionary.model_fields["map"].annotation))
+def test_every_map_lies_over_the_photo(network, map):
+    recipe = small(map=map, opacity=1)
+    drawn = semantic_dictionary.draw(recipe, recipe.run(network))
+    assert drawn.shape == (1, 3, 32, 32)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert drawn.std() > 0
