@@ -2,17 +2,17 @@
 
 import torch
 
-from nbhelpers import edge, images, models
+from nbhelpers import edge
 from nbhelpers.exercises.checking import exercise, expect, samples
 from nbhelpers.techniques import interpretation_test
+from nbhelpers.techniques.interpretation_test import InterpretationTest
 
 TOP = 15
 
 
 def _measured() -> tuple[list[str], torch.Tensor]:
-    photos = images.read_many(samples(), 128)
-    network = models.load("minivgg_robust")
-    return photos.names, interpretation_test.mean_activations(network, "block4.conv1", photos.pictures)
+    evidence = interpretation_test.weigh(InterpretationTest(photos=str(samples())))
+    return evidence.names, evidence.activations
 
 
 def _favourite(channel: int) -> str:
