@@ -3,9 +3,12 @@
     nbhelpers microscope minivgg_robust --photos FOLDER      # results/microscope/minivgg_robust/index.html
 
 `made` draws the pictures, as jobs that are done once and wherever there are workers; `photographs` says what drives
-each channel and what it tells apart; `circuits` what it is made of; `site` writes the pages.
+each channel and what it tells apart; `tuning` what early ones are tuned to; `two_choice` whether pictures tell what
+photos do; `circuits` what it is made of; `speaking` for which classes it speaks; `site` writes the pages.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["circuits", "made", "photographs", "site"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["circuits", "made", "photographs", "site", "speaking", "tuning", "two_choice"]
+)

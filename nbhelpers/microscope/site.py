@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import __version__, edge, images, models, pages
-from nbhelpers.microscope import circuits, photographs
+from nbhelpers.microscope import circuits, evidence, photographs
 from nbhelpers.microscope.made import Folder, Job, Picture
 from nbhelpers.microscope.photographs import Seen
 from nbhelpers.models import Layer, Network
@@ -81,10 +81,24 @@ def write(
     pictures = _by_channel(jobs, kept)
     seen = photographs.look(network, chosen, photos.pictures) if photos else {}
     by_weight = circuits.facts(network, chosen)
+    looked = photos.pictures.subset(evidence.PHOTOS).batch(slice(None))[0] if photos else None
+    spoken = evidence.classes(network, chosen, looked) if looked is not None else None
+    judge = (
+        evidence.Judge(network, photos.pictures) if photos and evidence.can_judge(network, photos.pictures) else None
+    )
     layers = []
     for index, layer in enumerate(chosen):
         channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
         channels = [fact | circuit for fact, circuit in zip(channels, by_weight[index], strict=True)]
+        for fact, tuned in zip(channels, evidence.tuned(network, layer), strict=True):
+            fact.update({**tuned, **fact})
+        for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
+            fact.update(said)
+        note = (
+            judge.add(channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
+            if judge
+            else ""
+        )
         if photos:
             _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
         for fact in channels:
@@ -92,11 +106,11 @@ def write(
                 _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
         script = f"microscope.layer({index}, {_script_safe(channels)});\n"
         edge.write_text(script, folder / "data" / f"{index}.js")
-        layers.append(_summary(layer, channels))
+        layers.append(_summary(layer, channels) | {"note": note})
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
     class_facts: dict[int, Facts] = {}
     for number in range(len(classes)):
-        class_facts[number] = {}
+        class_facts[number] = spoken.classes[number] if spoken and number < len(spoken.classes) else {}
         for kind, (drawn, recipe) in pictures.get(("", number), {}).items():
             _save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp")
             class_facts[number].setdefault("recipes", []).append(recipe)
@@ -266,7 +280,6 @@ def _summary(layer: Layer, channels: Sequence[Facts]) -> Facts:
         "field": layer.receptive_field,
         "dead": len(channels) - len(alive),
         "strip": [fact["n"] for fact in strongest],
-        "note": "",
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbhelpers import models
@@ -24,10 +24,14 @@ PHASES = 8
 HUES = ("red", "magenta", "blue", "cyan", "green", "yellow-green", "yellow", "orange")  # every 45 degrees
 AXES = ("light against dark", "red against green", "blue against yellow")
 TURNS = tuple(range(0, 360, 45))
+AHEAD = 1.25  # of the best bend before a straight line, to be called a curve
 BENDS = (0.0, 0.5, 1.0, 2.0)  # of a line across the field: the field's half side over the radius
 CONTRAST = 0.4
 SELECTIVE = 0.3
 """The least selectivity of a label, whatever the control says."""
+
+NOTICED = 0.1
+"""Of a channel's best answer to stripes or colours: less than this is no preference, rounding least of all."""
 
 QUANTILE = 0.95
 """Of the untrained network's channels that a label must beat."""
@@ -67,12 +71,16 @@ class Curves:
     @property
     def by_angle(self) -> Float[Tensor, " channels"]:
         """Selectivity for the angle, from 0 to 1."""
-        return _circular(self.preferred).abs()
+        return _circular(self.preferred).abs() * self._noticed(self.preferred)
 
     @property
     def by_colour(self) -> Float[Tensor, " channels"]:
         """Selectivity for the hue of a uniform field, from 0 to 1."""
-        return _circular(self.colours).abs()
+        return _circular(self.colours).abs() * self._noticed(self.colours)
+
+    def _noticed(self, answers: Float[Tensor, "channels steps"]) -> Bool[Tensor, " channels"]:
+        best = torch.maximum(self.gratings.flatten(1).amax(1), self.colours.amax(1))
+        return answers.amax(1) >= NOTICED * best
 
 
 def curves(network: Network, layer: str) -> Curves:
@@ -141,8 +149,7 @@ def labels(found: Curves, control: Curves | None = None) -> list[str | None]:
     for channel, angle in enumerate(found.angles.tolist()):
         words = []
         if float(found.by_angle[channel]) > least_angle:
-            bend = int(found.arcs[channel].argmax())
-            what = "curves" if bend and _ahead(found.arcs[channel, bend], found.arcs[channel, 0]) else "edges"
+            what = "curves" if axes[channel] == 0 and _bent(found, channel) else "edges"
             words.append(f"{what} at {round(angle) % 180} degrees, {AXES[axes[channel]]}")
         if float(found.by_colour[channel]) > least_colour:
             words.append(HUES[round(hues[channel] / 45) % 8])
@@ -150,8 +157,10 @@ def labels(found: Curves, control: Curves | None = None) -> list[str | None]:
     return said
 
 
-def _ahead(one: Tensor, other: Tensor) -> bool:
-    return float(one) > 1.25 * max(float(other), 0)
+def _bent(found: Curves, channel: int) -> bool:
+    """Whether a bent line or edge moves a channel clearly more than a straight one; all of them are grey."""
+    straight, bent = float(found.arcs[channel, 0]), float(found.arcs[channel, 1:].max())
+    return bent > AHEAD * max(straight, NOTICED * float(found.gratings[channel].max()))
 
 
 def _circular(answers: Float[Tensor, "channels steps"]) -> Tensor:

@@ -1,0 +1,80 @@
+"""For which classes a channel speaks, and what they lose when it is taken away.
+
+The first is what its maps add to a logit to first order: gradient times activation, summed over places (Shrikumar,
+Greenside, Kundaje, "Learning Important Features Through Propagating Activation Differences", ICML 2017, compare it).
+The second is measured: the channel gives zero, and the logits are read again. Where the two differ, later layers bend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nbhelpers import edge, models
+from nbhelpers.models import Layer, Network
+
+BATCH = 16
+
+
+def contributions(
+    network: Network, layers: Sequence[Layer], pictures: Float[Tensor, "photos channels height width"]
+) -> dict[str, Float[Tensor, "maps classes"]]:
+    """Gradient times activation of every channel of some layers for every class: the mean over photos.
+
+    Args:
+        network: left as it is.
+        layers: with maps.
+        pictures: in [0, 1].
+
+    Returns:
+        By the layer's name, one row a channel.
+    """
+    capture = models.capture(network, *(layer.name for layer in layers), "")
+    sums: dict[str, Tensor | float] = {layer.name: 0.0 for layer in layers}
+    for batch in edge.Bar(pictures.split(BATCH), desc="speaks for", unit="batch", leave=False, disable=None):
+        with torch.enable_grad():
+            seen = capture(batch.to(network.mean.device).clone().requires_grad_())
+            maps, logits = [seen[name] for name in sums], seen[""]
+            for name, rows in zip(list(sums), _rows(maps, logits), strict=True):
+                sums[name] = sums[name] + rows
+    return {name: total / len(pictures) for name, total in sums.items() if isinstance(total, Tensor)}
+
+
+def _rows(maps: list[Tensor], logits: Tensor) -> list[Tensor]:
+    """Each layer's sums over photos and places, `(channels, classes)`."""
+    by_class = []
+    for number in range(logits.shape[1]):
+        gradients = torch.autograd.grad(logits[:, number].sum(), maps, retain_graph=True, allow_unused=True)
+        by_class.append([
+            torch.zeros(each.shape[1]) if slope is None else (slope * each).detach().sum((0, 2, 3)).float().cpu()
+            for slope, each in zip(gradients, maps, strict=True)
+        ])  # fmt: skip
+    return [torch.stack(rows, 1) for rows in zip(*by_class, strict=True)]
+
+
+@torch.no_grad()
+def lost(
+    network: Network, layer: str, channels: Sequence[int], pictures: Float[Tensor, "photos inputs height width"]
+) -> Float[Tensor, "taken classes"]:
+    """How far each class's logit falls when a channel gives zero: the mean over photos, one row a channel."""
+    double = models.sharing_copy(network)
+    taken: list[int] = []
+    index = lambda output: torch.tensor(taken, dtype=torch.long, device=output.device)  # noqa: E731
+    models.find_module(double, layer).register_forward_hook(
+        lambda module, inputs, output: output.index_fill(1, index(output), 0)
+    )
+    look = models.capture(double, "")
+
+    def mean() -> Tensor:
+        return torch.cat([look(batch.to(network.mean.device))[""].float().cpu() for batch in pictures.split(64)]).mean(
+            0
+        )
+
+    whole, falls = mean(), []
+    for channel in edge.Bar(channels, desc=f"without {layer}", unit="channel", leave=False, disable=None):
+        taken[:] = [channel]
+        falls.append(whole - mean())
+    return torch.stack(falls)
