@@ -137,7 +137,7 @@ def declared(notebook: str) -> dict[str, Exercise]:
         KeyError: no notebook has this number.
     """
     if notebook not in NOTEBOOKS:
-        raise KeyError(f"no exercises belong to notebook {edge.short(notebook)!r}; there are {', '.join(NOTEBOOKS)}")
+        raise KeyError(f"no exercises belong to notebook {edge.short(notebook)!r}; there are {edge.few(NOTEBOOKS, 20)}")
     import_module(f"nbhelpers.exercises.{NOTEBOOKS[notebook]}")
     return {number: each for number, each in _exercises.items() if number.startswith(f"{notebook}.")}
 
@@ -158,7 +158,7 @@ def check(number: str, answer: Any) -> Outcome:
     """
     known = declared(number.partition(".")[0])
     if number not in known:
-        raise KeyError(f"there is no exercise {edge.short(number)!r}; notebook {number[:2]} has {', '.join(known)}")
+        raise KeyError(f"there is no exercise {edge.short(number)!r}; notebook {number[:2]} has {edge.few(known)}")
     task = known[number]
     if answer is ... or answer is None:
         return Outcome(number, None, f"Not answered yet. Put your answer in the place of the dots: {task.expects}.")
