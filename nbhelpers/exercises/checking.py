@@ -137,7 +137,7 @@ def declared(notebook: str) -> dict[str, Exercise]:
         KeyError: no notebook has this number.
     """
     if notebook not in NOTEBOOKS:
-        raise KeyError(f"no exercises belong to notebook {edge.short(notebook)!r}; there are {', '.join(NOTEBOOKS)}")
+        raise KeyError(f"no exercises belong to notebook {edge.short(notebook)!r}; there are {edge.few(NOTEBOOKS, 20)}")
     import_module(f"nbhelpers.exercises.{NOTEBOOKS[notebook]}")
     return {number: each for number, each in _exercises.items() if number.startswith(f"{notebook}.")}
 
