@@ -192,7 +192,7 @@ def _facets(network: Network) -> Made:
 
 @case("saliency", Saliency)
 def _saliency(network: Network) -> Made:
-    return _explained(Saliency(photos=str(SAMPLES), count=3, photo_size=64, samples=4), network)
+    return _explained(Saliency(photos=str(SAMPLES), count=3, photo_size=64, fit="crop", samples=4), network)
 
 
 @case("Grad-CAM", GradCAM)

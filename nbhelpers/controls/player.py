@@ -62,7 +62,7 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     step = None
     try:
         for made in _paced(
-            recipe.so_far(network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
+            _steps(recipe, network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
         ):
             step = made
     except KeyboardInterrupt:
@@ -262,7 +262,7 @@ class Player:
     def _work(self, recipe: Recipe) -> None:
         self._error = None
         try:
-            steps = recipe.so_far(self.network)
+            steps = _steps(recipe, self.network)
             for step in _paced(steps, self.bar, self.status, lambda step: self._show(recipe, step), self._latest):
                 self.step = step
         except Exception as error:  # shown where the user looks: this thread has no other audience
@@ -294,6 +294,11 @@ class Player:
         self.copied.layout.display = ""
         self.image.copy_text(self.copied.value)
         self.copy_as.value = self.copy_as.options[0]
+
+
+def _steps(recipe: Any, network: nn.Module | None) -> Iterator[Any]:
+    """A recipe's steps, batches with those before them; what is no recipe but goes on in steps just gives them."""
+    return recipe.so_far(network) if isinstance(recipe, Recipe) else recipe.iterate(network)
 
 
 def _paced(

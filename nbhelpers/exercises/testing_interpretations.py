@@ -2,7 +2,7 @@
 
 import torch
 
-from nbhelpers import edge
+from nbhelpers import edge, models
 from nbhelpers.exercises.checking import exercise, expect, samples
 from nbhelpers.techniques import interpretation_test
 from nbhelpers.techniques.interpretation_test import InterpretationTest
@@ -11,7 +11,7 @@ TOP = 15
 
 
 def _measured() -> tuple[list[str], torch.Tensor]:
-    evidence = interpretation_test.weigh(InterpretationTest(photos=str(samples())))
+    evidence = interpretation_test.weigh(InterpretationTest(photos=str(samples())), models.load("minivgg_robust"))
     return evidence.names, evidence.activations
 
 

@@ -269,7 +269,7 @@ def _graph(given: Tensor, pictures: Tensor) -> tuple[set[str], bool]:
     return {node.name() for node in nodes}, any(getattr(node, "variable", None) is pictures for node in nodes)
 
 
-def ancestors(given: Shaped[Tensor, "..."]) -> set[torch.autograd.graph.Node]:
+def ancestors(given: Shaped[Tensor, "..."]) -> set[Any]:
     """The operations that a tensor was computed by, as far as gradients go back."""
     waiting, seen = [given.grad_fn], set()
     while waiting:

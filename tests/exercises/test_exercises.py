@@ -136,10 +136,11 @@ def test_what_is_compared_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_channel_for_many_photos_by_brute_force() -> None:
     from nbhelpers import images
 
-    photos = images.read_many(ROOT / "sample_images", 128).pictures
-    look = models.capture(models.load("minivgg_robust"), "block4.conv1", stop=True)
+    network = models.load("minivgg_robust")
+    manner = models.photo_fit(network, 128, "whole")
+    look = models.capture(network, "block4.conv1", stop=True)
     counts = torch.zeros(512, dtype=torch.int64)
-    for photo in photos:
+    for photo in [images.read(path, 128, **manner) for path in images.listed(ROOT / "sample_images").values()]:
         means = look(photo[None])["block4.conv1"].clamp(min=0).mean((2, 3))[0]
         counts[means.topk(15).indices] += 1
     for channel in counts.topk(3).indices.tolist():

@@ -678,7 +678,8 @@ def test_what_cannot_be_tiled():
 
 
 def test_sample_images_and_their_sources():
-    files = sorted(path.name for path in SAMPLES.iterdir() if path.name not in ("SOURCES.md", "boxes.json"))
+    beside = ("SOURCES.md", "boxes.json", "people.txt")
+    files = sorted(path.name for path in SAMPLES.iterdir() if path.name not in beside)
     rows = re.findall(r"^\| `(.+?)` \|(.*)\|$", (SAMPLES / "SOURCES.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(name for name, _ in rows) == files
     assert len(files) >= 8
