@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
@@ -29,7 +29,6 @@ from nbhelpers import __version__, edge, images, models
 
 __all__ = [
     "Field",
-    "Fit",
     "Recipe",
     "from_notebook",
     "from_picture",
@@ -52,8 +51,6 @@ def _named(value: Any, as_text: Callable[[Any], str]) -> str:
     return models.Named.of(value) if isinstance(value, nn.Module) else as_text(value)
 
 
-Fit = Literal["whole", "crop", "pad"]
-"""How a photo that is no square comes to a size; see `images.read`."""
 NetworkName = Annotated[str, WrapValidator(_named)]
 
 

@@ -137,7 +137,8 @@ def joined(explanations: Iterable[Explanation]) -> Explanation:
     """Several batches as one explanation, the photos in the order of their numbers."""
     every = list(explanations)
     parts = [(each, place) for each in every for place in range(len(each.photos))]
-    parts.sort(key=lambda part: part[0].numbers[part[1]])
+    order = sorted(range(len(parts)), key=lambda index: parts[index][0].numbers[parts[index][1]])
+    parts = [parts[index] for index in order]
 
     def collected(values: Callable[[Explanation], Sequence[Any]]) -> list[Any]:
         return [values(each)[place] for each, place in parts]
@@ -155,8 +156,8 @@ def joined(explanations: Iterable[Explanation]) -> Explanation:
         numbers=collected(lambda each: each.numbers),
         classes=collected(lambda each: each.classes),
         labels=collected(lambda each: each.labels),
-        logits=torch.cat([each.logits for each in every])[_order(every)],
-        probabilities=torch.cat([each.probabilities for each in every])[_order(every)],
+        logits=torch.cat([each.logits for each in every])[order],
+        probabilities=torch.cat([each.probabilities for each in every])[order],
         maps=stacked(lambda each: each.maps),
         picture=stacked(lambda each: each.picture),
         failed={name: reason for each in every for name, reason in each.failed.items()},
@@ -288,11 +289,6 @@ def _together(
         picture=torch.stack([each.picture for each in found]) if found else blank,
         failed=failed,
     )
-
-
-def _order(explanations: list[Explanation]) -> Tensor:
-    """Where each photo of the batches, end to end, belongs."""
-    return torch.tensor([number for each in explanations for number in each.numbers], dtype=torch.long).argsort()
 
 
 def _and_whether_last(items: Iterable[Any]) -> Iterator[tuple[Any, bool]]:

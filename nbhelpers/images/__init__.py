@@ -12,6 +12,7 @@ from nbhelpers.images.decoding import decode, decode_bytes, endings, opened, thu
 from nbhelpers.images.naturalness import Naturalness, naturalness
 from nbhelpers.images.photos import (
     SYSTEMS,
+    Fit,
     Photos,
     animate,
     files_in,
@@ -29,6 +30,7 @@ from nbhelpers.images.sheets import font, framed, tile, to_pil
 
 __all__ = [
     "SYSTEMS",
+    "Fit",
     "Naturalness",
     "Photos",
     "animate",

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -69,7 +69,7 @@ class Photos:
         return text + "".join(told[:5]) + (f"\nand {len(told) - 5:,} more" if len(told) > 5 else "")
 
 
-FITS = ("whole", "crop", "pad")
+Fit = Literal["whole", "crop", "pad"]
 """How a photo that is no square comes to a size: its shorter side has it; its central square; all of it in a square."""
 
 
@@ -99,8 +99,8 @@ def read(
     picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
     if size is None:
         return picture.contiguous()
-    if fit not in FITS:
-        raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(FITS)}")
+    if fit not in get_args(Fit):
+        raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(get_args(Fit))}")
     height, width = picture.shape[1:]
     if fit == "crop":
         side = min(height, width)

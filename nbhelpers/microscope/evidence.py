@@ -14,7 +14,7 @@ from torch import Tensor
 from nbhelpers import models
 from nbhelpers.microscope import speaking, tuning, two_choice
 from nbhelpers.microscope.made import Picture
-from nbhelpers.microscope.photographs import Seen
+from nbhelpers.microscope.photographs import Seen, short
 from nbhelpers.models import Layer, Network
 from nbhelpers.training.data import Pictures
 
@@ -69,9 +69,9 @@ def classes(
         channels[place[0]].append(fact)
     said = []
     for number, row in enumerate(leaders):
-        links = [{"layer": places[e][0], "channel": places[e][1], "value": _short(together[e, number])} for e in row]
+        links = [{"layer": places[e][0], "channel": places[e][1], "value": short(together[e, number])} for e in row]
         ablation = [{"name": f"{e['layer']} {e['channel']}",
-                     "value": _short(falls[e["layer"], e["channel"]][number])} for e in links]  # fmt: skip
+                     "value": short(falls[e["layer"], e["channel"]][number])} for e in links]  # fmt: skip
         words = f"How far its logit falls without each of them, measured on {len(pictures)} photographs."
         said.append({"channels": links, "ablation": ablation, "ablation_note": words})
     return Classes(channels, said)
@@ -91,7 +91,7 @@ def tuned(network: Network, layer: Layer) -> list[Facts]:
         ("lines and edges by bend", "", tuning.BENDS, found.arcs),
     ]
     for channel, (fact, label) in enumerate(zip(nothing, labels, strict=True)):
-        drawn = [{"name": name, "unit": unit, "x": list(x), "y": [_short(y) for y in values[channel]]}
+        drawn = [{"name": name, "unit": unit, "x": list(x), "y": [short(y) for y in values[channel]]}
                  for name, unit, x, values in curves]  # fmt: skip
         fact["tuning"] = {
             "label": label or "tuned to nothing, or not more than untrained channels are",
@@ -150,16 +150,12 @@ def _shown(drawn: Drawn) -> list[Picture]:
 
 def _row(name: str, share: float, questions: int) -> Facts:
     interval = binomtest(round(share * questions), questions).proportion_ci(method="wilson")
-    return {"name": name, "share": _short(share), "questions": questions,
-            "low": _short(interval.low), "high": _short(interval.high)}  # fmt: skip
+    return {"name": name, "share": short(share), "questions": questions,
+            "low": short(interval.low), "high": short(interval.high)}  # fmt: skip
 
 
 def _strongest(row: Float[Tensor, " classes"]) -> list[Facts]:
     best = row.topk(min(STRONGEST, len(row)))
     return [
-        {"class": each, "value": _short(value)} for value, each in zip(best.values, best.indices.tolist(), strict=True)
+        {"class": each, "value": short(value)} for value, each in zip(best.values, best.indices.tolist(), strict=True)
     ]
-
-
-def _short(value: Any) -> float:
-    return float(f"{float(value):.4g}")

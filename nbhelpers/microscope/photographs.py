@@ -130,21 +130,21 @@ def facts(seen: Seen, own: Float[Tensor, " channels"], photos: Pictures, names: 
         low, high = float(peaks.min()), float(peaks.max())
         counts = torch.histc(peaks, BINS, low, max(high, low + 1e-6))
         fact: dict[str, Any] = {
-            "most": _short(high),
-            "fires": _short((peaks > 0).float().mean()),
-            "percentile": _short((seen.means[:, channel] < own[channel]).float().mean()),
+            "most": short(high),
+            "fires": short((peaks > 0).float().mean()),
+            "percentile": short((seen.means[:, channel] < own[channel]).float().mean()),
             "likeness": likeness[channel],
-            "histogram": {"counts": counts.int().tolist(), "low": _short(low), "high": _short(high)},
+            "histogram": {"counts": counts.int().tolist(), "low": short(low), "high": short(high)},
         }
         if high <= 0:
             fact["facts"] = [["in photographs", "never above zero"]]
         others = [each for each in near[channel].argsort(descending=True).tolist() if each != channel][:NEAREST]
-        fact["near"] = [{"channel": each, "value": _short(near[channel, each])} for each in others]
+        fact["near"] = [{"channel": each, "value": short(near[channel, each])} for each in others]
         if labelled:
             best = [int(each) for each in (-area[:, channel]).argsort(kind="stable")[:CLASSES]]
             fact["labels"] = {
                 "rows": [
-                    {"name": names[each], "auc": _short(area[each, channel]), "p": _short(chance[each, channel])}
+                    {"name": names[each], "auc": short(area[each, channel]), "p": short(chance[each, channel])}
                     for each in best
                 ]
             }
@@ -195,7 +195,7 @@ def patches(
             small = images.to_pil(tile.clamp(0, 1)).resize((side, side), Image.Resampling.BICUBIC)
             sheet.paste(small, (column * side, row * side))
     names = photos.names or [""] * len(photos)
-    said = lambda some: [{"name": names[photo], "value": _short(peaks[photo])} for photo in some.tolist()]  # noqa: E731
+    said = lambda some: [{"name": names[photo], "value": short(peaks[photo])} for photo in some.tolist()]  # noqa: E731
     titles = ("the strongest, one of each photo", "the same, dark where the channel is silent", "from across its range")
     return sheet, [
         {"name": title, "photos": said(some)}
@@ -211,5 +211,6 @@ def _likeness(means: Float[Tensor, "photos channels"]) -> list[int]:
     return np.argsort(order).tolist()
 
 
-def _short(value: Any) -> float:
+def short(value: Any) -> float:
+    """A number with four digits that count, as the pages carry it."""
     return float(f"{float(value):.4g}")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
-from nbhelpers.recipes import Field, Fit, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, Recipe
 
 BATCH = 16  # photos in memory
 
@@ -36,7 +36,9 @@ class InterpretationTest(Recipe):
     photo: str = Field("coffee.jpg", description="the photo that shows the interpretation; empty: the first one")
     top: int = Field(15, ge=1, le=100, description="the channel must be among this many strongest")
     size: int = Field(128, ge=16, le=512, description="shorter side of the photos in pixels")
-    fit: Fit = Field("whole", description="photos that are no squares: whole, their centre, or whole within a square")
+    fit: images.Fit = Field(
+        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
+    )
     seed: int = Field(0, ge=0, description="of the re-initialised network")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Evidence]:
