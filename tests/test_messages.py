@@ -110,6 +110,7 @@ def joined_in_errors(tree: ast.AST) -> list[str]:
 
 BOUNDED = {
     "sorted(missing)": "three arrays of a shard",
+    "get_args(Fit)": "three ways to fit",
     "models.bundled()": "two networks",
     "map(repr, told)": "three entries of a document",
     "order[-4:]": "four layers",
