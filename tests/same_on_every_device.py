@@ -190,12 +190,23 @@ def _facets(network: Network) -> Made:
     return Made(made.exact | {"activations": found.activations}, {"own": own, "others": others}, made.pictures)
 
 
-@case("saliency", Saliency)
+@case("saliency, two methods", Saliency)
+def _gradients(network: Network) -> Made:
+    recipe = Saliency(photos=CAT, photo_size=48, samples=2)
+    return _explained(recipe, network, ["integrated gradients", "guided backpropagation"])
+
+
+@case("saliency, all methods", Saliency)
 def _saliency(network: Network) -> Made:
     return _explained(Saliency(photos=str(SAMPLES), count=3, photo_size=64, fit="crop", samples=4), network)
 
 
-@case("Grad-CAM", GradCAM)
+@case("Grad-CAM, two methods", GradCAM)
+def _two_cams(network: Network) -> Made:
+    return _explained(GradCAM(photos=CAT, photo_size=48), network, ["layer_cam", "guided_grad_cam"])
+
+
+@case("Grad-CAM, all methods", GradCAM)
 def _grad_cam(network: Network) -> Made:
     recipe = GradCAM(photos=CAT, photo_size=64)
     made, against = _explained(recipe, network), recipe.changed(counterfactual=True, target="pizza").run(network)
@@ -213,14 +224,14 @@ def _semantic_dictionary(network: Network) -> Made:
     )
 
 
-def _explained(recipe: Recipe, network: Network) -> Made:
-    """Maps by all methods, exact in double precision.
+def _explained(recipe: Recipe, network: Network, methods: list[str] | None = None) -> Made:
+    """Maps by these methods, or all, exact in double precision.
 
     A ReLU or a pool that is undecided up to rounding may go two ways on two devices, and gradients with it; in double
     precision that hardly happens.
     """
     exact, reached = {}, {}
-    for method in recipes.choices(type(recipe), "method"):
+    for method in methods or recipes.choices(type(recipe), "method"):
         step = recipe.changed(method=method).run(network)
         precise = recipe.changed(method=method).run(double(network))
         exact |= {method: precise.maps, f"{method}, logits": precise.logits, f"{method}, float32 logits": step.logits}
