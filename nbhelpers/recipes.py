@@ -11,17 +11,20 @@ which the same picture can be made again (`from_picture`).
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
@@ -52,6 +55,19 @@ def _named(value: Any, as_text: Callable[[Any], str]) -> str:
 
 
 NetworkName = Annotated[str, WrapValidator(_named)]
+
+
+def _sizes(least: int, most: int) -> Any:
+    """The side of a square or `(height, width)`, in pixels; each side within these bounds."""
+    side = Annotated[int, Field(ge=least, le=most)]
+    kinds = Annotated[side, Tag("side")] | Annotated[tuple[side, side], Tag("sides")]
+    return Annotated[kinds, Discriminator(lambda given: "sides" if isinstance(given, list | tuple) else "side")]
+
+
+PictureSize = _sizes(16, 512)
+"""Of pictures that are made: the side of a square or `(height, width)`, in pixels."""
+PhotoSize = _sizes(16, 1024)
+"""Of photos as a network sees them: a side or `(height, width)`, in pixels."""
 
 
 class Recipe(BaseModel):
@@ -316,13 +332,38 @@ def parameters_table(kind: type[Recipe]) -> str:
 def bounds(kind: type[Recipe], name: str) -> tuple[Any, Any]:
     """Least and greatest value a field accepts; None where it is open."""
     limits = {"ge": None, "gt": None, "le": None, "lt": None}
-    for constraint in kind.model_fields[name].metadata:
+    for constraint in _constraints(kind.model_fields[name]):
         for limit in limits:
             if getattr(constraint, limit, None) is not None:
                 limits[limit] = getattr(constraint, limit)
     low = limits["ge"] if limits["ge"] is not None else limits["gt"]
     high = limits["le"] if limits["le"] is not None else limits["lt"]
     return low, high
+
+
+def _constraints(field: FieldInfo) -> list[Any]:
+    """What a field's declaration says of its range, or that of the first type that it may be."""
+    first = (get_args(field.annotation) or [None])[0]
+    return [each for part in (field, *getattr(first, "__metadata__", ())) for each in getattr(part, "metadata", ())]
+
+
+def types(kind: type[Recipe], name: str) -> list[Any]:
+    """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`, a size `[int, tuple]`."""
+    return [get_origin(member) or member for member in _members(kind.model_fields[name].annotation)]
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types of a union, or a type alone, without what is said about them."""
+    bare = _bare(annotation)
+    return [_bare(member) for member in get_args(bare)] if get_origin(bare) in (Union, UnionType) else [bare]
+
+
+def _bare(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is tuple:
+        return tuple[tuple(map(_bare, get_args(annotation)))]
+    return annotation
 
 
 def choices(kind: type[Recipe], name: str) -> list[Any]:
@@ -377,6 +418,8 @@ def _explained(error: ValidationError, kind: type[Recipe]) -> str:
 
 
 def _type_name(annotation: Any) -> str:
+    members = _members(annotation)
+    annotation = functools.reduce(operator.or_, members) if len(members) > 1 else members[0]
     text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else None
     if text is None and "Literal" in str(annotation):
         return type(annotation.__args__[0]).__name__

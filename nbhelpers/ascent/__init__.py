@@ -10,7 +10,7 @@
 from nbhelpers.ascent import canvas, objectives
 from nbhelpers.ascent.loop import NonFiniteScore, Step, ascend, generators, measure
 from nbhelpers.ascent.recognition import Recognition, recognised
-from nbhelpers.ascent.rounds import climb, last_side, picture_seeds, planned
+from nbhelpers.ascent.rounds import climb, last_size, picture_seeds, planned
 from nbhelpers.ascent.transforms import Transforms
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "canvas",
     "climb",
     "generators",
-    "last_side",
+    "last_size",
     "measure",
     "objectives",
     "picture_seeds",

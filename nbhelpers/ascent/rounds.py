@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from nbhelpers.ascent.canvas import Canvas
 from nbhelpers.ascent.loop import Step, ascend
 from nbhelpers.ascent.objectives import Objective
-from nbhelpers.models import Network
+from nbhelpers.models import Network, Size
 
 COPIES = 5
 """Of the picture in memory at each step, at least: the canvas, its gradient, Adam's two moments, the last good one."""
@@ -70,7 +70,7 @@ def _check_memory(canvas: Canvas, rounds: int, upscale_factor: float) -> None:
     """Refuses a climb whose last round cannot be held, counting only what the optimiser keeps: a lower bound."""
     with torch.no_grad():
         count, colours, *sides = canvas.picture().shape
-    height, width = (last_side(side, rounds, upscale_factor) for side in sides)
+    height, width = last_size((sides[0], sides[1]), rounds, upscale_factor)
     needed = COPIES * count * colours * height * width * torch.finfo(torch.float32).bits // 8
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if canvas.parameters.device.type == "cpu" and needed > there:
@@ -85,11 +85,14 @@ def planned(rounds: int, steps: int) -> list[int]:
     return [round(steps * 1.3) if number >= rounds / 2 else steps for number in range(rounds)]
 
 
-def last_side(side: int, rounds: int, upscale_factor: float) -> int:
-    """Side of the last round's picture, in pixels; rounded in every round, as `enlarge` does."""
+def last_size(size: Size, rounds: int, upscale_factor: float) -> Size:
+    """Side of the last round's picture in pixels, or (height, width); rounded in every round, as `enlarge` does."""
+    if not isinstance(size, int):
+        height, width = (last_size(side, rounds, upscale_factor) for side in size)
+        return height, width
     for _ in range(rounds - 1):
-        side = round(side * upscale_factor)
-    return side
+        size = round(size * upscale_factor)
+    return size
 
 
 def enlarge(canvas: Canvas, factor: float, blur: int) -> Canvas:

@@ -50,17 +50,19 @@ class Boxed:
         return len(self.boxes)
 
     @property
-    def size(self) -> int:
-        """Side of the pictures in pixels."""
-        return self.photos.pictures.shape[-1]
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        height, width = self.photos.pictures.shape[-2:]
+        return height, width
 
 
-def read(source: str | Path, size: int, boxes: str | Path | None = None) -> Boxed:
+def read(source: str | Path, size: models.Size, boxes: str | Path | None = None) -> Boxed:
     """Photos of a folder, or one photo, with the boxes of a JSON file.
 
     Args:
         source: path of the folder or of the photo.
-        size: side in pixels of the central square that they are cropped and resampled to; the boxes go with them.
+        size: side in pixels, or `(height, width)`, of the central part that they are cropped and resampled to; the
+            boxes go with them.
         boxes: the file; `boxes.json` beside the photos unless given. `sample_images/SOURCES.md` describes the format.
 
     Returns:
@@ -130,29 +132,29 @@ def from_data(folder: str | Path, network: Network, limit: int | None = None) ->
     return Boxed(photos, list(corners[chosen].split(1)), texts, {}), classes
 
 
-def in_square(boxes: Real[Tensor, "boxes 4"], width: int, height: int, size: int) -> Real[Tensor, "boxes 4"]:
-    """Boxes of a photo as they lie in its central square, resampled to `size` pixels.
+def in_square(boxes: Real[Tensor, "boxes 4"], width: int, height: int, size: models.Size) -> Real[Tensor, "boxes 4"]:
+    """Boxes of a photo as they lie in its central square (or part of other proportions), resampled to `size` pixels.
 
     Args:
         boxes: `(k, 4)`: left, top, right, bottom pixel in the file, inclusive.
         width, height: of the file in pixels.
-        size: side of the square in pixels.
+        size: side of the square in pixels, or `(height, width)`.
 
     Returns:
         `(k, 4)`: edges in pixels of the square, cut off at its borders; without an area where nothing is left.
     """
-    side = min(width, height)
-    offset = torch.tensor([(width - side) // 2, (height - side) // 2] * 2)
-    edges = boxes + torch.tensor([0, 0, 1, 1]) - offset
-    return edges.clamp(0, side) * size / side
+    (tall, wide), (top, left, inner_height, inner_width) = models.sides(size), images.central(height, width, size)
+    inner, outer = torch.tensor([inner_width, inner_height] * 2), torch.tensor([wide, tall] * 2)
+    edges = (boxes + torch.tensor([0, 0, 1, 1]) - torch.tensor([left, top] * 2)).clamp(min=0)
+    return torch.minimum(edges, inner) * outer / inner
 
 
-def points(maps: Float[Tensor, "photos height width"], size: int) -> Float[Tensor, "photos 2"]:
+def points(maps: Float[Tensor, "photos height width"], size: models.Size) -> Float[Tensor, "photos 2"]:
     """Where each map is greatest: the middle of that cell, in pixels of the photo.
 
     Args:
         maps: `(N, h, w)`.
-        size: side of the photos in pixels.
+        size: side of the photos in pixels, or `(height, width)`.
 
     Returns:
         `(N, 2)`: across, down. Not a number for a map that is the same everywhere: it points nowhere.
@@ -160,7 +162,8 @@ def points(maps: Float[Tensor, "photos height width"], size: int) -> Float[Tenso
     height, width = maps.shape[1:]
     flat = maps.detach().flatten(1).double().cpu()
     best = flat.argmax(1)
-    places = torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], 1) * size
+    places = torch.stack([(best % width + 0.5) / width, (best // width + 0.5) / height], 1)
+    places = places * torch.tensor(models.sides(size)[::-1])
     places[flat.amax(1) == flat.amin(1)] = torch.nan
     return places
 
@@ -173,7 +176,7 @@ def hits(
     Args:
         maps: `(N, h, w)`, one per photo, of any size.
         boxed: the photos.
-        tolerance: distance from the box that still counts, in sides of the photo.
+        tolerance: distance from the box that still counts, in shorter sides of the photo.
 
     Returns:
         `(N,)` bool. A map that is the same everywhere is a miss.
@@ -184,7 +187,7 @@ def hits(
         raise ValueError(f"{len(maps)} maps for {len(boxed)} photos with boxes: give one each")
     places = points(maps, boxed.size)
     near = [
-        _distance(place[None], boxes)[0] <= tolerance * boxed.size
+        _distance(place[None], boxes)[0] <= tolerance * min(boxed.size)
         for place, boxes in zip(places, boxed.boxes, strict=True)
     ]
     return torch.stack(near)
@@ -192,10 +195,10 @@ def hits(
 
 def chance(boxed: Boxed, tolerance: float = TOLERANCE) -> Float[Tensor, " photos"]:
     """How often a point that is drawn blindly would hit, for each photo: `(N,)` in [0, 1]."""
-    middles = torch.arange(boxed.size, dtype=torch.float64) + 0.5
-    grid = torch.cartesian_prod(middles, middles)
+    down, across = (torch.arange(side, dtype=torch.float64) + 0.5 for side in boxed.size)
+    grid = torch.cartesian_prod(across, down)
     return torch.stack(
-        [(_distance(grid, boxes) <= tolerance * boxed.size).double().mean() for boxes in boxed.boxes]
+        [(_distance(grid, boxes) <= tolerance * min(boxed.size)).double().mean() for boxes in boxed.boxes]
     ).float()
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Sequence
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from types import NoneType
+from typing import Any
 
 import ipywidgets as widgets
 from IPython import get_ipython
@@ -20,7 +20,7 @@ from nbhelpers import models
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.controls.photo_picker import PhotoPicker
 from nbhelpers.models import class_count
-from nbhelpers.recipes import Recipe, bounds, choices
+from nbhelpers.recipes import Recipe, bounds, choices, types
 
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 PHOTOS = ("photo", "photos", "start", "second")  # parameters that are a path to a photo, or to a folder of them
@@ -61,7 +61,7 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
     low, high = bounds(type(recipe), name)
     if isinstance(value, bool):
         return widgets.Checkbox(value, **common)
-    if isinstance(value, int) and NoneType not in _types(type(recipe), name):  # a slider can't be set to None
+    if isinstance(value, int) and NoneType not in types(type(recipe), name):  # a slider can't be set to None
         return widgets.IntSlider(value, low or 0, high or max(4 * value, 100), **common)
     if isinstance(value, float):
         high = high if high is not None else max(4 * value, 1.0)
@@ -84,13 +84,6 @@ def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
     return any(getattr(constraint, limit, None) == end for constraint in kind.model_fields[name].metadata)
 
 
-def _types(kind: type[Recipe], name: str) -> list[Any]:
-    """What a field may be: `int | None` gives `[int, NoneType]`, `list[int]` gives `[list]`."""
-    annotation = kind.model_fields[name].annotation
-    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
-    return [get_origin(member) or member for member in members]
-
-
 def last_channel(network: models.Network, layer: str) -> int:
     """The greatest channel number of a layer, or the greatest class number where the layer is the logits."""
     if layer != OUTPUT:
@@ -105,20 +98,22 @@ def from_slider(recipe: Recipe, name: str, value: Any) -> Any:
         return _network(value)
     if name in CLASSES and isinstance(value, str):
         return value.partition(APART)[0].strip()
-    return _from_text(value, _types(type(recipe), name)) if isinstance(value, str) else value
+    return _from_text(value, types(type(recipe), name)) if isinstance(value, str) else value
 
 
-def _from_text(text: str, types: list[Any]) -> Any:
+def _from_text(text: str, kinds: list[Any]) -> Any:
     """What was typed: `a, b` is a list, with brackets and quotes or without; nothing is None where that is allowed."""
-    if NoneType in types and text.strip() in ("", "None"):
+    if NoneType in kinds and text.strip() in ("", "None"):
         return None
-    if list not in types:
+    if not {list, tuple} & set(kinds):
         return text
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
         value = [part.strip() for part in text.strip("[] ").split(",") if part.strip()]
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return value if type(value) in kinds else [value]
 
 
 def to_slider(recipe: Recipe, name: str, slider: widgets.Widget) -> Any:

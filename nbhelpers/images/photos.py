@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 from nbhelpers import edge
 from nbhelpers.images import decoding, recipe_text
 from nbhelpers.images.sheets import to_pil
+from nbhelpers.models import Size, sides
 
 WRITERS = {
     ".png": {"format": "PNG"},
@@ -74,7 +75,7 @@ Fit = Literal["whole", "crop", "pad"]
 
 
 def read(
-    path: str | os.PathLike, size: int | None = None, fit: str = "crop", stride: int = 1
+    path: str | os.PathLike, size: Size | None = None, fit: str = "crop", stride: int = 1
 ) -> Float[Tensor, "3 height width"]:
     """Read one picture file, upright, as RGB.
 
@@ -82,13 +83,15 @@ def read(
         path: JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF file, or an address of one that fsspec knows, such
             as `s3://bucket/photo.jpg`. Transparent parts are shown on white; of an animation the first frame is read,
             with a warning.
-        size: side in pixels, to which the picture is resampled with antialiasing. `None` leaves it as it is.
+        size: side in pixels, or `(height, width)`, to which the picture is resampled with antialiasing. `None` leaves
+            it as it is.
         fit: "crop", the central square; "whole", all of it, the shorter side `size` and the longer one in proportion;
-            "pad", all of it within the square, grey beside it.
+            "pad", all of it within the square, grey beside it. A `(height, width)` is filled by the largest central
+            part of these proportions, or holds all of the photo.
         stride: the longer side is a multiple of it (as near as can be to the picture's own proportions).
 
     Returns:
-        The picture, shape `(3, H, W)`, or `(3, size, size)`, float32 in [0, 1].
+        The picture, shape `(3, H, W)`, or of that size, float32 in [0, 1].
 
     Raises:
         FileNotFoundError: there is no such file; the nearest names in its folder are offered.
@@ -101,28 +104,35 @@ def read(
         return picture.contiguous()
     if fit not in get_args(Fit):
         raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(get_args(Fit))}")
-    height, width = picture.shape[1:]
+    (height, width), (tall, wide) = picture.shape[1:], sides(size)
     if fit == "crop":
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        picture = picture[:, top : top + side, left : left + side]
-        return resize(picture.contiguous()[None], size)[0]
-    if fit == "whole":
+        top, left, inner_height, inner_width = central(height, width, size)
+        return _resampled(picture[:, top : top + inner_height, left : left + inner_width], tall, wide)
+    if fit == "whole" and isinstance(size, int):
         factor = size / min(height, width)
         return _resampled(picture, *(_rounded(side * factor, size, stride) for side in (height, width)))
-    inside = _resampled(picture, *(max(1, round(side * size / max(height, width))) for side in (height, width)))
-    square = torch.full((3, size, size), GREY)
-    top, left = ((size - side) // 2 for side in inside.shape[1:])
-    square[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
-    return square
+    factor = min(tall / height, wide / width)
+    inside = _resampled(picture, max(1, round(height * factor)), max(1, round(width * factor)))
+    frame = torch.full((3, tall, wide), GREY)
+    top, left = (tall - inside.shape[1]) // 2, (wide - inside.shape[2]) // 2
+    frame[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    return frame
 
 
-def read_folder(folder: str | os.PathLike, size: int, limit: int | None = None) -> Photos:
+def central(height: int, width: int, size: Size) -> tuple[int, int, int, int]:
+    """The largest central part of a photo that has the proportions of a size: top, left, height, width in pixels."""
+    tall, wide = sides(size)
+    factor = min(height / tall, width / wide)
+    inner_height, inner_width = max(1, round(tall * factor)), max(1, round(wide * factor))
+    return (height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width
+
+
+def read_folder(folder: str | os.PathLike, size: Size, limit: int | None = None) -> Photos:
     """Read all pictures in a folder and the folders in it, in the order of their names.
 
     Args:
         folder: where to look; hidden files and text documents are left out.
-        size: side in pixels that all are cropped and resampled to, as `read` does.
+        size: side in pixels, or `(height, width)`, that all are cropped and resampled to, as `read` does.
         limit: stop after this many pictures.
 
     Returns:
@@ -184,7 +194,7 @@ def listed(source: str | os.PathLike | Sequence[str | os.PathLike]) -> dict[str,
 
 
 def read_batches(
-    files: Mapping[str, Path], size: int, batch_size: int, limit: int | None = None, fit: str = "crop", stride: int = 1
+    files: Mapping[str, Path], size: Size, batch_size: int, limit: int | None = None, fit: str = "crop", stride: int = 1
 ) -> Iterator[tuple[list[int], Photos]]:
     """Photos a batch at a time, so that no more than a batch of them is in memory.
 
@@ -219,15 +229,15 @@ def read_batches(
     if skipped and not done:
         raise ValueError(_nothing(skipped))
     if skipped:
-        yield [], Photos(torch.zeros(0, 3, size, size), [], dict(skipped))
+        yield [], Photos(torch.zeros(0, 3, *sides(size)), [], dict(skipped))
 
 
-def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: int, limit: int | None = None) -> Photos:
+def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: Size, limit: int | None = None) -> Photos:
     """Read photos from wherever they are: one file, a folder, or a list of files.
 
     Args:
         source: path of a file or of a folder, or several paths of files.
-        size: side in pixels that all are cropped and resampled to, as `read` does.
+        size: side in pixels, or `(height, width)`, that all are cropped and resampled to, as `read` does.
         limit: stop after this many pictures.
 
     Returns:
@@ -347,7 +357,7 @@ def animate(
         images[0].save(temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **options)
 
 
-def _read_batch(files: dict[str, Path], size: int, limit: int | None) -> Photos:
+def _read_batch(files: dict[str, Path], size: Size, limit: int | None) -> Photos:
     if limit is not None and limit < 1:
         raise ValueError(f"limit is the most pictures to read, at least 1, got {limit}")
     read = [photos for _, photos in read_batches(files, size, len(files), limit)]
@@ -356,7 +366,7 @@ def _read_batch(files: dict[str, Path], size: int, limit: int | None) -> Photos:
 
 
 def _next_readable(
-    waiting: Iterator[tuple[int, tuple[str, Path]]], most: int, manner: tuple[int, str, int], skipped: dict[str, str]
+    waiting: Iterator[tuple[int, tuple[str, Path]]], most: int, manner: tuple[Size, str, int], skipped: dict[str, str]
 ) -> list[tuple[int, str, Tensor]]:
     """Number, name and picture of the next files that can be read; of the others, names and reasons into `skipped`."""
     found = []
@@ -385,6 +395,8 @@ def _people(files: Mapping[str, Path], names: Sequence[str]) -> frozenset[str]:
 
 def _resampled(picture: Tensor, height: int, width: int) -> Tensor:
     picture = picture.contiguous()[None]
+    if picture.shape[2:] == (height, width):
+        return picture[0]
     return interpolate(picture, (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)[0]
 
 
@@ -414,9 +426,10 @@ def _left_out(name: Path) -> bool:
     return name.suffix.lower() in DOCUMENTS or any(part.startswith(".") for part in name.parts)
 
 
-def _check_size(size: int) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"size is a side in whole pixels, at least 1, got {size!r}")
+def _check_size(size: Size) -> None:
+    given = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    if any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in given):
+        raise ValueError(f"size is a side in whole pixels, at least 1, or (height, width), got {size!r}")
 
 
 def _writer(path: Path, writers: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def table(network: Network, size: Size) -> LayerTable:
     if error is not None:
         least = least_size(network)
         if least is not None and least > min(height, width):
-            side = size if height == width else f"{height} x {width}"
+            side = height if height == width else f"{height} x {width}"
             raise ValueError(f"pictures of {side} pixels are too small for {title}: at least {least} pixels") from error
         # some modules cannot run an empty batch: `view(len(x), -1)`
         found, error = survey(network, size, count=1)

@@ -215,7 +215,7 @@ def check_layer(network: str | nn.Module, layer: str, size: Size | None = None) 
         if least is not None and least > min(sides(size)):
             height, width = sides(size)
             raise ValueError(
-                f"pictures of {size if height == width else f'{height} x {width}'} pixels are too small for layer "
+                f"pictures of {height if height == width else f'{height} x {width}'} pixels are too small for layer "
                 f"{layer!r} of {network.name}: at least {least} pixels"
             ) from error
     if error is not None:
@@ -272,17 +272,17 @@ def check_channels(network: str | nn.Module, layer: str, channels: Sequence[int]
     return found
 
 
-def photo_fit(network: Network, size: int, fit: str) -> dict[str, Any]:
+def photo_fit(network: Network, size: Size, fit: str) -> dict[str, Any]:
     """How `images.read` brings a photo to what this network takes: its `fit` and `stride`.
 
     Args:
         network: one that takes nothing but the square of this size gets whole photos inside the square.
-        size: shorter side of the photos in pixels.
+        size: shorter side of the photos in pixels, or `(height, width)` of all.
         fit: "whole", "crop" or "pad", as `images.read` explains them.
     """
     if fit != "whole":
         return {"fit": fit}
-    if not takes(network, (size, 2 * size)):
+    if not isinstance(size, int) or not takes(network, (size, 2 * size)):
         return {"fit": "pad"}
     strides = [layer.stride for layer in layers(network, size) if layer.stride < size]
     return {"fit": "whole", "stride": max(1, round(max(strides, default=1)))}

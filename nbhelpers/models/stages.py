@@ -17,7 +17,7 @@ from nbhelpers.models.network import Network, Size, sides
 _IDLE = ("Dropout", "Dropout2d", "Identity")
 
 
-def stages(network: str | nn.Module, size: int | None = None) -> list[Layer]:
+def stages(network: str | nn.Module, size: Size | None = None) -> list[Layer]:
     """The last layer of each resolution at which the network computes something, from fine to coarse.
 
     A layer counts if convolutions run at its resolution, so the pooled maps at the end of a VGG or the global mean
@@ -27,7 +27,7 @@ def stages(network: str | nn.Module, size: int | None = None) -> list[Layer]:
 
     Args:
         network: a name, a `Network` or your own module.
-        size: side of the pictures in pixels; the network's own size if not given.
+        size: side of the pictures in pixels, or `(height, width)`; the network's own size if not given.
 
     Returns:
         Layers of the table, one per stage; the last one is the deepest.
@@ -57,13 +57,13 @@ def stages(network: str | nn.Module, size: int | None = None) -> list[Layer]:
     return found
 
 
-def select(network: str | nn.Module, layer: str = "", size: int | None = None) -> tuple[Layer, list[Layer]]:
+def select(network: str | nn.Module, layer: str = "", size: Size | None = None) -> tuple[Layer, list[Layer]]:
     """A layer and the stages that are finer than it.
 
     Args:
         network: a name, a `Network` or your own module.
         layer: dotted name; empty for the deepest stage.
-        size: side of the pictures in pixels; the network's own size if not given.
+        size: side of the pictures in pixels, or `(height, width)`; the network's own size if not given.
 
     Raises:
         KeyError, ValueError: no such layer, or one without feature maps.

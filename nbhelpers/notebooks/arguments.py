@@ -76,7 +76,8 @@ def _json(text: str) -> Any:
 def _fits(value: Any, kind: str) -> bool:
     named = set(re.findall(r"\w+", kind))
     name = "None" if value is None else type(value).__name__
-    return not named or name in named or (name == "int" and "float" in named) or "Any" in named
+    wider = {"int": "float", "list": "tuple"}  # what holds values of another type too
+    return not named or "Any" in named or bool(named & {name, wider.get(name)})
 
 
 def command(notebook: str, parameters: Mapping[str, Any]) -> str:

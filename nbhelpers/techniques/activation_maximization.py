@@ -18,9 +18,9 @@ from PIL import Image
 from torch import nn
 
 from nbhelpers import ascent, images, models, recipes
-from nbhelpers.ascent import Step, Transforms, generators, last_side, measure, objectives, picture_seeds, planned
+from nbhelpers.ascent import Step, Transforms, generators, last_size, measure, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import Canvas, canvas_of
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 
 SIDE = 220
 """Of a picture on a sheet in pixels, at least: the lines under it take as much."""
@@ -39,7 +39,7 @@ class ActivationMaximization(Recipe):
         "natural", description="what is optimised"
     )
     start: str = Field("noise", description="'noise', or the path of a photo to start from")
-    size: int = Field(96, ge=16, le=512, description="side of the first round's picture in pixels")
+    size: PictureSize = Field(96, description="side of the first round's picture in pixels, or (height, width)")
     rounds: int = Field(3, ge=1, le=16, description="sizes, from small to large")
     steps: int = Field(32, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
     learning_rate: float = Field(0.03, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
@@ -85,7 +85,7 @@ def multi_scale(**changes) -> ActivationMaximization:
 
 def ladder(recipe: ActivationMaximization) -> dict[str, ActivationMaximization]:
     """The same channel and seed six times, each rung with one trick more; all end at one size after as many steps."""
-    final = last_side(recipe.size, recipe.rounds, recipe.upscale_factor)
+    final = last_size(recipe.size, recipe.rounds, recipe.upscale_factor)
     all_steps = sum(planned(recipe.rounds, recipe.steps))
     still = recipe.changed(canvas="pixels", jitter=0, scale=0, rotate=0)
     shaken = recipe.changed(canvas="pixels")
@@ -163,7 +163,7 @@ def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None 
         )
     ]
     pictures[~step.alive] = 1.0
-    return images.tile(images.resize(pictures, max(SIDE, pictures.shape[-1])), labels=labels)
+    return images.tile(images.resize(pictures, max(SIDE, min(pictures.shape[2:]))), labels=labels)
 
 
 def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list[Path]:
@@ -190,6 +190,6 @@ def _objective(recipe: ActivationMaximization) -> objectives.Objective:
 def _first_canvas(recipe: ActivationMaximization, seeds: list[int], network: models.Network) -> Canvas:
     kind, device = canvas_of(recipe.canvas, network.channels), network.mean.device
     if recipe.start == "noise":
-        return kind.random(recipe.size, recipe.size, generators(seeds), device)
+        return kind.random(*models.sides(recipe.size), generators(seeds), device)
     photo = images.read(recipe.start, recipe.size).to(device)
     return kind.from_picture(photo.expand(len(seeds), -1, -1, -1))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import images, models, volumes
 from nbhelpers.models import capture
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
 from nbhelpers.volumes import Order, ordering
 from nbhelpers.volumes.rendering import coloured, projections, strongest
 
@@ -33,7 +33,7 @@ class ActivationVolume(Recipe):
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.relu2", description="dotted name of the layer")
     photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
-    size: int = Field(224, ge=16, le=1024, description="side of the photo's central square in pixels")
+    size: PhotoSize = Field(224, description="side of the photo's central square in pixels, or (height, width)")
     maps: Literal["all", "first", "strongest"] = Field("strongest", description="which maps the grid shows")
     count: int = Field(24, ge=1, le=4096, description="how many maps the grid shows, unless all")
     scaling: Literal["common", "each"] = Field("common", description="one scale for all maps, or each map its own")

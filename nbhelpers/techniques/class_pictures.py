@@ -24,7 +24,7 @@ from nbhelpers.ascent import (
     Step,
     Transforms,
     generators,
-    last_side,
+    last_size,
     measure,
     objectives,
     picture_seeds,
@@ -33,7 +33,7 @@ from nbhelpers.ascent import (
 )
 from nbhelpers.ascent.canvas import Canvas, canvas_of, natural_images
 from nbhelpers.models import capture, parts
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 
 __all__ = [
     "ClassPictures",
@@ -70,7 +70,7 @@ class ClassPictures(Recipe):
         "noise", description="grey, where the penalty is zero; the mean colour of the data; or noise"
     )
     canvas: Literal["fourier", "fourier_rgb", "maco", "pixels"] = Field("fourier", description="what is optimised")
-    size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
+    size: PictureSize = Field(64, description="side of the first round's picture in pixels, or (height, width)")
     rounds: int = Field(2, ge=1, le=16, description="sizes, from small to large")
     steps: int = Field(60, ge=1, le=2000, description="steps of Adam a round; 1.3 times as many in the later half")
     contrast: float = Field(1, ge=0, le=100, description="weight of the log-probability, added to the logit")
@@ -112,7 +112,7 @@ def climb(recipe: ClassPictures, network: nn.Module | None = None) -> Iterator[S
     """
     network = models.as_network(network if network is not None else recipe.network)
     indices = class_indices(recipe, network)
-    network = parts.before_softmax(network, min(recipe.size, recipe.view or recipe.size))
+    network = parts.before_softmax(network, _seen(recipe))
     head, rectified = _head(network, recipe.view or recipe.size)
     goal = _objective(recipe, indices, head if rectified else None)
     seeds = picture_seeds(recipe.seed, indices)
@@ -178,7 +178,7 @@ def ladder(recipe: ClassPictures) -> dict[str, ClassPictures]:
     )
     # not `changed`: the last side and all steps may be more than a recipe allows for one round
     at_once = {
-        "size": last_side(recipe.size, recipe.rounds, recipe.upscale_factor),
+        "size": last_size(recipe.size, recipe.rounds, recipe.upscale_factor),
         "rounds": 1,
         "steps": sum(planned(recipe.rounds, recipe.steps)),
     }
@@ -204,27 +204,26 @@ def class_indices(recipe: ClassPictures, network: models.Network) -> list[int]:
         ValueError: a class is unknown (the nearest are offered), ambiguous (all candidates are) or out of range, the
         network gives no class logits, or it takes no pictures of this size, or views of theirs.
     """
-    size = min(recipe.size, recipe.view or recipe.size)
-    examination = models.examine(network, size)
+    examination = models.examine(network, _seen(recipe))
     if examination.classes is None:
         raise ValueError(
             f"{network.name} gives {examination.output}, expected class logits (B, classes): a class picture needs a "
             "class. Say where they are: Network(module, output=lambda out: ...)"
         )
-    return models.class_indices(network, recipe.classes, size)
+    return models.class_indices(network, recipe.classes, _seen(recipe))
 
 
 def class_names(recipe: ClassPictures, network: nn.Module | None = None) -> list[str]:
     """The recipe's classes by name, or as "class 7" where the network has no names."""
     network = models.as_network(network if network is not None else recipe.network)
-    indices = models.class_indices(network, recipe.classes, min(recipe.size, recipe.view or recipe.size))
+    indices = models.class_indices(network, recipe.classes, _seen(recipe))
     return [network.class_name(index) for index in indices]
 
 
 def verdicts(recipe: ClassPictures, step: Step, network: nn.Module | None = None) -> list[str]:
     """Two lines per picture: its class, and the finished picture's logit and probability."""
     network = models.as_network(network if network is not None else recipe.network)
-    indices = models.class_indices(network, recipe.classes, min(recipe.size, recipe.view or recipe.size))
+    indices = models.class_indices(network, recipe.classes, _seen(recipe))
     network = parts.before_softmax(network, tuple(step.picture.shape[2:]))
     logits = measure(network, objectives.logit(indices), step.picture).tolist()
     shares = measure(network, objectives.probability(indices), step.picture).tolist()
@@ -252,6 +251,11 @@ def save(recipe: ClassPictures, step: Step, folder: str | Path, network: nn.Modu
     return recipes.save_pictures(recipe, step.picture, names, folder)
 
 
+def _seen(recipe: ClassPictures) -> models.Size:
+    """The size of what the network sees in the first round: a view, or the whole picture where that is smaller."""
+    return recipe.view if 0 < recipe.view < min(models.sides(recipe.size)) else recipe.size
+
+
 def _objective(recipe: ClassPictures, indices: list[int], before_relu: str | None) -> objectives.Objective:
     if recipe.objective == "softmax":
         main = objectives.probability(indices)
@@ -266,7 +270,7 @@ def _objective(recipe: ClassPictures, indices: list[int], before_relu: str | Non
     return main - recipe.variation_weight * objectives.total_variation() if recipe.variation_weight else main
 
 
-def _head(network: models.Network, size: int) -> tuple[str, bool]:
+def _head(network: models.Network, size: models.Size) -> tuple[str, bool]:
     """The layer whose channels are the classes, and whether a ReLU behind it makes logits of them (SqueezeNet).
 
     The logit of a class that such a network does not see has no gradient; the mean of the layer's channel has one
@@ -277,7 +281,7 @@ def _head(network: models.Network, size: int) -> tuple[str, bool]:
     except ValueError:
         return objectives.OUTPUT, False
     with torch.no_grad():
-        seen = capture(network, head, objectives.OUTPUT)(torch.full((1, network.channels, size, size), 0.5))
+        seen = capture(network, head, objectives.OUTPUT)(torch.full((1, network.channels, *models.sides(size)), 0.5))
     logits, evidence = seen[objectives.OUTPUT], seen[head][..., None].flatten(2)
     if evidence.shape[:2] != logits.shape or torch.allclose(evidence.mean(2), logits, atol=1e-5):
         return head, False
@@ -287,10 +291,10 @@ def _head(network: models.Network, size: int) -> tuple[str, bool]:
 def _first_canvas(recipe: ClassPictures, seeds: list[int], network: models.Network) -> Canvas:
     kind = canvas_of(recipe.canvas, network.channels)
     if recipe.start == "noise":
-        picture = kind.random(recipe.size, recipe.size, generators(seeds)).picture().detach()
+        picture = kind.random(*models.sides(recipe.size), generators(seeds)).picture().detach()
         return kind.from_picture(picture.to(network.mean.device))
     colour = torch.full((3, 1, 1), 0.5) if recipe.start == "zero" else _mean_colour(network)
-    return kind.from_picture(colour.to(network.mean.device).expand(len(seeds), -1, recipe.size, recipe.size))
+    return kind.from_picture(colour.to(network.mean.device).expand(len(seeds), -1, *models.sides(recipe.size)))
 
 
 def _mean_colour(network: models.Network) -> Tensor:

@@ -21,7 +21,7 @@ from nbhelpers import ascent, edge, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import canvas_of
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 
 DIGITS = 3
 """Significant digits of a direction in a recipe: what is beyond them cannot be seen, and every picture carries them."""
@@ -38,7 +38,7 @@ class DirectionPictures(Recipe):
     directions: list[list[float]] = Field(
         min_length=1, description="one picture each: as many numbers as the layer has channels, of any length"
     )
-    size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
+    size: PictureSize = Field(64, description="side of the first round's picture in pixels, or (height, width)")
     rounds: int = Field(2, ge=1, le=16, description="sizes, from small to large")
     steps: int = Field(20, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
     learning_rate: float = Field(0.01, gt=0, le=0.2, description="of Adam, in the canvas's own unit")
@@ -86,7 +86,7 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
     yield from ascent.climb(
         network,
         _objective(recipe),
-        kind.random(recipe.size, recipe.size, generators(seeds), network.mean.device),
+        kind.random(*models.sides(recipe.size), generators(seeds), network.mean.device),
         plan=planned(recipe.rounds, recipe.steps),
         upscale_factor=recipe.upscale_factor,
         blur=recipe.blur,

@@ -27,7 +27,7 @@ from nbhelpers.attribution.gradients import chosen_class, targets
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
 
 LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
 
@@ -40,7 +40,7 @@ class GradCAM(Recipe):
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4", description="a layer that gives feature maps; empty: the deepest stage")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
-    photo_size: int = Field(96, ge=16, le=1024, description="shorter side of the photos in pixels")
+    photo_size: PhotoSize = Field(96, description="shorter side of the photos in pixels, or (height, width)")
     fit: images.Fit = Field(
         "whole", description="photos that are no squares: whole, their centre, or whole within a square"
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 
 BATCH = 16  # photos in memory
 
@@ -35,7 +35,7 @@ class InterpretationTest(Recipe):
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     photo: str = Field("coffee.jpg", description="the photo that shows the interpretation; empty: the first one")
     top: int = Field(15, ge=1, le=100, description="the channel must be among this many strongest")
-    size: int = Field(128, ge=16, le=512, description="shorter side of the photos in pixels")
+    size: PictureSize = Field(128, description="shorter side of the photos in pixels, or (height, width)")
     fit: images.Fit = Field(
         "whole", description="photos that are no squares: whole, their centre, or whole within a square"
     )

@@ -23,7 +23,7 @@ from nbhelpers import images, models
 from nbhelpers.attribution import cams, gradients, pixel_maps
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
 
 MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     **cams.GRADIENT_METHODS,
@@ -46,7 +46,7 @@ class SemanticDictionary(Recipe):
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of a layer that gives feature maps")
     photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
-    photo_size: int = Field(96, ge=16, le=1024, description="side of the photo's central square in pixels")
+    photo_size: PhotoSize = Field(96, description="side of the photo's central square in pixels, or (height, width)")
     target: str | int = Field("", description="the class: its name or number; empty: the one the photo is given")
     rival: str | int = Field("", description="why not this class? evidence for it is subtracted; empty: no rival")
     places: list[list[float]] = Field(

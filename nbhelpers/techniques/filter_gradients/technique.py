@@ -19,7 +19,7 @@ from nbhelpers import images, models
 from nbhelpers.attribution.gradients import frozen
 from nbhelpers.images import Photos
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 from nbhelpers.techniques.filter_gradients import filter_weights
 from nbhelpers.techniques.filter_gradients.filter_pictures import grid
 
@@ -36,7 +36,7 @@ class FilterGradients(Recipe):
     similar: str = Field("../sample_images/temple.jpg", description="photos of a similar class: a file, or a folder")
     dissimilar: str = Field("../sample_images/cat.jpg", description="photos of another class: a file, or a folder")
     views: int = Field(6, ge=1, le=64, description="crops of each photo; 1 for folders with many photos")
-    size: int = Field(96, ge=16, le=512, description="side of the photos' crops in pixels")
+    size: PictureSize = Field(96, description="side of the photos' crops in pixels, or (height, width)")
     batch_size: int = Field(6, ge=1, le=256, description="photos at a time; bounds the memory")
     top: int = Field(16, ge=1, le=256, description="how many of the most important filters are drawn")
     removed: list[int] = Field([0, 1, 2, 4, 8, 16, 32, 64], min_length=1, description="numbers of filters taken away")
@@ -245,24 +245,25 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
     return Ablation(list(recipe.removed), logits, accuracy, spread)
 
 
-def crops(source: str, views: int, size: int) -> Photos:
+def crops(source: str, views: int, size: models.Size) -> Photos:
     """Photos from a file or a folder, each in several crops, along the diagonals, of nine tenths of the square.
 
     Args:
         source: path of a photo or of a folder.
         views: crops per photo; 1 leaves the central square as it is.
-        size: side of the crops in pixels.
+        size: side of the crops in pixels, or `(height, width)`.
     """
     if views == 1:
         return images.read_many(source, size)
-    margin = max(1, round(size / 9))
-    photos = images.read_many(source, size + margin)
+    height, width = models.sides(size)
+    margin = max(1, round(min(height, width) / 9))
+    photos = images.read_many(source, (height + margin, width + margin))
     pictures, names = [], []
     for picture, name in zip(photos.pictures, photos.names, strict=True):
         for number in range(views):
             along = round(margin * number / (views - 1))
             left = margin - along if number % 2 else along
-            pictures.append(picture[:, along : along + size, left : left + size])
+            pictures.append(picture[:, along : along + height, left : left + width])
             names.append(f"{name} {number + 1}")
     return Photos(torch.stack(pictures), names, photos.skipped)
 

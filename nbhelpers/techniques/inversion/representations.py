@@ -99,7 +99,7 @@ def represent(network: nn.Module, layer: str, photos: Float[Tensor, "photos 3 he
         features = capture(network, layer, stop=True)(photos)[layer]
     except (RuntimeError, AssertionError) as error:
         if layer != OUTPUT:
-            models.check_layer(network, layer, photos.shape[-1])  # says the least size
+            models.check_layer(network, layer, tuple(photos.shape[-2:]))  # says the least size
         raise refusal(network, tuple(photos.shape[-2:]), error) from error
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or len(features) != len(photos):
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__

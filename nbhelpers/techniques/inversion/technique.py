@@ -32,7 +32,7 @@ from nbhelpers.ascent.canvas import Canvas, canvas_of
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.models import Network
 from nbhelpers.models.stages import stages
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
 from nbhelpers.techniques.inversion.representations import Representation, feature_distance, inversion, represent
 
 
@@ -60,7 +60,7 @@ class Inversion(Recipe):
     kept: int = Field(0, ge=0, le=4096, description="match so many channels, the strongest for the photo; 0: all")
     second: str = Field("../sample_images/coffee.jpg", description="a photo to blend with")
     mix: float = Field(0.0, ge=0, le=1, description="share of the second photo in the representation")
-    size: int = Field(112, ge=16, le=512, description="side of the picture in pixels")
+    size: PictureSize = Field(112, description="side of the picture in pixels, or (height, width)")
     steps: int = Field(80, ge=1, le=5000, description="steps of Adam")
     learning_rate: float = Field(0.01, gt=0, le=0.2, description="of the first round, in the canvas's own unit")
     feature_weight: float = Field(1.0, ge=0, le=100, description="weight of the distance; 0: what the priors draw")
@@ -179,7 +179,7 @@ def representation(
     """
     target = represent(network, recipe.layer, photos)
     if recipe.mix:
-        second = images.read(recipe.second, photos.shape[-1])[None]
+        second = images.read(recipe.second, recipe.size)[None]
         target = target.blended(represent(network, recipe.layer, second), recipe.mix)
     if recipe.channels:
         return target.only(recipe.channels)
@@ -224,8 +224,8 @@ def numbers(step: Reconstruction) -> list[str]:
 
 def draw(recipe: Inversion, step: Reconstruction) -> Image.Image:
     """Photos above, pictures below, with their numbers: for `controls.play`."""
-    photos = images.resize(step.photos.pictures, max(224, recipe.size))
-    pictures = images.resize(step.picture.cpu(), max(224, recipe.size))
+    side = max(224, min(models.sides(recipe.size)))
+    photos, pictures = (images.resize(each, side) for each in (step.photos.pictures, step.picture.cpu()))
     labels = [*(f"{name}\n" for name in step.photos.names), *numbers(step)]
     return images.tile(torch.cat([photos, pictures]), columns=max(2, len(photos)), gap=6, labels=labels)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
 from nbhelpers.techniques.principal_features import palette_learning, palettes
 from nbhelpers.techniques.principal_features.palettes import Palette
 
@@ -50,7 +50,7 @@ class PrincipalFeatures(Recipe):
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the batch's first photo in its folder")
     batch: int = Field(12, ge=1, le=256, description="photos that are compared with each other")
-    size: int = Field(128, ge=32, le=1024, description="side of the photos' central square in pixels")
+    size: PhotoSize = Field(128, description="side of the photos' central square in pixels, or (height, width)")
     n_sigma: float = Field(1.0, ge=0.1, le=5, description="standard deviations at which colours saturate")
     hierarchical: bool = Field(False, description="multiply by the finer layers one by one instead of by their sum")
     upsampling: Literal["bilinear", "bicubic", "nearest"] = Field("bilinear", description="how maps are enlarged")
@@ -74,14 +74,14 @@ class Painting:
 
     Attributes:
         photos: the batch, with names and what was skipped.
-        picture: the maps, `(B, 3, size, size)` in [0, 1].
+        picture: the maps, `(B, 3, H, W)` in [0, 1].
         palette: the components and their colours.
         notes: what was reduced or left out, in sentences.
         scores: share of the variance that each shown component explains, `(3,)`.
     """
 
     photos: images.Photos
-    picture: Float[Tensor, "photos 3 size size"]
+    picture: Float[Tensor, "photos 3 height width"]
     palette: Palette
     notes: list[str]
     scores: Float[Tensor, "3"]
@@ -142,7 +142,8 @@ def side_by_side(recipe: PrincipalFeatures, networks: Sequence[str]) -> tuple[di
     paintings = {}
     for name in here:
         network = models.load(name)
-        changes = {"network": name, "layer": "", "palette": "", "size": max(recipe.size, network.size)}
+        size = max(recipe.size, network.size, key=lambda each: min(models.sides(each)))
+        changes = {"network": name, "layer": "", "palette": "", "size": size}
         paintings[name] = paint(recipe.changed(**changes), network)
     return paintings, [name for name in networks if name not in here]
 
