@@ -65,6 +65,12 @@ class Step:
         with torch.no_grad():
             return self.canvas.shown().detach().clone()
 
+    @property
+    def pixels(self) -> Float[Tensor, "pictures channels height width"]:
+        """The pictures as the network takes them, `(B, channels, H, W)`: not always three channels."""
+        with torch.no_grad():
+            return self.canvas.picture().detach().clone()
+
 
 class NonFiniteScore(ArithmeticError):
     """A score, or its gradient, became infinite or not a number; `step` holds the last good pictures."""
@@ -177,6 +183,7 @@ def measure(
     network: nn.Module, objective: Objective, pictures: Float[Tensor, "pictures channels height width"]
 ) -> Float[Tensor, " pictures"]:
     """Scores of finished pictures, `(B,)` float32, without any transform."""
+    network = models.as_network(network)
     models.check_layout(network, objective.layers, tuple(pictures.shape[2:]))
     seen = capture(network, *objective.layers, stop=True)(pictures) if objective.layers else Seen()
     return objective(Seen(seen) | {PICTURE: pictures}).float()

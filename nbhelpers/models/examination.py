@@ -10,6 +10,7 @@ turns an error of its own code into the cause (its kind, its inputs, its channel
 from __future__ import annotations
 
 import inspect
+import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -349,12 +350,13 @@ def _by_size(network: Network, size: Size) -> str:
     height, width = sides(size)
     if height == width and (found := _least_at_fault(network, height)):
         return found
-    candidates = dict.fromkeys([sides(network.size)[0], *SIDES])
-    works = [side for side in candidates if side != height and _passes(network, (side, side), network.channels)]
-    if works:
+    own = sides(network.size)
+    candidates = dict.fromkeys([own, *((side, side) for side in SIDES)])
+    passed = (each for each in candidates if each != (height, width) and _passes(network, each, network.channels))
+    if works := [str(tall) if tall == wide else f"{tall} x {wide}" for tall, wide in itertools.islice(passed, 4)]:
         return (
             f"does not take pictures of {height} x {width} pixels: give the size that it was made for, "
-            f"{', '.join(map(str, works[:3]))}{' or larger' if len(works) > 3 else ''}"
+            f"{', '.join(works[:3])}{' or larger' if len(works) > 3 else ''}"
         )
     return ""
 

@@ -117,7 +117,7 @@ class Network(nn.Module):
             return (pictures * weights).sum(-3, keepdim=True)
         if self.channels == 3 and colours == 1:
             return pictures.expand(*pictures.shape[:-3], 3, *pictures.shape[-2:])
-        raise ValueError(
+        raise Unfit(
             f"{self.name} takes pictures of {self.channels} channels, got {colours}: photos have three colours, so it "
             f"needs tensors (B, {self.channels}, H, W) of your own. If it is {self.channels} by mistake, say "
             "Network(module, channels=...)"

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 
 from nbhelpers.models.examination import ancestors, refusal
 from nbhelpers.models.loading import find_module, first_name
@@ -138,7 +139,7 @@ def with_new_head(network: Network, classes: Sequence[str], size: Size) -> tuple
             _replace(double.net, name, nn.Identity())
     _replace(double.net, head, new.to(old.weight))
     double.classes, double.name = list(classes), f"{network.name} (tuned)"
-    return double.eval().requires_grad_(False), head
+    return _without_last_shares(double.eval().requires_grad_(False), size), head
 
 
 def before_softmax(network: Network, size: Size) -> Network:
@@ -150,9 +151,59 @@ def before_softmax(network: Network, size: Size) -> Network:
     logits, last = runs[""], list(runs)[-1]
     ends = isinstance(logits, Tensor) and logits.ndim == 2 and runs[last] is not None and last
     if not ends or not isinstance(network.net.get_submodule(last), SHARES) or not torch.equal(runs[last], logits):
-        return network
+        return _without_last_shares(network, size)
     double = sharing_copy(network)
     _replace(double.net, last, nn.Identity())
+    return double
+
+
+class _Shares(TorchFunctionMode):
+    """Counts the functions that make shares of logits; the one with the number `left_out` gives what it gets."""
+
+    FUNCTIONS = frozenset(
+        getattr(place, name)
+        for place in (torch, Tensor, nn.functional, torch.special)
+        for name in ("softmax", "log_softmax", "sigmoid", "sigmoid_", "logsigmoid", "expit")
+        if hasattr(place, name)
+    )
+
+    def __init__(self, left_out: int | None = None, keep: bool = False) -> None:
+        super().__init__()
+        self.left_out, self.keep, self.given = left_out, keep, []
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if function not in self.FUNCTIONS:
+            return function(*args, **kwargs)
+        if len(self.given) == self.left_out:
+            output = args[0] if args else kwargs["input"]
+        else:
+            output = function(*args, **kwargs)
+        self.given.append(output if self.keep else None)
+        return output
+
+
+def _without_last_shares(network: Network, size: Size) -> Network:
+    """A copy that leaves out the function whose shares are the network's answer; the network itself if there is none.
+
+    The copy's bare module is of a class of its own, so its layers keep their names, and its own copies go on like it.
+    """
+    double = sharing_copy(network)
+    with torch.no_grad(), _Shares(keep=True) as shares:
+        try:
+            answer = double(torch.full((1, network.channels, *sides(size)), 0.5))
+        except Exception as error:
+            raise refusal(network, size, error) from error
+    found = next((number for number, given in enumerate(shares.given) if given is answer), None)
+    if found is None:
+        return network
+    kind = type(double.net)
+
+    def forward(self: nn.Module, *inputs: Any, **options: Any) -> Any:
+        with _Shares(found):
+            return kind.forward(self, *inputs, **options)
+
+    double.net.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
     return double
 
 

@@ -140,7 +140,7 @@ def climb(recipe: ActivationMaximization, network: nn.Module | None = None) -> I
 def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> list[str]:
     """One line per picture: its channel's mean activation, or that it never fires."""
     network = models.as_network(network if network is not None else recipe.network)
-    scores = measure(network, _objective(recipe.changed(diversity=0)), step.picture)
+    scores = measure(network, _objective(recipe.changed(diversity=0)), step.pixels)
     lines = []
     for channel, score, alive in zip(recipe.channels, scores.tolist(), step.alive.tolist(), strict=True):
         name = f"{recipe.layer} whole" if recipe.objective == "layer" else f"channel {channel}"

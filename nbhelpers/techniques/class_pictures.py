@@ -224,9 +224,9 @@ def verdicts(recipe: ClassPictures, step: Step, network: nn.Module | None = None
     """Two lines per picture: its class, and the finished picture's logit and probability."""
     network = models.as_network(network if network is not None else recipe.network)
     indices = models.class_indices(network, recipe.classes, _seen(recipe))
-    network = parts.before_softmax(network, tuple(step.picture.shape[2:]))
-    logits = measure(network, objectives.logit(indices), step.picture).tolist()
-    shares = measure(network, objectives.probability(indices), step.picture).tolist()
+    network = parts.before_softmax(network, tuple(step.pixels.shape[2:]))
+    logits = measure(network, objectives.logit(indices), step.pixels).tolist()
+    shares = measure(network, objectives.probability(indices), step.pixels).tolist()
     return [
         f"{name}\n" + (f"logit {logit:.1f}, {100 * share:.0f} %" if alive else "no gradient reaches it")
         for name, logit, share, alive in zip(

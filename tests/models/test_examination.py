@@ -17,7 +17,7 @@ from nbhelpers import ascent, models
 from nbhelpers.ascent.canvas import Pixels
 from nbhelpers.ascent.objectives import channel
 from nbhelpers.attribution import cams, gradients, pixel_maps
-from nbhelpers.models import Network
+from nbhelpers.models import Network, parts
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.techniques.filter_gradients import FilterGradients, filter_weights
@@ -453,10 +453,33 @@ def test_percentages_of_a_softmax_network_and_of_a_single_logit() -> None:
     assert step.probabilities.item() < 0.1
 
 
-@pytest.mark.parametrize("end", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid()], ids=lambda end: type(end).__name__)
-def test_class_pictures_go_before_a_softmax(end: nn.Module) -> None:
-    recipe = ClassPictures(classes=[1], size=32, rounds=1, steps=4)
-    assert torch.equal(recipe.run(chain(None, end)).picture, recipe.run(chain()).picture)
+ENDS = {
+    "module": lambda: chain(None, nn.Softmax(1)),
+    "log": lambda: chain(None, nn.LogSoftmax(1)),
+    "sigmoid": lambda: chain(None, nn.Sigmoid()),
+    "function": lambda: Gives(lambda logits: F.softmax(logits, dim=1)),
+    "method": lambda: Gives(lambda logits: {"logits": logits.log_softmax(1)}),
+    "in place": lambda: Gives(lambda logits: logits.sigmoid_()),
+    "the second of two": lambda: Gives(lambda logits: (logits * logits.sigmoid().sum().sign()).softmax(-1)),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_class_pictures_go_before_a_softmax(end: str) -> None:
+    recipe, net = ClassPictures(classes=[1], size=32, rounds=1, steps=4), ENDS[end]().eval()
+    before = outside(net)
+    assert torch.equal(recipe.run(net).picture, recipe.run(chain()).picture)
+    assert same_outside(before, outside(net))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_tuned_network_gives_logits(end: str) -> None:
+    net, pictures = ENDS[end]().eval(), noise(2, 3, 32, 32)
+    tuned, head = parts.with_new_head(models.as_network(net), ["a", "b"], 32)
+    with torch.no_grad():
+        tuned.net.get_submodule(head).bias.copy_(torch.tensor([3.0, -40.0]))
+    assert torch.equal(tuned(pictures), torch.tensor([[3.0, -40.0]] * 2))
+    assert torch.equal(copy.deepcopy(tuned)(pictures), tuned(pictures))
 
 
 NAMED = Network(chain(), "animals", ["tabby, tabby cat", "Persian cat", "cattle egret", "crane", "7"], size=64)

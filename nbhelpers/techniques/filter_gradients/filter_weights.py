@@ -25,6 +25,7 @@ def convolution(network: Network, layer: str) -> nn.Conv2d:
     """
     module = models.find_module(network, layer)
     if not isinstance(module, nn.Conv2d):
+        models.examine(network, network.size)  # says what else is the matter
         convolutions = [name for name, each in network.net.named_modules() if isinstance(each, nn.Conv2d)]
         raise ValueError(
             f"layer {layer!r} of {network.name} is a {type(module).__name__}: only a convolution has filter weights. "

@@ -97,7 +97,7 @@ def represent(network: nn.Module, layer: str, photos: Float[Tensor, "photos 3 he
     photos = photos.to(network.mean.device)
     try:
         features = capture(network, layer, stop=True)(photos)[layer]
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # of the network, whatever it is
         if layer != OUTPUT:
             models.check_layer(network, layer, tuple(photos.shape[-2:]))  # says the least size
         raise refusal(network, tuple(photos.shape[-2:]), error) from error
