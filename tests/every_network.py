@@ -327,7 +327,9 @@ def _inversion(case: Case) -> Pairs:
 
 @technique("principal features")
 def _principal_features(case: Case) -> Pairs:
-    recipe = PrincipalFeatures(photos=str(ROOT / "sample_images"), batch=3, layer=case.layer, size=case.size)
+    recipe = PrincipalFeatures(
+        photos=str(ROOT / "sample_images"), batch=3, layer=case.layer, size=case.size, fit="crop"
+    )
     step = recipe.run(case.net)
     assert step.picture.min() >= 0
     assert step.picture.max() <= 1

@@ -270,10 +270,10 @@ def _contest(network: Network) -> Made:
 
 @case("principal features", PrincipalFeatures)
 def _principal_features(network: Network) -> Made:
-    painting = PrincipalFeatures(photos=str(SAMPLES), batch=4, size=64).run(network)
-    other = PrincipalFeatures(photos=str(SAMPLES), batch=4, size=64, hierarchical=True, upsampling="nearest").run(
-        network
-    )
+    painting = PrincipalFeatures(photos=str(SAMPLES), batch=4, size=64, fit="crop").run(network)
+    other = PrincipalFeatures(
+        photos=str(SAMPLES), batch=4, size=64, fit="crop", hierarchical=True, upsampling="nearest"
+    ).run(network)
     palette = painting.palette
     return Made(
         {

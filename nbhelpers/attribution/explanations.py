@@ -136,23 +136,20 @@ def explain(
 def joined(explanations: Iterable[Explanation]) -> Explanation:
     """Several batches as one explanation, the photos in the order of their numbers."""
     every = list(explanations)
-    parts = [(each, place) for each in every for place in range(len(each.photos))]
-    order = sorted(range(len(parts)), key=lambda index: parts[index][0].numbers[parts[index][1]])
-    parts = [parts[index] for index in order]
+    numbers = [each.numbers for each in every]
+    order = sorted(range(sum(map(len, numbers))), key=[number for each in numbers for number in each].__getitem__)
 
     def collected(values: Callable[[Explanation], Sequence[Any]]) -> list[Any]:
-        return [values(each)[place] for each, place in parts]
+        found = [value for each in every for value in values(each)]
+        return [found[index] for index in order]
 
-    def stacked(values: Callable[[Explanation], Sequence[Tensor]]) -> Tensor | list[Tensor]:
-        found = collected(values)
-        return torch.stack(found) if len({each.shape for each in found}) == 1 else found
+    def stacked(values: Callable[[Explanation], Iterable[Tensor]]) -> Tensor | list[Tensor]:
+        return images.in_order(numbers, [values(each) for each in every])
 
-    skipped = {name: reason for each in every for name, reason in each.photos.skipped.items()}
-    pictures, names = stacked(lambda each: each.photos.pictures), collected(lambda each: each.photos.names)
     return Explanation(
         index=every[-1].index,
         total=every[-1].total,
-        photos=Photos(pictures, names, skipped, frozenset().union(*(each.photos.people for each in every))),
+        photos=images.joined([(each.numbers, each.photos) for each in every]),
         numbers=collected(lambda each: each.numbers),
         classes=collected(lambda each: each.classes),
         labels=collected(lambda each: each.labels),

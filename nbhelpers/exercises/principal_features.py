@@ -14,7 +14,7 @@ from nbhelpers.techniques.principal_features import PrincipalFeatures, palettes
 def _along_the_first() -> tuple[list[str], Float[Tensor, " photos"]]:
     """Each photo's mean place along the first component."""
     network = models.load("minivgg_robust")
-    painting = principal_features.paint(PrincipalFeatures(photos=str(samples())), network)
+    painting = principal_features.paint(PrincipalFeatures(photos=str(samples()), fit="crop"), network)
     seen = palettes.observe(network, painting.palette.layer, [], painting.photos.pictures)
     return painting.photos.names, painting.palette.scores(seen.features)[:, 0].mean((1, 2))
 
@@ -50,7 +50,7 @@ def two_ends(answer: tuple[str, str]) -> str:
 
 
 def _explained(first: int, batch: int) -> float:
-    recipe = PrincipalFeatures(photos=str(samples()), first=first, batch=batch)
+    recipe = PrincipalFeatures(photos=str(samples()), fit="crop", first=first, batch=batch)
     palette = principal_features.paint(recipe, models.load("minivgg_robust")).palette
     return palette.explained[:3].sum().item()
 

@@ -7,13 +7,13 @@ picture can be made again from the file alone. Files appear whole or not at all.
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -230,6 +230,35 @@ def read_batches(
         raise ValueError(_nothing(skipped))
     if skipped:
         yield [], Photos(torch.zeros(0, 3, *sides(size)), [], dict(skipped))
+
+
+def in_order(
+    numbers: Sequence[Sequence[int]], values: Sequence[Iterable[Shaped[Tensor, "..."]]]
+) -> Shaped[Tensor, "..."] | list[Shaped[Tensor, "..."]]:
+    """What belongs to photos that came in batches, in the order of the photos' numbers.
+
+    Args:
+        numbers: of the photos, batch by batch.
+        values: one for each of them, batch by batch.
+
+    Returns:
+        One tensor, or a list where shapes differ.
+    """
+    found = sorted(
+        ((number, value) for batch in zip(numbers, values, strict=True) for number, value in zip(*batch, strict=True)),
+        key=lambda pair: pair[0],
+    )
+    ordered = [value for _, value in found]
+    return torch.stack(ordered) if len({each.shape for each in ordered}) == 1 else ordered
+
+
+def joined(batches: Sequence[tuple[list[int], Photos]]) -> Photos:
+    """Batches of photos with their numbers as `read_batches` gives them, as one, in the order of the numbers."""
+    pictures = in_order([numbers for numbers, _ in batches], [photos.pictures for _, photos in batches])
+    named = sorted(pair for numbers, photos in batches for pair in zip(numbers, photos.names, strict=True))
+    skipped = {name: reason for _, photos in batches for name, reason in photos.skipped.items()}
+    people = frozenset().union(*(photos.people for _, photos in batches))
+    return Photos(pictures, [name for _, name in named], skipped, people)
 
 
 def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: Size, limit: int | None = None) -> Photos:

@@ -32,7 +32,7 @@ SAMPLES = Path(__file__).parents[2] / "sample_images"
 
 
 def recipe(**changes) -> PrincipalFeatures:
-    return PrincipalFeatures(**{"photos": str(SAMPLES), "batch": 5, "size": 64, **changes})
+    return PrincipalFeatures(**{"photos": str(SAMPLES), "batch": 5, "size": 64, "fit": "crop", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -448,3 +448,22 @@ def test_an_empty_or_unreadable_folder(network: models.Network, tmp_path: Path) 
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match="holds no readable picture"):
         finished(Fit(recipe(photos=str(tmp_path / "photos")), tmp_path / "p"), network)
+
+
+def test_whole_photos_in_groups_of_one_shape(network: models.Network, folder: Path) -> None:
+    with_folder = {"photos": str(folder), "fit": "whole", "batch": 11, "size": 48}
+    painted = paint(recipe(**with_folder), network)
+    names = [path.name for path in sorted(folder.glob("*.jpg")) if path.name != "broken.jpg"]
+    assert painted.photos.names == names
+    assert [each.shape for each in painted.picture] == [each.shape for each in painted.photos.pictures]
+    assert len({each.shape for each in painted.picture}) > 3
+    layer = painted.palette.layer
+    alone = [palettes.observe(network, layer, [], each[None]).features for each in painted.photos.pictures]
+    positions = np.concatenate([each[0].flatten(1).T.double().numpy() for each in alone])
+    assert np.allclose(painted.palette.variances, np.linalg.eigvalsh(np.cov(positions.T))[::-1][:9], rtol=1e-4)
+    assert painted.palette.count == len(positions)
+    assert {each.size[0] / each.size[1] for each in [sheet(painted), sheet(paint(recipe(), network))]}
+    *_, last = Fit(recipe(**with_folder), folder.parent / "whole.palette", batch_size=4).iterate(network)
+    assert torch.allclose(last.palette.variances, painted.palette.variances, rtol=1e-4)
+    with pytest.raises(ValueError, match="fit: 'whole' there"):
+        next(Fit(recipe(**with_folder | {"fit": "pad"}), folder.parent / "whole.palette").iterate(network))

@@ -122,6 +122,9 @@ class _Run:
             "size": recipe.size,
             "photos": _digest(self.files),
         }
+        if recipe.fit != "crop":
+            self.identity["fit"] = recipe.fit
+        self.manner = models.photo_fit(network, recipe.size, recipe.fit)
         if Path(fit.state).expanduser().exists():
             self._resume()
         else:
@@ -149,18 +152,20 @@ class _Run:
         yield self._progress()
 
     def _look(self, names: list[str], use) -> None:
-        pictures = []
+        read: dict[tuple[int, ...], list[Tensor]] = {}
         for name in names:
             try:
-                pictures.append(images.read(self.files[name], self.fit.recipe.size))
+                picture = images.read(self.files[name], self.fit.recipe.size, **self.manner)
             except (ValueError, OSError) as error:
                 self.skipped[name] = str(error)
-        if not pictures:
-            return
-        seen = observe(self.network, self.layer.name, [each.name for each in self.finer], torch.stack(pictures))
+                continue
+            read.setdefault(tuple(picture.shape), []).append(picture)
+        finer = [each.name for each in self.finer]
+        every = [observe(self.network, self.layer.name, finer, torch.stack(alike)) for alike in read.values()]
         # an interrupt in here would leave half a batch added: such a state is not saved
-        self.consistent = False
-        use(seen)
+        self.consistent = not every
+        for seen in every:
+            use(seen)
 
     def _settled(self) -> None:
         """A mini-batch is counted; at the end of the first pass the components are final."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -44,13 +44,18 @@ NETWORKS = (
 class PrincipalFeatures(Recipe):
     """Paints what contrasts in a batch of photos (Bakken et al. 2020)."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("", description="the layer to decompose; empty: the deepest before a reduction of resolution")
     components: list[int] = Field([1, 2, 3], description="principal components shown as red, green, blue; from 1")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     first: int = Field(1, ge=1, description="number of the batch's first photo in its folder")
     batch: int = Field(12, ge=1, le=256, description="photos that are compared with each other")
-    size: PhotoSize = Field(128, description="side of the photos' central square in pixels, or (height, width)")
+    size: PhotoSize = Field(128, description="shorter side of the photos in pixels, or (height, width)")
+    fit: images.Fit = Field(
+        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
+    )
     n_sigma: float = Field(1.0, ge=0.1, le=5, description="standard deviations at which colours saturate")
     hierarchical: bool = Field(False, description="multiply by the finer layers one by one instead of by their sum")
     upsampling: Literal["bilinear", "bicubic", "nearest"] = Field("bilinear", description="how maps are enlarged")
@@ -74,14 +79,14 @@ class Painting:
 
     Attributes:
         photos: the batch, with names and what was skipped.
-        picture: the maps, `(B, 3, H, W)` in [0, 1].
+        picture: the maps, `(B, 3, H, W)` in [0, 1]; a list, as `photos.pictures`, where shapes differ.
         palette: the components and their colours.
         notes: what was reduced or left out, in sentences.
         scores: share of the variance that each shown component explains, `(3,)`.
     """
 
     photos: images.Photos
-    picture: Float[Tensor, "photos 3 height width"]
+    picture: Float[Tensor, "photos 3 height width"] | list[Float[Tensor, "3 _ _"]]
     palette: Palette
     notes: list[str]
     scores: Float[Tensor, "3"]
@@ -113,19 +118,20 @@ def paint(recipe: PrincipalFeatures, network: nn.Module | None = None) -> Painti
         KeyError: no such layer.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    photos, notes = _batch(recipe)
+    batches, notes = _batches(recipe, network)
     layer, finer = select(network, recipe.layer, recipe.size)
     if not finer:
         notes.append(f"{layer.name} has no stage before it: its map is not weighted")
-    seen = palettes.observe(network, layer.name, [each.name for each in finer], photos.pictures)
+    names, numbers = [each.name for each in finer], [each for each, _ in batches]
+    seen = [palettes.observe(network, layer.name, names, photos.pictures) for _, photos in batches]
     if recipe.palette:
         palette = palette_learning.load(recipe.palette, network, recipe)
     else:
         learner = palettes.Learner(network, layer, finer, recipe.hierarchical, recipe.upsampling)
-        palette = palettes.learn(learner, [seen])
-    picture = palette.paint(seen, recipe.components, recipe.n_sigma)
+        palette = palettes.learn(learner, seen)
+    painted = [palette.paint(each, recipe.components, recipe.n_sigma).cpu() for each in seen]
     scores = palette.explained[[number - 1 for number in recipe.components]]
-    return Painting(photos, picture.cpu(), palette, notes, scores.cpu())
+    return Painting(images.joined(batches), images.in_order(numbers, painted), palette, notes, scores.cpu())
 
 
 def side_by_side(recipe: PrincipalFeatures, networks: Sequence[str]) -> tuple[dict[str, Painting], list[str]]:
@@ -150,7 +156,8 @@ def side_by_side(recipe: PrincipalFeatures, networks: Sequence[str]) -> tuple[di
 
 def sheet(painting: Painting, columns: int = 6) -> Image.Image:
     """Every photo with its map below it."""
-    photos, maps = painting.photos.pictures, painting.picture
+    side = max(max(each.shape[1:]) for each in painting.photos.pictures)
+    photos, maps = images.framed(painting.photos.pictures, side), images.framed(painting.picture, side)
     rows = []
     for start in range(0, len(photos), columns):
         blank = torch.ones(max(0, columns - len(photos[start:])) if start else 0, *photos.shape[1:])
@@ -159,19 +166,21 @@ def sheet(painting: Painting, columns: int = 6) -> Image.Image:
     return images.tile(torch.cat(rows), columns=min(columns, len(photos)))
 
 
-def strips(rows: dict[str, Float[Tensor, "photos 3 _ _"]], width: float = 11) -> Figure:
+def strips(rows: dict[str, Float[Tensor, "photos 3 _ _"] | list[Float[Tensor, "3 _ _"]]], width: float = 11) -> Figure:
     """Rows of pictures under each other, each with its name: the same photos seen in several ways.
 
     Args:
-        rows: pictures `(B, 3, H, W)` in [0, 1] by name, of any size, as many in each row.
+        rows: pictures `(B, 3, H, W)` in [0, 1] by name, or lists of them where shapes differ, of any size, as many in
+            each row.
         width: of the figure in inches.
     """
     count = max(map(len, rows.values()))
     width = min(width, 1.8 * count)
     side = min(112, 1400 // count)
-    figure, axes = figures.new(width, (width - 0.3) / count * 1.07 * len(rows), rows=len(rows), squeeze=False)
-    for each, (name, pictures) in zip(axes[:, 0], rows.items(), strict=True):
-        small = images.resize(pictures, side)
+    framed = {name: images.framed(pictures, side) for name, pictures in rows.items()}
+    aspect = max(pictures.shape[2] / pictures.shape[3] for pictures in framed.values())
+    figure, axes = figures.new(width, (width - 0.3) / count * 1.07 * len(rows) * aspect, rows=len(rows), squeeze=False)
+    for each, (name, small) in zip(axes[:, 0], framed.items(), strict=True):
         each.imshow(torch.cat(list(small), 2).permute(1, 2, 0).numpy())
         each.set_xticks([])
         each.set_yticks([])
@@ -180,20 +189,18 @@ def strips(rows: dict[str, Float[Tensor, "photos 3 _ _"]], width: float = 11) ->
     return figure
 
 
-def _batch(recipe: PrincipalFeatures) -> tuple[images.Photos, list[str]]:
-    """The recipe's photos, and what is to be said about them."""
-    notes = []
+def _batches(
+    recipe: PrincipalFeatures, network: models.Network
+) -> tuple[list[tuple[list[int], images.Photos]], list[str]]:
+    """The recipe's photos with their numbers, those of one shape together, and what is to be said about them."""
+    files = images.listed(recipe.photos)
     if edge.is_folder(recipe.photos):
-        files = images.files_in(recipe.photos)
         if recipe.first > len(files):
             raise ValueError(f"{recipe.photos} holds {len(files)} photos: there is no number {recipe.first}")
-        chosen = list(files)[recipe.first - 1 :]
-        read = images.read_many([files[name] for name in chosen], recipe.size, limit=recipe.batch)
-        names = {str(files[name]): name for name in chosen}
-        skipped = {names[path]: reason for path, reason in read.skipped.items()}
-        photos = images.Photos(read.pictures, [names[path] for path in read.names], skipped)
-    else:
-        photos = images.read_many(recipe.photos, recipe.size)
+        files = dict(list(files.items())[recipe.first - 1 :])
+    manner = models.photo_fit(network, recipe.size, recipe.fit)
+    read = list(images.read_batches(files, recipe.size, recipe.batch, recipe.batch, **manner))
+    photos, batches, notes = images.joined(read), [(numbers, photos) for numbers, photos in read if numbers], []
     if photos.skipped:
         listed = edge.few((f"{name} ({reason})" for name, reason in photos.skipped.items()), separator="; ")
         notes.append(f"skipped {len(photos.skipped)} unreadable: {listed}")
@@ -201,6 +208,6 @@ def _batch(recipe: PrincipalFeatures) -> tuple[images.Photos, list[str]]:
         notes.append(f"{len(photos)} photos instead of {recipe.batch}: there are no more")
     if len(photos) == 1:
         notes.append("one photo: what contrasts is within it, there is nothing to compare it with")
-    elif (photos.pictures == photos.pictures[0]).all():
+    elif all(torch.equal(each, photos.pictures[0]) for each in photos.pictures):
         notes.append("the photos are identical: what contrasts is within each of them")
-    return photos, notes
+    return batches, notes
