@@ -68,6 +68,10 @@ PictureSize = _sizes(16, 512)
 """Of pictures that are made: the side of a square or `(height, width)`, in pixels."""
 PhotoSize = _sizes(16, 1024)
 """Of photos as a network sees them: a side or `(height, width)`, in pixels."""
+PhotoFit = Annotated[
+    images.Fit, Field(description="photos that are no squares: whole, their centre, or whole within a square")
+]
+"""How photos come to their size; `models.photo_fit` says what a network bears."""
 
 
 class Recipe(BaseModel):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nbhelpers import images, models, volumes
 from nbhelpers.models import capture
-from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 from nbhelpers.volumes import Order, ordering
 from nbhelpers.volumes.rendering import coloured, projections, strongest
 
@@ -33,7 +33,8 @@ class ActivationVolume(Recipe):
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.relu2", description="dotted name of the layer")
     photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
-    size: PhotoSize = Field(224, description="side of the photo's central square in pixels, or (height, width)")
+    size: PhotoSize = Field(224, description="shorter side of the photo in pixels, or (height, width)")
+    fit: PhotoFit = "crop"
     maps: Literal["all", "first", "strongest"] = Field("strongest", description="which maps the grid shows")
     count: int = Field(24, ge=1, le=4096, description="how many maps the grid shows, unless all")
     scaling: Literal["common", "each"] = Field("common", description="one scale for all maps, or each map its own")
@@ -106,7 +107,8 @@ def activations(
     """
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
-    picture = images.read(photo if photo is not None else recipe.photo, recipe.size)
+    manner = models.photo_fit(network, recipe.size, recipe.fit)
+    picture = images.read(photo if photo is not None else recipe.photo, recipe.size, **manner)
     seen = capture(network, recipe.layer, stop=True)(picture[None].to(network.mean.device))
     return seen[recipe.layer][0].float().cpu()
 

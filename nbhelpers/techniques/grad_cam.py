@@ -27,7 +27,7 @@ from nbhelpers.attribution.gradients import chosen_class, targets
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 
 LEGIBLE = 144  # pixels; smaller pictures are enlarged to this on a sheet, so that their labels fit
 
@@ -41,9 +41,7 @@ class GradCAM(Recipe):
     layer: str = Field("block4", description="a layer that gives feature maps; empty: the deepest stage")
     photos: str = Field("../sample_images", description="a folder of photos, or one photo")
     photo_size: PhotoSize = Field(96, description="shorter side of the photos in pixels, or (height, width)")
-    fit: images.Fit = Field(
-        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
-    )
+    fit: PhotoFit = "whole"
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
     method: Literal["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "score_cam", "guided_grad_cam"] = Field(
         "grad_cam", description="how the channels of the layer are weighed"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
-from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PictureSize, Recipe
 
 BATCH = 16  # photos in memory
 
@@ -36,9 +36,7 @@ class InterpretationTest(Recipe):
     photo: str = Field("coffee.jpg", description="the photo that shows the interpretation; empty: the first one")
     top: int = Field(15, ge=1, le=100, description="the channel must be among this many strongest")
     size: PictureSize = Field(128, description="shorter side of the photos in pixels, or (height, width)")
-    fit: images.Fit = Field(
-        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
-    )
+    fit: PhotoFit = "whole"
     seed: int = Field(0, ge=0, description="of the re-initialised network")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Evidence]:

@@ -23,7 +23,7 @@ from nbhelpers.attribution.explanations import Explanation
 from nbhelpers.attribution.gradients import Classes, chosen_class
 from nbhelpers.images import Photos, overlays
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 
 LEGIBLE = 112  # pixels; pictures on a sheet are scaled to this side
 
@@ -38,9 +38,7 @@ class Saliency(Recipe):
     first: int = Field(1, ge=1, description="number of the first photo in its folder")
     count: int = Field(12, ge=1, le=1_000_000, description="how many photos")
     photo_size: PhotoSize = Field(96, description="shorter side of the photos in pixels, or (height, width)")
-    fit: images.Fit = Field(
-        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
-    )
+    fit: PhotoFit = "whole"
     target: str | int = Field("", description="the class: its name or number; empty: the one each photo is given")
     method: Literal["gradient", "gradient x input", "smoothgrad", "integrated gradients", "guided backpropagation"] = (
         Field("gradient", description="how the logit is followed back to the pixels")

@@ -236,3 +236,12 @@ def test_play_runs_through_the_options() -> None:
     button.value = 2
     played.wait(30)
     assert played.sliders["photo"].value == "c"
+
+
+def test_a_volume_of_a_whole_photo(network: Network) -> None:
+    recipe = ActivationVolume(photo=str(SAMPLES / "cat.jpg"), layer="block2.relu1", size=64, fit="whole")
+    step = recipe.run(network)
+    height, width = step.maps.shape[1:]
+    assert width / height == pytest.approx(451 / 300, abs=0.1)
+    assert step.volume.shape[:2] == (height, width)
+    assert step.picture.shape[2:] == (height, width)

@@ -388,3 +388,16 @@ def test_a_layer_that_is_not_finite_says_so():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), Overflows())
     with pytest.raises(ValueError, match=r"layer '1' of overflows gives values that are infinite or no numbers"):
         Inversion(photos=CAT, layer="1", size=16, steps=2).run(Network(net, "overflows", size=16))
+
+
+def test_a_whole_photo_keeps_its_shape_and_blends_with_another(tmp_path):
+    photo = images.read(CAT, 48)[:, :, :32]
+    images.save(photo, tmp_path / "tall.png")
+    recipe = Inversion(photos=str(tmp_path / "tall.png"), layer="conv2", size=16, fit="whole", steps=3)
+    step = recipe.changed(second=COFFEE, mix=0.5).run(tiny())
+    assert step.picture.shape == step.photos.pictures.shape == (1, 3, 24, 16)
+    assert technique.draw(recipe, step).height > technique.draw(recipe, step).width / 2
+    images.save(photo[:, :32], tmp_path / "square.png")
+    with pytest.raises(ValueError, match=r"photos of unlike shapes.*fit='crop' or fit='pad'"):
+        recipe.changed(photos=str(tmp_path)).run(tiny())
+    assert recipe.changed(photos=str(tmp_path), fit="pad").run(tiny()).picture.shape == (2, 3, 16, 16)

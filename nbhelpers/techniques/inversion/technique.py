@@ -32,7 +32,7 @@ from nbhelpers.ascent.canvas import Canvas, canvas_of
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.models import Network
 from nbhelpers.models.stages import stages
-from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PictureSize, Recipe
 from nbhelpers.techniques.inversion.representations import Representation, feature_distance, inversion, represent
 
 
@@ -60,7 +60,8 @@ class Inversion(Recipe):
     kept: int = Field(0, ge=0, le=4096, description="match so many channels, the strongest for the photo; 0: all")
     second: str = Field("../sample_images/coffee.jpg", description="a photo to blend with")
     mix: float = Field(0.0, ge=0, le=1, description="share of the second photo in the representation")
-    size: PictureSize = Field(112, description="side of the picture in pixels, or (height, width)")
+    size: PictureSize = Field(112, description="shorter side of the picture in pixels, or (height, width)")
+    fit: PhotoFit = "crop"
     steps: int = Field(80, ge=1, le=5000, description="steps of Adam")
     learning_rate: float = Field(0.01, gt=0, le=0.2, description="of the first round, in the canvas's own unit")
     feature_weight: float = Field(1.0, ge=0, le=100, description="weight of the distance; 0: what the priors draw")
@@ -134,7 +135,7 @@ def invert(
         channels are silent. FileNotFoundError, ValueError: no photo there. NonFiniteScore: as `ascend` says.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    photos = read_photos(recipe) if photos is None else photos
+    photos = read_photos(recipe, network) if photos is None else photos
     target = representation(recipe, network, photos.pictures)
     canvas = first_canvas(recipe, photos.pictures.to(network.mean.device), network.channels)
     done = 0
@@ -161,9 +162,22 @@ def plan(steps: int) -> list[tuple[int, Round]]:
     return [(count, each) for count, each in zip(counts, ROUNDS, strict=True) if count]
 
 
-def read_photos(recipe: Inversion) -> images.Photos:
-    """The central squares of the recipe's photo, or of the first photos of its folder."""
-    return images.read_many(recipe.photos, recipe.size, recipe.batch)
+def read_photos(recipe: Inversion, network: nn.Module | None = None) -> images.Photos:
+    """The recipe's photo, or the first photos of its folder, as the network takes them; all of one shape.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing can be read, or whole photos of unlike shapes.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    manner = models.photo_fit(network, recipe.size, recipe.fit)
+    batches = images.read_batches(images.listed(recipe.photos), recipe.size, recipe.batch, recipe.batch, **manner)
+    photos = images.joined(list(batches))
+    if isinstance(photos.pictures, list):
+        raise ValueError(
+            f"{recipe.photos} holds photos of unlike shapes, and those of one batch are inverted together: say "
+            "fit='crop' or fit='pad', or name one photo"
+        )
+    return photos
 
 
 def representation(
@@ -179,7 +193,7 @@ def representation(
     """
     target = represent(network, recipe.layer, photos)
     if recipe.mix:
-        second = images.read(recipe.second, recipe.size)[None]
+        second = images.read(recipe.second, tuple(photos.shape[-2:]))[None]
         target = target.blended(represent(network, recipe.layer, second), recipe.mix)
     if recipe.channels:
         return target.only(recipe.channels)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 from nbhelpers.models.stages import select
-from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 from nbhelpers.techniques.principal_features import palette_learning, palettes
 from nbhelpers.techniques.principal_features.palettes import Palette
 
@@ -53,9 +53,7 @@ class PrincipalFeatures(Recipe):
     first: int = Field(1, ge=1, description="number of the batch's first photo in its folder")
     batch: int = Field(12, ge=1, le=256, description="photos that are compared with each other")
     size: PhotoSize = Field(128, description="shorter side of the photos in pixels, or (height, width)")
-    fit: images.Fit = Field(
-        "whole", description="photos that are no squares: whole, their centre, or whole within a square"
-    )
+    fit: PhotoFit = "whole"
     n_sigma: float = Field(1.0, ge=0.1, le=5, description="standard deviations at which colours saturate")
     hierarchical: bool = Field(False, description="multiply by the finer layers one by one instead of by their sum")
     upsampling: Literal["bilinear", "bicubic", "nearest"] = Field("bilinear", description="how maps are enlarged")
