@@ -84,7 +84,9 @@ def write(
     looked = photos.pictures.subset(evidence.PHOTOS).batch(slice(None))[0] if photos else None
     spoken = evidence.classes(network, chosen, looked) if looked is not None else None
     judge = (
-        evidence.Judge(network, photos.pictures) if photos and evidence.can_judge(network, photos.pictures) else None
+        evidence.Judge(network, chosen, photos.pictures)
+        if photos and evidence.can_judge(network, photos.pictures)
+        else None
     )
     layers = []
     for index, layer in enumerate(chosen):
@@ -94,10 +96,10 @@ def write(
             fact.update({**tuned, **fact})
         for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
             fact.update(said)
-        note = (
-            judge.add(channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
+        two = (
+            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
             if judge
-            else ""
+            else {}
         )
         if photos:
             _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
@@ -106,7 +108,7 @@ def write(
                 _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
         script = f"microscope.layer({index}, {_script_safe(channels)});\n"
         edge.write_text(script, folder / "data" / f"{index}.js")
-        layers.append(_summary(layer, channels) | {"note": note})
+        layers.append(_summary(layer, channels) | {"two": two})
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
     class_facts: dict[int, Facts] = {}
     for number in range(len(classes)):
@@ -121,10 +123,14 @@ def write(
         "recipes": sorted({_manner(job) for job in jobs}),
         "photos": photos is not None,
     }
-    channels = sum(layer.channels for layer in chosen)
+    channels, dead = (sum(each[name] for each in layers) for name in ("channels", "dead"))
     data = {
         "name": network.name,
-        "summary": [f"{len(chosen)} layers", f"{channels:,} channels", _many(len(classes), "class", "classes")],
+        "summary": [
+            f"{len(chosen)} layers",
+            f"{channels:,} channels, {dead:,} of which ({dead / channels:.1%}) never fire",
+            _many(len(classes), "class", "classes"),
+        ],
         "about": [*about, f"nbhelpers {__version__}"],
         "changed": changes(folder, now),
         "layers": layers,
