@@ -129,10 +129,10 @@ class Judge:
 
     def __init__(self, network: Network, layers: Sequence[Layer], photos: Pictures) -> None:
         self.name = two_choice.default_judge(network)
-        self._judge = models.load(self.name)
+        self._judge, self._whole = models.load(self.name), photos.pixels.shape[1]
         self._levels = {each.name: two_choice.level(self._judge, network, each.name) for each in layers}
         used = list(dict.fromkeys(self._levels.values()))
-        parts = [two_choice.features(self._judge, batch, used) for batch, _ in photos.batches(64)]
+        parts = [two_choice.features(self._judge, batch, used, self._whole) for batch, _ in photos.batches(64)]
         self._photos = {name: torch.cat([part[name] for part in parts]) for name in used}
 
     def add(self, layer: str, channels: Sequence[Facts], drawn: Sequence[Drawn], seen: Seen) -> Facts:
@@ -174,7 +174,7 @@ class Judge:
             if all(kind in drawn[index] for index in able):
                 made = [[picture.read() for picture in drawn[index][kind][0]] for index in able]
                 pictures = torch.stack([picture for some in made for picture in some])
-                judged = two_choice.features(self._judge, pictures, [level])[level]
+                judged = two_choice.features(self._judge, pictures, [level], self._whole)[level]
                 kinds[name] = list(judged.split([len(some) for some in made]))
         order = {index: seen.means[:, index].argsort(descending=True, stable=True) for index in able}
         best = two_choice.spared(len(known))  # that no question is about

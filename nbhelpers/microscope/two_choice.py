@@ -136,20 +136,26 @@ def level(judge: Network, network: Network, layer: str) -> str:
 
 @torch.no_grad()
 def features(
-    judge: Network, pictures: Float[Tensor, "pictures 3 height width"], layers: Sequence[str], batch_size: int = 64
+    judge: Network,
+    pictures: Float[Tensor, "pictures 3 height width"],
+    layers: Sequence[str],
+    whole: int,
+    batch_size: int = 64,
 ) -> dict[str, Float[Tensor, "pictures _"]]:
-    """What the judge sees: each channel's mean over a whole picture, by layer.
+    """What the judge sees: each channel's mean over a picture, by layer.
 
     Args:
         judge: any network.
-        pictures: in [0, 1]; scaled to the size that the judge is for.
+        pictures: in [0, 1]; scaled as a whole photo is, so that textures are as fine in smaller pictures as in photos.
         layers: whose channels.
+        whole: side of a whole photo in pixels, which is scaled to the size that the judge is for.
         batch_size: pictures at a time.
     """
-    side = models.sides(judge.size)
+    factor = min(models.sides(judge.size)) / whole
+    height, width = (max(16, round(side * factor)) for side in pictures.shape[2:])
     look, found = models.capture(judge, *layers, stop=True), {name: [] for name in layers}
     for batch in pictures.split(batch_size):
-        scaled = torch.nn.functional.interpolate(batch, side, mode="bilinear", antialias=True)
+        scaled = torch.nn.functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)
         seen = look(scaled.to(judge.mean.device))
         for name, parts in found.items():
             parts.append(seen[name].float().mean((2, 3)).cpu())

@@ -87,7 +87,7 @@ def test_the_two_choice_test_by_hand(network, photos, drawn, folder) -> None:
     judge = models.load("minivgg_robust")
     seen = photographs.look(network, made.layers(network), photos)["conv1"]
     level = two_choice.level(judge, network, "conv1")
-    known = two_choice.features(judge, photos.batch(slice(None))[0], [level])[level].double()
+    known = two_choice.features(judge, photos.batch(slice(None))[0], [level], 32)[level].double()
     unit = torch.nn.functional.normalize(known - known.mean(0), dim=1)
     groups = told(folder, 0)[0]["two"]["groups"]
     strongest = seen.means[:, 0].argsort(descending=True, stable=True)[:2]

@@ -68,10 +68,10 @@ def test_the_judge_looks_as_closely_as_the_layer_does() -> None:
         assert two_choice.level(plain, robust, layer) == layer.replace("conv", "relu")
 
 
-def test_features_are_the_means_of_the_judges_maps() -> None:
-    judge, pictures = models.load("minivgg"), noise(3, 3, 40, 40)
-    found = two_choice.features(judge, pictures, ["stem.conv", "block2.relu1"], batch_size=2)
-    scaled = torch.nn.functional.interpolate(pictures, 64, mode="bilinear", antialias=True)
+def test_features_are_the_means_of_the_judges_maps_at_the_scale_of_whole_photos() -> None:
+    judge, pictures = models.load("minivgg"), noise(3, 3, 40, 20)
+    found = two_choice.features(judge, pictures, ["stem.conv", "block2.relu1"], 40, batch_size=2)
+    scaled = torch.nn.functional.interpolate(pictures, (64, 32), mode="bilinear", antialias=True)
     by_hand = judge.net.stem.conv(judge.normalise(scaled)).mean((2, 3))
     torch.testing.assert_close(found["stem.conv"], by_hand)
     assert found["block2.relu1"].shape == (3, models.layers(judge)["block2.relu1"].channels)
