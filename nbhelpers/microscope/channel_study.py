@@ -16,7 +16,7 @@ class ChannelStudy(Recipe):
 
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of a convolution, best before its ReLU")
-    channel: int = Field(200, ge=0, description="the feature map to look at")
+    channel: int = Field(18, ge=0, description="the feature map to look at")
     photos: str = Field("../sample_images", description="a folder of photos, or a data folder such as Tiny-ImageNet")
     limit: int = Field(5000, ge=40, le=100_000, description="most pictures to look at")
     cuts: int = Field(24, ge=1, le=500, description="random squares from each photo of a folder")
