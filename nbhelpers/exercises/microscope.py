@@ -51,8 +51,8 @@ def _by_count() -> dict[int, float]:
     hints=[
         "Questions for every channel: `[two_choice.questions(answers, recipe.asked, seed=0) for answers in "
         "seen.means.T]`.",
-        "`order = seen.means.argsort(dim=0, descending=True, stable=True).T`, then `two_choice.test([known[row[:1]] for "
-        "row in order], known, asked).share`, and the same with `row[:9]`.",
+        "`order = seen.means.argsort(dim=0, descending=True, stable=True).T`, then `two_choice.test([known[row[:1]] "
+        "for row in order], known, asked).share`, and the same with `row[:9]`.",
     ],
     reference=_by_count,
 )
