@@ -122,6 +122,10 @@ def test_tuning_has_labels_only_where_chance_would_not_give_as_many(network) -> 
     assert sum("label" in fact for fact in first) > 30
 
 
+def test_nothing_unfinished_is_left_beside_a_whole_site(folder) -> None:
+    assert {each.name for each in folder.iterdir()} == {"index.html", "data", "pictures", "site.json"}
+
+
 def test_without_photographs_nothing_of_them_is_said(network, drawn, tmp_path) -> None:
     site.write(network, made.layers(network), *drawn, tmp_path)
     assert not {"two", "speaks", "lost", "labels", "patches"} & set(told(tmp_path, 1)[0])
