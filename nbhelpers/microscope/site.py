@@ -131,7 +131,8 @@ def write(
         "name": network.name,
         "summary": [
             f"{len(chosen)} layers",
-            f"{channels:,} channels, {dead:,} of which ({dead / channels:.1%}) never fire",
+            f"{channels:,} channels, "
+            + (f"{dead:,} of which ({dead / channels:.1%}) never fire" if dead else "all of which fire"),
             _many(len(classes), "class", "classes"),
         ],
         "about": [*about, f"nbhelpers {__version__}"],

@@ -163,7 +163,7 @@ async function layerPage(index, query) {
 
 function twoChoice(two) {
   return two?.groups ? section("Two-choice test", `${two.judge} is shown pictures of a channel, and is to tell a photo that excites it from one that does not. ${
-    two.channels ? `The mean of ${plural(two.channels, "channel")}. ` : ""}The line is chance, the dark bar the 95 % interval.`, two.groups.map((group) => el("figure", {}, el("h3", {}, group.name),
+    two.channels ? `The mean of ${plural(two.channels, "channel")}. ` : ""}The line is chance, the thin bar the 95 % interval.`, two.groups.map((group) => el("figure", {}, el("h3", {}, group.name),
     bars(group.rows.map((row) => ({ name: row.name, value: row.share, text: row.questions ? `${percent(row.share)} of ${row.questions}` : percent(row.share, 1),
       interval: [row.low, row.high], mark: 0.5 })), 0, 1)))) : null;
 }
