@@ -107,6 +107,7 @@ def test_what_is_private_is_found_out() -> None:
 def test_every_technique_is_announced() -> None:
     announced = {each.name: each.value for each in entry_points(group="nbhelpers.recipes")}
     found_in_data = {name: f"nbhelpers.directions.{name}" for name in ("activation_atlas", "concepts")}
+    found_in_data["channel_study"] = "nbhelpers.microscope.channel_study"
     assert announced == {name: f"nbhelpers.techniques.{name}" for name in techniques.__all__} | found_in_data
     assert set(techniques.__all__) == {path.stem for path in (PACKAGE / "techniques").iterdir() if path.stem[0] != "_"}
 

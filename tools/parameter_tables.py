@@ -26,7 +26,7 @@ Each notebook is a lecture, a set of sliders and a batch program at once. Words 
   the morning; [03](03_class_pictures_and_saliency.ipynb), [05](05_grad_cam.ipynb), [12](12_explorer.ipynb) in the
   afternoon.
 - **A term**, one a week: *pictures* 00, 01, 02, 04; *maps* 03, 05, 09; *sets of photos* 06, 07, 08; *vocabularies* 12,
-  14, 15; *networks of your own* 11, 10.
+  13, 14, 15; *networks of your own* 11, 10.
 
 What builds on what, from the links under "You should know" at the top of each notebook:
 """

@@ -33,6 +33,7 @@ NOTEBOOKS = {
     "10": "fine_tuning",
     "11": "training_networks",
     "12": "explorer",
+    "13": "microscope",
     "14": "concepts",
     "15": "activation_atlas",
 }

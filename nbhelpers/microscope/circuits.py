@@ -2,7 +2,9 @@
 
 Where a convolution reads nothing but the rectified maps of the one before it, pooled or not, its kernels are the whole
 truth about the step between the two, up to that ReLU (Olah et al., "Zoom In: An Introduction to Circuits", Distill
-2020). Whether it does so is not taken from names: the network looks at noise, and what arrives is compared.
+2020). Whether it does so is not taken from names: the network looks at noise, and what arrives is compared. Where the
+way is no such step (a sum, a norm, several branches), photographs say to first order what is added: gradient times
+activation, which is not exact and is said to be so.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from nbhelpers import models
 from nbhelpers.models import Layer, Network
 
 STRONGEST = 5
+NEAREST = 3  # layers before one that it may read
+BATCH = 16
+MOST = 1024  # channels of a layer whose gradients are taken, one after the other
 
 
 def kernels(network: Network, before: Layer, after: Layer) -> Float[Tensor, "channels inputs height width"] | None:
@@ -39,30 +44,83 @@ def kernels(network: Network, before: Layer, after: Layer) -> Float[Tensor, "cha
     return module.weight.detach().float().cpu() if same else None
 
 
-def facts(network: Network, layers: Sequence[Layer]) -> list[list[dict[str, Any]]]:
-    """What the page of each channel of each layer says of its circuit; nothing where weights do not tell it."""
+def added(
+    network: Network, before: Layer, after: Layer, pictures: Float[Tensor, "photos inputs height width"]
+) -> Float[Tensor, "channels before"] | None:
+    """What each channel of a layer adds to each channel's mean answer of a later one, or None where none arrives there.
+
+    Gradient times activation, summed over places and averaged over photos: exact where all between is linear.
+    """
+    capture, total = models.capture(network, before.name, after.name, stop=True), None
+    for batch in pictures.split(BATCH):
+        with torch.enable_grad():
+            seen = capture(batch.to(network.mean.device).clone().requires_grad_())
+            maps, means = seen[before.name], seen[after.name].mean((2, 3)).sum(0)
+            rows = []
+            for each in means:
+                (slope,) = torch.autograd.grad(each, maps, retain_graph=True, allow_unused=True)
+                if slope is None:
+                    return None
+                rows.append((slope * maps).detach().sum((0, 2, 3)).float().cpu())
+        total = torch.stack(rows) if total is None else total + torch.stack(rows)
+    return total / len(pictures)
+
+
+def facts(
+    network: Network, layers: Sequence[Layer], pictures: Float[Tensor, "photos inputs height width"] | None = None
+) -> list[list[dict[str, Any]]]:
+    """What the page of each channel of each layer says of its circuit.
+
+    Args:
+        network: whose layers they are.
+        layers: in the order in which they run.
+        pictures: that say what is added where weights alone do not tell; without them nothing is said there.
+    """
     found: list[list[dict[str, Any]]] = [[{} for _ in range(layer.channels)] for layer in layers]
-    for index in range(len(layers) - 1):
-        before, after = layers[index], layers[index + 1]
-        weights = kernels(network, before, after)
-        if weights is None:
+    for index, after in enumerate(layers):
+        known = _step(network, layers[max(0, index - NEAREST) : index], after, pictures)
+        if known is None:
             continue
-        sums = weights.sum((2, 3))
-        note = f"Sums of the kernels between {before.name} and {after.name}: exact up to the ReLU."
+        place, sums, weights, note = known
+        before = layers[index - 1 - place]
         for channel in range(after.channels):
-            fact, order = found[index + 1][channel], sums[channel].argsort(descending=True).tolist()
+            fact, order = found[index][channel], sums[channel].argsort(descending=True).tolist()
+            kernel = None if weights is None else weights[channel]
             fact["circuit_note"] = note
-            fact["excited"] = _linked(before, order, sums[channel], weights[channel], 1)
-            fact["inhibited"] = _linked(before, order[::-1], sums[channel], weights[channel], -1)
-        for channel in range(before.channels):
+            fact["excited"] = _linked(before, order, sums[channel], kernel, 1)
+            fact["inhibited"] = _linked(before, order[::-1], sums[channel], kernel, -1)
+        for channel, fact in enumerate(found[index - 1 - place]):
             order = sums[:, channel].abs().argsort(descending=True).tolist()
-            fact = found[index][channel]
             fact.setdefault("circuit_note", note)
-            fact["feeds"] = _linked(after, order, sums[:, channel], weights[:, channel], 0)
+            fact.setdefault(
+                "feeds", _linked(after, order, sums[:, channel], None if weights is None else weights[:, channel], 0)
+            )
     return found
 
 
-def _linked(layer: Layer, order: list[int], sums: Tensor, weights: Tensor, sign: int) -> list[dict[str, Any]]:
+def _step(
+    network: Network, earlier: Sequence[Layer], after: Layer, pictures: Tensor | None
+) -> tuple[int, Tensor, Tensor | None, str] | None:
+    """From the nearest layer that a layer reads: how far back it lies, what each channel adds, kernels, words."""
+    for place, before in enumerate(reversed(earlier)):
+        weights = kernels(network, before, after)
+        if weights is not None:
+            note = f"Sums of the kernels between {before.name} and {after.name}: exact up to the ReLU."
+            return place, weights.sum((2, 3)), weights, note
+    if pictures is None or after.channels > MOST:
+        return None
+    for place, before in enumerate(reversed(earlier)):
+        sums = added(network, before, after, pictures)
+        if sums is not None:
+            note = (
+                f"What {before.name} adds to {after.name} by gradient times activation, to first order, the mean over "
+            )
+            note += f"{len(pictures)} photographs: between the two is more than one convolution of rectified maps."
+            return place, sums, None, note
+    return None
+
+
+def _linked(layer: Layer, order: list[int], sums: Tensor, weights: Tensor | None, sign: int) -> list[dict[str, Any]]:
     chosen = [each for each in order[:STRONGEST] if not sign or sums[each] * sign > 0]
     rounded = lambda value: float(f"{float(value):.3g}")  # noqa: E731
     return [
@@ -70,8 +128,8 @@ def _linked(layer: Layer, order: list[int], sums: Tensor, weights: Tensor, sign:
             "layer": layer.name,
             "channel": each,
             "value": rounded(sums[each]),
-            "kernel": [[rounded(value) for value in row] for row in weights[each].tolist()],
         }
+        | ({} if weights is None else {"kernel": [[rounded(value) for value in row] for row in weights[each].tolist()]})
         for each in chosen
     ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact
 from torch import Tensor
 
 from nbhelpers import models
@@ -25,6 +26,15 @@ MEASURED = 4000
 
 EARLY = 0.5
 """Layers whose units see at most this share of the picture are asked for their tuning."""
+
+CERTAIN = 0.01
+"""Tuning is labelled where chance would give as many tuned channels less often than this (Fisher's exact test)."""
+
+AGAINST: dict[two_choice.Weak, str] = {
+    "lower half": "against a photo of the weaker half",
+    "middling": "against a middling photo, which is harder",
+}
+CHANCE = "any photo"
 
 Facts = dict[str, Any]
 Drawn = Mapping[str, tuple[list[Picture], Facts]]
@@ -72,18 +82,26 @@ def classes(
         links = [{"layer": places[e][0], "channel": places[e][1], "value": short(together[e, number])} for e in row]
         ablation = [{"name": f"{e['layer']} {e['channel']}",
                      "value": short(falls[e["layer"], e["channel"]][number])} for e in links]  # fmt: skip
-        words = f"How far its logit falls without each of them, measured on {len(pictures)} photographs."
+        words = (
+            f"Each held at zero in turn: how much lower this logit is then, measured on {len(pictures)} photographs."
+        )
         said.append({"channels": links, "ablation": ablation, "ablation_note": words})
     return Classes(channels, said)
 
 
 def tuned(network: Network, layer: Layer) -> list[Facts]:
-    """Tuning curves of an early layer's channels, and a label where it beats the untrained network's; else nothing."""
+    """Tuning curves of an early layer's channels; labels only where they say more than an untrained network's would."""
     nothing: list[Facts] = [{} for _ in range(layer.channels)]
     if network.channels != 3 or not layer.receptive_field <= EARLY * min(models.sides(network.size)):
         return nothing
     found = tuning.curves(network, layer.name)
-    labels = tuning.labels(found, tuning.curves(models.randomised(network, 0), layer.name))
+    control, other = (tuning.curves(models.randomised(network, seed), layer.name) for seed in (0, 1))
+    labels, by_chance = tuning.labels(found, control), tuning.labels(other, control)
+    count, chance = (sum(label is not None for label in some) for some in (labels, by_chance))
+    table = [[count, layer.channels - count], [chance, layer.channels - chance]]
+    more = fisher_exact(table, alternative="greater").pvalue < CERTAIN
+    note = f"Of this layer's {layer.channels} channels {count} are tuned so clearly, of an untrained network's {chance}"
+    note += "." if more else ": no more than chance, so none has a label."
     curves = [
         ("lines by angle", "°", tuning.ANGLES, found.preferred),
         ("uniform colours by hue, from red over blue and green", "°", range(0, 360, 30), found.colours),
@@ -93,11 +111,10 @@ def tuned(network: Network, layer: Layer) -> list[Facts]:
     for channel, (fact, label) in enumerate(zip(nothing, labels, strict=True)):
         drawn = [{"name": name, "unit": unit, "x": list(x), "y": [short(y) for y in values[channel]]}
                  for name, unit, x, values in curves]  # fmt: skip
-        fact["tuning"] = {
-            "label": label or "tuned to nothing, or not more than untrained channels are",
-            "curves": drawn,
-        }
-        if label:
+        fact["tuning"] = {"note": note, "curves": drawn}
+        if more:
+            fact["tuning"]["label"] = label or "tuned to nothing, or not more than untrained channels are"
+        if more and label:
             fact["label"] = {"name": label}
     return nothing
 
@@ -108,44 +125,65 @@ def can_judge(network: Network, photos: Pictures) -> bool:
 
 
 class Judge:
-    """Another network that answers the two-choice test, its features of the photos computed once."""
+    """Another network that answers the two-choice test, its features of the photos computed once for all layers."""
 
-    def __init__(self, network: Network, photos: Pictures) -> None:
+    def __init__(self, network: Network, layers: Sequence[Layer], photos: Pictures) -> None:
         self.name = two_choice.default_judge(network)
-        self._judge = models.load(self.name)
-        self._photos = torch.cat([two_choice.features(self._judge, batch) for batch, _ in photos.batches(64)])
+        self._judge, self._whole = models.load(self.name), photos.pixels.shape[1]
+        self._levels = {each.name: two_choice.level(self._judge, network, each.name) for each in layers}
+        used = list(dict.fromkeys(self._levels.values()))
+        parts = [two_choice.features(self._judge, batch, used, self._whole) for batch, _ in photos.batches(64)]
+        self._photos = {name: torch.cat([part[name] for part in parts]) for name in used}
 
-    def add(self, channels: Sequence[Facts], drawn: Sequence[Drawn], seen: Seen) -> str:
-        """Add to what is known of each channel how telling its made pictures and real photos are; a layer's verdict."""
-        asked: dict[int, two_choice.Questions] = {}
+    def add(self, layer: str, channels: Sequence[Facts], drawn: Sequence[Drawn], seen: Seen) -> Facts:
+        """Add to what is known of each channel how telling its made pictures and real photos are; the same of all."""
+        asked: dict[two_choice.Weak, dict[int, two_choice.Questions]] = {weak: {} for weak in AGAINST}
         for index, fact in enumerate(channels):
-            if not fact.get("dead"):
-                try:
-                    asked[index] = two_choice.questions(seen.means[:, index])
-                except ValueError:  # it answers to all alike: there is nothing to ask
-                    continue
-        if not asked:
-            return ""
-        best = min(9, len(self._photos) // 20)  # that no question is about
-        real = [self._photos[seen.means[:, each].argsort(descending=True, stable=True)[:best]] for each in asked]
-        made = [[picture.read() for picture in _shown(drawn[each])] for each in asked]
-        sizes = [len(each) for each in made]
-        judged = two_choice.features(self._judge, torch.stack([each for some in made for each in some]))
-        kinds = {"made pictures": judged.split(sizes), f"{best} photos" if best > 1 else "one photo": real}
-        questions, verdicts = list(asked.values()), []
-        for name, references in kinds.items():
-            verdict = two_choice.test(list(references), self._photos, questions)
-            verdicts.append(f"{name} {verdict}")
-            for index, share in zip(asked, verdict.shares, strict=True):
-                row = _row(name, float(share), len(asked[index].strong))
-                note = f"Shown these, {self.name} tells a photo that excites the channel from one that does not. "
-                note += "The line is chance, the bar across it the 95 % interval."
-                channels[index].setdefault("two", {"note": note, "rows": []})["rows"].append(row)
-        return f"Two-choice test, judged by {self.name}: {'; '.join(verdicts)}."
+            for weak, some in asked.items() if not fact.get("dead") else ():
+                with contextlib.suppress(ValueError):  # it answers to all alike: there is nothing to ask
+                    some[index] = two_choice.questions(seen.means[:, index], weak=weak)
+        able = [index for index in range(len(channels)) if all(index in some for some in asked.values())]
+        if not able:
+            return {}
+        level = self._levels[layer]
+        known, judge = self._photos[level], f"{self.name} ({level})"
+        kinds = self._references(level, able, drawn, seen)
+        together: list[Facts] = []
+        for weak, words in AGAINST.items():
+            questions, rows = [asked[weak][index] for index in able], []
+            for name, references in kinds.items():
+                verdict = two_choice.test(references, known, questions)
+                rows.append({"name": name, "share": short(verdict.share),
+                             "low": short(verdict.low), "high": short(verdict.high)})  # fmt: skip
+                for index, share in zip(able, verdict.shares, strict=True):
+                    if name != CHANCE:
+                        two = channels[index].setdefault("two", {"judge": judge, "groups": {}})
+                        row = _row(name, float(share), two_choice.QUESTIONS)
+                        two["groups"].setdefault(weak, {"name": words, "rows": []})["rows"].append(row)
+            together.append({"name": words, "rows": rows})
+        for index in able:
+            channels[index]["two"]["groups"] = list(channels[index]["two"]["groups"].values())
+        return {"judge": judge, "channels": len(able), "groups": together}
 
-
-def _shown(drawn: Drawn) -> list[Picture]:
-    return drawn["diverse" if "diverse" in drawn else "made"][0]
+    def _references(
+        self, level: str, able: Sequence[int], drawn: Sequence[Drawn], seen: Seen
+    ) -> dict[str, list[Float[Tensor, "references channels"]]]:
+        """What the judge is shown of each channel, as features: made pictures, its strongest photos, any photo."""
+        known, kinds = self._photos[level], {}
+        for kind, name in (("made", "one made picture"), ("diverse", "four made pictures")):
+            if all(kind in drawn[index] for index in able):
+                made = [[picture.read() for picture in drawn[index][kind][0]] for index in able]
+                pictures = torch.stack([picture for some in made for picture in some])
+                judged = two_choice.features(self._judge, pictures, [level], self._whole)[level]
+                kinds[name] = list(judged.split([len(some) for some in made]))
+        order = {index: seen.means[:, index].argsort(descending=True, stable=True) for index in able}
+        best = two_choice.spared(len(known))  # that no question is about
+        for count in sorted({1, best}):
+            name = f"its {count} strongest photos" if count > 1 else "its strongest photo"
+            kinds[name] = [known[order[index][:count]] for index in able]
+        generator = torch.Generator().manual_seed(0)
+        any_photo = torch.randint(len(known), (len(able), 1), generator=generator)
+        return kinds | {CHANCE: [known[photo] for photo in any_photo]}
 
 
 def _row(name: str, share: float, questions: int) -> Facts:

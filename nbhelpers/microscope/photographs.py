@@ -1,31 +1,36 @@
 """What photographs tell of every channel: where it fires, for which classes, beside which other channel.
 
 One pass collects every channel's mean and strongest answer in each photo, for all layers at once; two numbers a channel
-and photo are kept, whatever the size of the maps. Each channel's patches come from a second look at its own eighteen
-photos. Labels are classes that the strongest answer tells from all others (INVERT: Bykov, Kopf, Nakajima, Kloft, Höhne,
-"Labeling Neural Representations with Inverse Recognition", NeurIPS 2023): the area under the curve is the rank sum of
-Mann and Whitney, and its p-value counts every class that was tried.
+and photo are kept, whatever the size of the maps, and a pass that was interrupted goes on. Each channel's patches come
+from a second look at its own eighteen photos. Labels are classes that the strongest answer tells from all others
+(INVERT: Bykov, Kopf, Nakajima, Kloft, Höhne, "Labeling Neural Representations with Inverse Recognition", NeurIPS 2023):
+the area under the curve is the rank sum of Mann and Whitney, and its p-value counts every class that was tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from nbhelpers import edge, images, models
 from nbhelpers.models import Layer, Network
+from nbhelpers.training import fingerprints
 from nbhelpers.training.data import Pictures
 from nbhelpers.volumes import ordering
 
 BATCH = 64
+PORTION = 512  # photos that an interruption costs at most
 PATCHES = 9  # strongest, and as many across the range
 PATCH = 48  # pixels, the side of a patch at most
 BINS = 24
@@ -51,26 +56,70 @@ class Seen:
 
 
 @torch.no_grad()
-def look(network: Network, layers: Sequence[Layer], photos: Pictures) -> dict[str, Seen]:
+def look(network: Network, layers: Sequence[Layer], photos: Pictures, kept: Path | None = None) -> dict[str, Seen]:
     """One pass over the photographs, under a bar, for all layers at once.
+
+    Args:
+        network: left as it is.
+        layers: with maps.
+        photos: the photographs.
+        kept: a folder for what is done, portion by portion, so that a pass that was interrupted goes on; what another
+            network, other layers or other photos left there is not taken.
 
     Raises:
         ValueError: a layer gives numbers that are not finite.
     """
     capture = models.capture(network, *(layer.name for layer in layers), stop=True)
-    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {layer.name: [] for layer in layers}
+    portions = []
+    names = " ".join(layer.name for layer in layers)
+    own = kept / fingerprints.fingerprint(network, names, photos.pixels) if kept else None
     with edge.Bar(total=len(photos), desc="looking", unit="photo", leave=False, disable=None) as bar:
-        for batch, _ in photos.batches(BATCH):
-            given = capture(batch.to(network.mean.device))
-            for name, parts in found.items():
-                maps = given[name].float().flatten(2).cpu()
-                parts.append((maps.mean(2), *maps.max(2)))
-            bar.update(len(batch))
-    seen = {name: Seen(*(torch.cat(part) for part in zip(*parts, strict=True))) for name, parts in found.items()}
+        for start in range(0, len(photos), PORTION):
+            numbers = range(start, min(start + PORTION, len(photos)))
+            told = _known(own, start)
+            if told is None:
+                told = _portion(capture, layers, photos, numbers, network)
+                _keep(own, start, told)
+            portions.append(told)
+            bar.update(len(numbers))
+    seen = {layer.name: Seen(*(torch.cat(part) for part in zip(*each, strict=True)))
+            for layer, *each in zip(layers, *portions, strict=True)}  # fmt: skip
     for name, each in seen.items():
         if not each.means.isfinite().all():
             raise ValueError(f"layer {name!r} gives numbers that are not finite: check the network's weights")
     return seen
+
+
+Told = tuple[Tensor, Tensor, Tensor]
+
+
+def _portion(
+    capture: models.Capture, layers: Sequence[Layer], photos: Pictures, numbers: range, network: Network
+) -> list[Told]:
+    """Of each layer: means, peaks, places."""
+    found: list[list[Told]] = [[] for _ in layers]
+    for start in range(numbers.start, numbers.stop, BATCH):
+        batch, _ = photos.batch(slice(start, min(start + BATCH, numbers.stop)))
+        given = capture(batch.to(network.mean.device))
+        for layer, parts in zip(layers, found, strict=True):
+            maps = given[layer.name].float().flatten(2).cpu()
+            parts.append((maps.mean(2), *maps.max(2)))
+    return [tuple(torch.cat(part) for part in zip(*parts, strict=True)) for parts in found]
+
+
+def _known(kept: Path | None, start: int) -> list[Told] | None:
+    try:
+        parts = load_file(kept / f"{start}.safetensors") if kept else {}
+    except (OSError, SafetensorError):  # never begun, or not to be read
+        return None
+    return [tuple(parts[f"{n}.{part}"] for part in range(3)) for n in range(len(parts) // 3)] or None
+
+
+def _keep(kept: Path | None, start: int, portion: list[Told]) -> None:
+    if kept:
+        named = {f"{n}.{part}": tensor for n, told in enumerate(portion) for part, tensor in enumerate(told)}
+        with edge.replacing(kept / f"{start}.safetensors") as temporary:
+            save_file(named, temporary)
 
 
 def areas(

@@ -3,6 +3,7 @@
     index.html                   the network; layers, channels and classes stand behind the # of its address
     data/LAYER.js                what is known of a layer's channels, loaded when the reader goes there
     pictures/LAYER/CHANNEL.webp  made pictures; -diverse, -negative, -untrained, -photos beside them
+    unfinished/                  what photographs told so far, for the next try; gone when the site is whole
     site.json                    what the site was built from, so that the next one can say what changed
 
 Layers are numbers in these names, so that no name of a network's own reaches the file system. All works from a disk:
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,25 +81,28 @@ def write(
     """
     folder = Path(folder)
     pictures = _by_channel(jobs, kept)
-    seen = photographs.look(network, chosen, photos.pictures) if photos else {}
-    by_weight = circuits.facts(network, chosen)
+    unfinished = folder / "unfinished"
+    seen = photographs.look(network, chosen, photos.pictures, unfinished) if photos else {}
     looked = photos.pictures.subset(evidence.PHOTOS).batch(slice(None))[0] if photos else None
+    steps = circuits.facts(network, chosen, looked)
     spoken = evidence.classes(network, chosen, looked) if looked is not None else None
     judge = (
-        evidence.Judge(network, photos.pictures) if photos and evidence.can_judge(network, photos.pictures) else None
+        evidence.Judge(network, chosen, photos.pictures)
+        if photos and evidence.can_judge(network, photos.pictures)
+        else None
     )
     layers = []
     for index, layer in enumerate(chosen):
         channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
-        channels = [fact | circuit for fact, circuit in zip(channels, by_weight[index], strict=True)]
+        channels = [fact | circuit for fact, circuit in zip(channels, steps[index], strict=True)]
         for fact, tuned in zip(channels, evidence.tuned(network, layer), strict=True):
             fact.update({**tuned, **fact})
         for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
             fact.update(said)
-        note = (
-            judge.add(channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
+        two = (
+            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
             if judge
-            else ""
+            else {}
         )
         if photos:
             _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
@@ -106,7 +111,7 @@ def write(
                 _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
         script = f"microscope.layer({index}, {_script_safe(channels)});\n"
         edge.write_text(script, folder / "data" / f"{index}.js")
-        layers.append(_summary(layer, channels) | {"note": note})
+        layers.append(_summary(layer, channels) | {"two": two})
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
     class_facts: dict[int, Facts] = {}
     for number in range(len(classes)):
@@ -121,10 +126,15 @@ def write(
         "recipes": sorted({_manner(job) for job in jobs}),
         "photos": photos is not None,
     }
-    channels = sum(layer.channels for layer in chosen)
+    channels, dead = (sum(each[name] for each in layers) for name in ("channels", "dead"))
     data = {
         "name": network.name,
-        "summary": [f"{len(chosen)} layers", f"{channels:,} channels", _many(len(classes), "class", "classes")],
+        "summary": [
+            f"{len(chosen)} layers",
+            f"{channels:,} channels, "
+            + (f"{dead:,} of which ({dead / channels:.1%}) never fire" if dead else "all of which fire"),
+            _many(len(classes), "class", "classes"),
+        ],
         "about": [*about, f"nbhelpers {__version__}"],
         "changed": changes(folder, now),
         "layers": layers,
@@ -135,6 +145,7 @@ def write(
     }
     edge.write_text(pages.render("microscope.html", data=_finite(data)), folder / "index.html")
     edge.write_text(edge.to_json(now, indent=1), folder / "site.json")
+    shutil.rmtree(unfinished, ignore_errors=True)
     return folder / "index.html"
 
 

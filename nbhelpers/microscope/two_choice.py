@@ -4,10 +4,16 @@ People who were shown made pictures of a channel named the strongly exciting of 
 real ones in 92 % (Borowski, Zimmermann et al., "Exemplary Natural Images Explain CNN Activations Better than
 State-of-the-Art Feature Visualization", ICLR 2021). Here another network is the judge: it takes the photo whose
 features are more like those of the references. It is no person, and what it finds like is not what people do.
+
+Features count as far as they differ from those of the mean photo. They are never negative, so all photos are much alike
+to a judge, and a photo nearer to that mean is more like any reference whatever; a channel that likes such photos would
+be told by a picture of anything. Without the mean a photo drawn at random is no help, as it should be. And the judge
+looks at a layer of its own that sees as much as the layer in question: its last one finds things alike, not textures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +30,9 @@ QUESTIONS = 20
 RESAMPLED = 2000
 JUDGES = {"minivgg_robust": "minivgg", "minivgg": "minivgg_robust"}
 """Each bundled network is judged by the other; any other network by the robust one."""
+
+WHOLE = 4
+"""Units that see more than this many times the picture's side are all alike in what they see."""
 
 Weak = Literal["lower half", "middling"]
 
@@ -87,7 +96,7 @@ def questions(
     if not answers.isfinite().all():
         raise ValueError("answers that are not finite cannot be ranked: check the network's weights")
     order = answers.argsort(descending=True, stable=True)
-    first = min(9, photos // 20)
+    first = spared(photos)
     strong = order[first : first + max(1, round(photos * 0.018))]
     low, high = (photos // 2, photos) if weak == "lower half" else (photos // 10, photos // 2)
     others = order[low:high]
@@ -99,38 +108,88 @@ def questions(
     return Questions(pick(strong), pick(others))
 
 
+def spared(photos: int) -> int:
+    """How many of a channel's strongest photos no question is about, so that they can be references."""
+    return min(9, photos // 20)
+
+
+def level(judge: Network, network: Network, layer: str) -> str:
+    """The judge's layer that sees as much of its pictures as a layer does of its own network's: textures are judged by
+    what answers to textures, things by what answers to things.
+
+    Raises:
+        KeyError: the network has no such layer. ValueError: the judge has none with maps.
+    """
+
+    def seen(table: models.LayerTable, of: Network, name: str) -> float:
+        side = min(models.sides(of.size))
+        return math.log(min(table[name].receptive_field, WHOLE * side) / side)
+
+    table = models.layers(judge)
+    maps = [each for each in table if each.height > 1]
+    rectified = [each.name for each in maps if each.kind == "ReLU"] or [each.name for each in maps]
+    if not rectified:
+        raise ValueError(f"{judge.name} has no layer with maps to judge by: name another network")
+    wanted = seen(models.layers(network), network, layer)
+    return min(reversed(rectified), key=lambda name: abs(seen(table, judge, name) - wanted))
+
+
 @torch.no_grad()
 def features(
-    judge: Network, pictures: Float[Tensor, "pictures 3 height width"], layer: str | None = None, batch_size: int = 64
-) -> Float[Tensor, "pictures channels"]:
-    """What the judge sees: each channel's mean over a whole picture.
+    judge: Network,
+    pictures: Float[Tensor, "pictures 3 height width"],
+    layers: Sequence[str],
+    whole: int,
+    batch_size: int = 64,
+) -> dict[str, Float[Tensor, "pictures _"]]:
+    """What the judge sees: each channel's mean over a picture, by layer.
 
     Args:
         judge: any network.
-        pictures: in [0, 1]; scaled to the size that the judge is for.
-        layer: whose channels; None for the last with maps.
+        pictures: in [0, 1]; scaled as a whole photo is, so that textures are as fine in smaller pictures as in photos.
+        layers: whose channels.
+        whole: side of a whole photo in pixels, which is scaled to the size that the judge is for.
         batch_size: pictures at a time.
     """
-    if layer is None:
-        layer = [each.name for each in models.layers(judge) if each.height > 1][-1]
-    side = models.sides(judge.size)
-    return torch.cat([
-        models.pooled_activations(
-            judge, layer, torch.nn.functional.interpolate(batch, side, mode="bilinear", antialias=True), batch_size
-        )
-        for batch in pictures.split(batch_size)
-    ])  # fmt: skip
+    factor = min(models.sides(judge.size)) / whole
+    height, width = (max(16, round(side * factor)) for side in pictures.shape[2:])
+    look, found = models.capture(judge, *layers, stop=True), {name: [] for name in layers}
+    for batch in pictures.split(batch_size):
+        scaled = torch.nn.functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)
+        seen = look(scaled.to(judge.mean.device))
+        for name, parts in found.items():
+            parts.append(seen[name].float().mean((2, 3)).cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def right(
-    references: Float[Tensor, "references channels"], photos: Float[Tensor, "photos channels"], asked: Questions
-) -> float:
-    """The share of questions for which the strong photo is more like the references, by the mean cosine of features."""
-    known = torch.nn.functional.normalize(references.double(), dim=1).mean(0)
-    strong, weak = (
-        torch.nn.functional.normalize(photos[some].double(), dim=1) @ known for some in (asked.strong, asked.weak)
-    )
-    return float(((strong > weak).double() + 0.5 * (strong == weak)).mean())
+def judged(
+    references: Sequence[Float[Tensor, "references channels"]],
+    photos: Float[Tensor, "photos channels"],
+    asked: Sequence[Questions],
+) -> Float[np.ndarray, "asked questions"]:
+    """What the judge answers: the photo with the higher mean cosine between its features and those of the references.
+
+    Args:
+        references: features of each channel's references: made pictures, its strongest photos, or a photo of chance.
+        photos: features of all photos, whose mean is taken from all features first.
+        asked: as many questions of each channel.
+
+    Returns:
+        1 where it takes the strong photo, 0 where it takes the weak one, 0.5 where it finds both alike.
+
+    Raises:
+        ValueError: no channels, or not as many questions as references.
+    """
+    if not references or len(references) != len(asked):
+        raise ValueError(f"each channel needs references and questions: {len(references)} and {len(asked)} are given")
+    mean = photos.double().mean(0)
+    apart = lambda features: torch.nn.functional.normalize(features.double() - mean, dim=1)  # noqa: E731
+    rows = []
+    for each, some in zip(references, asked, strict=True):
+        known = apart(each).mean(0)
+        strong, weak = (apart(photos[chosen]) @ known for chosen in (some.strong, some.weak))
+        rows.append((strong > weak).double() + 0.5 * (strong == weak))
+    return torch.stack(rows).numpy()
 
 
 def test(
@@ -138,19 +197,8 @@ def test(
     photos: Float[Tensor, "photos channels"],
     asked: Sequence[Questions],
 ) -> Verdict:
-    """The judge's verdict over channels.
-
-    Args:
-        references: features of each channel's references: made pictures, its strongest photos, or a photo of chance.
-        photos: features of all photos.
-        asked: the questions of each channel.
-
-    Raises:
-        ValueError: no channels, or not as many questions as references.
-    """
-    if not references or len(references) != len(asked):
-        raise ValueError(f"each channel needs references and questions: {len(references)} and {len(asked)} are given")
-    shares = np.array([right(each, photos, some) for each, some in zip(references, asked, strict=True)])
+    """The judge's verdict over channels, from arguments as `judged` takes them."""
+    shares = judged(references, photos, asked).mean(1)
     drawn = np.random.default_rng(0).choice(shares, (RESAMPLED, len(shares))).mean(1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Verdict(shares, float(low), float(high))

@@ -35,8 +35,8 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 function svg(make) { el.svg = true; try { return make(); } finally { el.svg = false; } }
-const number = (value) => value === null || value === undefined ? "–" : Math.abs(value) < 0.005 ? "0.00" : Math.abs(value) >= 100 ? value.toFixed(0)
-  : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(2);
+const number = (value) => value === null || value === undefined ? "–" : value === 0 ? "0" : Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6 ? value.toExponential(1)
+  : Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : Math.abs(value) >= 0.1 ? value.toFixed(2) : `${+value.toPrecision(2)}`;
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 const at = { network: () => "#/", layer: (index) => `#/layer/${encodeURIComponent(network.layers[index].name)}`,
@@ -158,7 +158,14 @@ async function layerPage(index, query) {
   fill();
   return [el("h1", {}, layer.name), el("p", { class: "dim" }, [`${plural(layer.channels, "channel")} of ${layer.height} × ${layer.width}`, layer.kind,
     `stride ${layer.stride}`, layer.field === null ? "every unit sees the whole picture" : `a unit sees ${layer.field} pixels`,
-    layer.dead ? `${layer.dead} never ${layer.dead === 1 ? "fires" : "fire"}` : null].filter(Boolean).join(" · ")), layer.note ? el("p", { class: "note" }, layer.note) : null, tools, grid];
+    layer.dead ? `${layer.dead} never ${layer.dead === 1 ? "fires" : "fire"}` : null].filter(Boolean).join(" · ")), tools, grid, twoChoice(layer.two)];
+}
+
+function twoChoice(two) {
+  return two?.groups ? section("Two-choice test", `${two.judge} is shown pictures of a channel, and is to tell a photo that excites it from one that does not. ${
+    two.channels ? `The mean of ${plural(two.channels, "channel")}. ` : ""}The line is chance, the thin bar the 95 % interval.`, two.groups.map((group) => el("figure", {}, el("h3", {}, group.name),
+    bars(group.rows.map((row) => ({ name: row.name, value: row.share, text: row.questions ? `${percent(row.share)} of ${row.questions}` : percent(row.share, 1),
+      interval: [row.low, row.high], mark: 0.5 })), 0, 1)))) : null;
 }
 
 function patches(index, fact) {
@@ -200,13 +207,12 @@ async function channelPage(index, channel) {
     section("In photographs", "What it answers to most, and what it answers to across its whole range: the strongest alone flatter.", fact.patches ? patches(index, fact) : null),
     el("div", { class: "cards" },
       section("How often", "Its strongest answer in each photo.", fact.histogram ? histogram(fact.histogram.counts, fact.histogram.low, fact.histogram.high) : null),
-      section("Two-choice test", fact.two?.note ?? "Shown these pictures, a judge tells a photo that excites the channel from one that does not. The line is chance, the bar across it the 95 % interval.",
-        fact.two ? bars(fact.two.rows.map((row) => ({ name: row.name, value: row.share, text: `${percent(row.share)} of ${row.questions}`, interval: [row.low, row.high], mark: 0.5 })), 0, 1) : null),
+      twoChoice(fact.two),
       section("Label", fact.labels?.note ?? "The classes that its answer separates best from all others: area under the curve, chance 0.5.",
         fact.labels ? bars(fact.labels.rows.map((row) => ({ name: row.name, value: row.auc, text: `${row.auc.toFixed(3)}${row.p === undefined || row.p === null ? "" : `, p ${row.p < 0.001 ? "< 0.001" : row.p.toFixed(3)}`}`, mark: 0.5 })), 0, 1) : null),
-      section("Tuning", fact.tuning?.label ?? null, fact.tuning?.curves.map(curve)),
+      section("Tuning", fact.tuning?.note ?? null, fact.tuning?.label ? el("p", {}, fact.tuning.label) : null, fact.tuning?.curves.map(curve)),
       section("Speaks for", fact.speaks_note ?? null, fact.speaks?.length ? classBars(fact.speaks) : null),
-      section("Taken away", "How far the logits of these classes fall without it, measured.", fact.lost?.length ? classBars(fact.lost) : null)),
+      section("Without it", "The channel held at zero: how much lower these classes' logits are then, measured.", fact.lost?.length ? classBars(fact.lost) : null)),
     section("Circuit", fact.circuit_note ?? null, circuit.length ? el("div", { class: "cards" }, circuit) : null),
     section("Nearest channels", "By correlation over the photographs.", fact.near?.length ? el("div", { class: "links" }, fact.near.map((each) =>
       el("div", {}, tile(index, each.channel), el("div", { class: "dim", style: "font-size:13px" }, number(each.value))))) : null),
@@ -222,7 +228,7 @@ function classPage(index) {
   return [el("div", { class: "head" }, network.class_pictures ? picture("classes", index) : el("div"), el("div", {}, el("h1", {}, network.classes[index]), list([["class", `${index}`], ...(fact.facts ?? [])]))),
     section("Speak for it", fact.note ?? "The channels that add most to its logit over the photographs.", fact.channels?.length ? el("div", { class: "links" }, fact.channels.map((each) =>
       el("div", {}, tile(byName.get(each.layer), each.channel), el("div", { class: "dim", style: "font-size:13px" }, `${each.value > 0 ? "+" : ""}${number(each.value)}`)))) : null),
-    section("Taken away", fact.ablation_note ?? null, fact.ablation?.length ? bars(fact.ablation.map((each) => ({ ...each, text: number(each.value) })), Math.min(0, ...fact.ablation.map((each) => each.value)), Math.max(...fact.ablation.map((each) => each.value), 1e-9)) : null),
+    section("Without them", fact.ablation_note ?? null, fact.ablation?.length ? bars(fact.ablation.map((each) => ({ ...each, text: number(each.value) })), Math.min(0, ...fact.ablation.map((each) => each.value)), Math.max(...fact.ablation.map((each) => each.value), 1e-9)) : null),
     recipes(fact.recipes)];
 }
 

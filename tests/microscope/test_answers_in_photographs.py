@@ -1,5 +1,7 @@
 """What photographs tell: against brute force, scipy and scikit-learn."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,42 @@ def test_means_peaks_and_places_are_those_of_the_maps(network: Network, photos: 
     torch.testing.assert_close(seen.means, maps.mean((2, 3)))
     torch.testing.assert_close(seen.peaks, maps.amax((2, 3)))
     torch.testing.assert_close(maps.flatten(2).gather(2, seen.places[..., None])[..., 0], seen.peaks)
+
+
+def test_a_pass_that_was_interrupted_goes_on_and_no_other_pass_takes_what_is_kept(
+    network: Network, photos: Pictures, layer: Layer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs, "PORTION", 20)
+    whole = photographs.look(network, [layer], photos)["conv2"]
+    done: list[int] = []
+    portion = photographs._portion
+
+    def stops_at(number: int):
+        def counted(capture, layers, photos, numbers, network):
+            if numbers.start == number:
+                raise KeyboardInterrupt
+            done.append(numbers.start)
+            return portion(capture, layers, photos, numbers, network)
+
+        return counted
+
+    monkeypatch.setattr(photographs, "_portion", stops_at(40))
+    with pytest.raises(KeyboardInterrupt):
+        photographs.look(network, [layer], photos, tmp_path)
+    monkeypatch.setattr(photographs, "_portion", stops_at(-1))
+    again = photographs.look(network, [layer], photos, tmp_path)["conv2"]
+    assert done == [0, 20, 40, 60]
+    for name in ("means", "peaks", "places"):
+        torch.testing.assert_close(getattr(again, name), getattr(whole, name))
+    next(tmp_path.rglob("20.safetensors")).write_bytes(b"half")
+    for photographed, looked_at, expected in (
+        (photos, network, [20]),
+        (photos.subset(40), network, [0, 20]),
+        (photos, Network(tiny(1).eval(), "tiny", size=16), [0, 20, 40, 60]),
+    ):
+        done.clear()
+        photographs.look(looked_at, [layer], photographed, tmp_path)
+        assert done == expected
 
 
 def test_areas_and_p_values_are_those_of_scipy_and_scikit_learn() -> None:

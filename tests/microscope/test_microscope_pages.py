@@ -18,7 +18,7 @@ MANY = 2048
 
 
 def _layer(name: str, channels: int, dead: int = 0) -> dict[str, Any]:
-    facts = dict(kind="Conv2d", height=8, width=8, stride=8, field=None, note="")
+    facts = dict(kind="Conv2d", height=8, width=8, stride=8, field=None, two={})
     return dict(name=name, channels=channels, dead=dead, strip=[0, 1, 2], **facts)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from small_networks import tiny
 
 from nbhelpers import models
-from nbhelpers.microscope import cli, made, photographs, site, speaking, two_choice
+from nbhelpers.microscope import cli, evidence, made, photographs, site, speaking, two_choice
 from nbhelpers.models import Network
 from nbhelpers.training.data import Pictures
 
@@ -86,23 +86,44 @@ def test_class_pages_name_the_channels_that_add_most_of_all_layers(network, phot
 def test_the_two_choice_test_by_hand(network, photos, drawn, folder) -> None:
     judge = models.load("minivgg_robust")
     seen = photographs.look(network, made.layers(network), photos)["conv1"]
-    known = two_choice.features(judge, photos.batch(slice(None))[0])
-    unit = torch.nn.functional.normalize(known.double(), dim=1)
-    fact = told(folder, 0)[0]
-    asked = two_choice.questions(seen.means[:, 0])
+    level = two_choice.level(judge, network, "conv1")
+    known = two_choice.features(judge, photos.batch(slice(None))[0], [level], 32)[level].double()
+    unit = torch.nn.functional.normalize(known - known.mean(0), dim=1)
+    groups = told(folder, 0)[0]["two"]["groups"]
     strongest = seen.means[:, 0].argsort(descending=True, stable=True)[:2]
-    like = unit @ unit[strongest].mean(0)
-    right = [like[strong] > like[weak] for strong, weak in zip(asked.strong, asked.weak, strict=True)]
-    row = fact["two"]["rows"][1]
-    assert row["name"] == "2 photos"
-    assert row["share"] == pytest.approx(sum(map(float, right)) / 20, abs=1e-4)
-    assert row["low"] <= row["share"] <= row["high"]
-    assert "judged by minivgg_robust: made pictures" in data(folder)["layers"][0]["note"]
+    for group, weak in zip(groups, ("lower half", "middling"), strict=True):
+        asked = two_choice.questions(seen.means[:, 0], weak=weak)
+        rows = {row["name"]: row for row in group["rows"]}
+        assert list(rows) == ["one made picture", "its strongest photo", "its 2 strongest photos"]
+        for name, count in (("its strongest photo", 1), ("its 2 strongest photos", 2)):
+            like = unit @ unit[strongest[:count]].mean(0)
+            right = [like[strong] > like[weak] for strong, weak in zip(asked.strong, asked.weak, strict=True)]
+            assert rows[name]["share"] == pytest.approx(sum(map(float, right)) / 20, abs=1e-4)
+            assert rows[name]["low"] <= rows[name]["share"] <= rows[name]["high"]
+    two = data(folder)["layers"][0]["two"]
+    assert two["judge"] == f"minivgg_robust ({level})"
+    assert [row["name"] for row in two["groups"][0]["rows"]][-1] == "any photo"
+    shares = [fact["two"]["groups"][0]["rows"][0]["share"] for fact in told(folder, 0) if "two" in fact]
+    assert len(shares) == two["channels"]
+    assert two["groups"][0]["rows"][0]["share"] == pytest.approx(sum(shares) / len(shares), abs=1e-3)
 
 
 def test_early_layers_are_tuned(folder) -> None:
     curves = told(folder, 0)[0]["tuning"]["curves"]
     assert [(len(each["x"]), len(each["y"])) for each in curves] == [(12, 12), (12, 12), (8, 8), (4, 4)]
+
+
+def test_tuning_has_labels_only_where_chance_would_not_give_as_many(network) -> None:
+    untrained = evidence.tuned(network, made.layers(network)[0])
+    assert all("label" not in fact and "label" not in fact["tuning"] for fact in untrained)
+    assert "none has a label" in untrained[0]["tuning"]["note"]
+    robust = models.load("minivgg_robust")
+    first = evidence.tuned(robust, made.layers(robust, ["block1.conv1"])[0])
+    assert sum("label" in fact for fact in first) > 30
+
+
+def test_nothing_unfinished_is_left_beside_a_whole_site(folder) -> None:
+    assert {each.name for each in folder.iterdir()} == {"index.html", "data", "pictures", "site.json"}
 
 
 def test_without_photographs_nothing_of_them_is_said(network, drawn, tmp_path) -> None:
