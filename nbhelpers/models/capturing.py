@@ -55,24 +55,28 @@ class Capture:
         self.network = network
         # behind its own output nothing is left to be spared
         self._stop, self._count = stop and "" not in layers, len(set(layers))
-        self._seen = Seen()
+        self._passes = [Seen()]  # the one that runs; hooks hold this, and not `self`, which holds the network
         for layer in set(layers):
             module = find_module(network, layer) if layer else network
             module.register_forward_hook(self._look_at(layer))
 
     def __call__(self, pictures: Float[Tensor, "pictures channels height width"]) -> Seen:
         """What the layers give for these pictures."""
-        self._seen = seen = Seen()
+        self._passes[0] = seen = Seen()
         with contextlib.suppress(_Reached):
             self.network(pictures)
+        self._passes[0] = Seen()
         return seen
 
     def _look_at(self, layer: str) -> Callable[..., Tensor | None]:
+        passes, stop, count = self._passes, self._stop, self._count
+
         def hook(module: nn.Module, inputs: tuple, output: Any) -> Tensor | None:
-            if layer in self._seen:
+            seen = passes[0]
+            if layer in seen:
                 return None
-            self._seen[layer] = output
-            if self._stop and len(self._seen) == self._count:
+            seen[layer] = output
+            if stop and len(seen) == count:
                 raise _Reached
             # what follows gets a copy: an in-place ReLU must not change what was seen
             return output.clone() if isinstance(output, Tensor) else None

@@ -9,6 +9,7 @@ import weakref
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from nbhelpers.models.examination import examine
 from nbhelpers.models.network import Network, sharing_copy
@@ -42,7 +43,9 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
     double = sharing_copy(network)
     dtype = double.computes_in = dtype or precise(network)
     layout = torch.channels_last
-    handles = {}
+    handles: weakref.WeakKeyDictionary[nn.Module, RemovableHandle] = (
+        weakref.WeakKeyDictionary()
+    )  # no circle of references
 
     def convert_all(module: nn.Module, inputs: tuple) -> None:
         # with those below it: attention uses its parts' weights without calling the parts

@@ -1,7 +1,9 @@
 """Captured activations against torchvision's feature extractor, and networks left as they were, whatever happens."""
 
+import gc
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -328,3 +330,18 @@ def test_two_threads_look_at_one_network(look: Callable[[Network, Path], torch.T
             found = list(threads.map(look, [network] * 2, photos))
             assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert same_outside(before, outside(network))
+
+
+def test_a_copy_goes_with_its_last_reference_and_waits_for_no_collector() -> None:
+    network = models.as_network(tiny())
+    looks = (lambda: capture(network, "conv2", stop=True), lambda: capture(models.twin(network), "conv1", ""))
+    for make in looks:
+        look = make()
+        assert look(noise(1, 3, 16, 16))
+        copies = [weakref.ref(module) for module in look.network.modules()]
+        gc.disable()
+        try:
+            del look
+            assert [each() for each in copies] == [None] * len(copies)
+        finally:
+            gc.enable()
