@@ -143,30 +143,43 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
 class Behind:
     """The network behind a layer: from what the layer would give to logits.
 
-    A copy that shares the weights looks at grey pictures, and at the layer its maps are exchanged for those that are
-    given. What comes before is the same for all, so it is computed once: every layer there says again what it said.
+    A copy that shares the weights looks at pictures, and at the layer its maps are exchanged for those that are given.
+    What comes before is the same for all, so it is computed once: every layer there says again what it said.
 
     Args:
         network: left as it is.
         layer: dotted name of a layer that gives feature maps.
-        size: side of the pictures in pixels, which decides how large the maps are.
+        size: side of the pictures in pixels, or `(height, width)`, which decides how large the maps are.
+        pictures: what the copy looks at, `(N, channels, height, width)` in [0, 1]; a grey one unless given. Where
+            something goes around the layer (a shortcut), it is theirs.
     """
 
-    def __init__(self, network: Network, layer: str, size: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        layer: str,
+        size: models.Size,
+        pictures: Float[Tensor, "photos channels _ _"] | None = None,
+    ) -> None:
         known = models.check_layer(network, layer, size)
         self.shape = (known.height, known.width)
         self._network = models.sharing_copy(network)
-        self._grey = torch.full((1, network.channels, size, size), 0.5, device=network.mean.device)
+        grey = torch.full((1, network.channels, *models.sides(size)), 0.5)
+        self._pictures = (grey if pictures is None else pictures).to(network.mean.device)
         self._maps: Tensor | None = None
         target = models.find_module(self._network, layer)
-        for module, said in _before(self._network, target, self._grey).items():
-            module.forward = lambda *_, said=said: said.repeat(len(self._maps), *[1] * (said.ndim - 1))
+        for module, said in _before(self._network, target, self._pictures).items():
+            module.forward = lambda *_, said=said: self._again(said)
         target.register_forward_hook(lambda *_: self._maps)
 
+    def _again(self, said: Tensor) -> Tensor:
+        # always a copy: what comes next may work in place
+        return said.repeat(len(self._maps) // len(self._pictures), *[1] * (said.ndim - 1))
+
     def __call__(self, maps: Float[Tensor, "pictures channels height width"]) -> Float[Tensor, "pictures classes"]:
-        """Logits if the layer gave these maps; differentiable in them."""
-        self._maps = maps.to(self._grey.device)
-        return self._network(self._grey.expand(len(maps), -1, -1, -1)).float().cpu()
+        """Logits if the layer gave these maps, as many as pictures or a multiple; differentiable in them."""
+        self._maps = maps.to(self._pictures.device)
+        return self._network(self._again(self._pictures)).float().cpu()
 
 
 def _before(network: nn.Module, target: nn.Module, picture: Tensor) -> dict[nn.Module, Tensor]:

@@ -2,7 +2,8 @@
 
 The first is what its maps add to a logit to first order: gradient times activation, summed over places (Shrikumar,
 Greenside, Kundaje, "Learning Important Features Through Propagating Activation Differences", ICML 2017, compare it).
-The second is measured: the channel gives zero, and the logits are read again. Where the two differ, later layers bend.
+The second is measured: the channel gives zero, and the logits are read again, of a pass that runs what is behind the
+layer alone. Where the two differ, later layers bend.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbhelpers import edge, models
+from nbhelpers.directions.photographs import Behind
 from nbhelpers.models import Layer, Network
 
 BATCH = 16
@@ -60,21 +62,17 @@ def lost(
     network: Network, layer: str, channels: Sequence[int], pictures: Float[Tensor, "photos inputs height width"]
 ) -> Float[Tensor, "taken classes"]:
     """How far each class's logit falls when a channel gives zero: the mean over photos, one row a channel."""
-    double = models.sharing_copy(network)
-    taken: list[int] = []
-    index = lambda output: torch.tensor(taken, dtype=torch.long, device=output.device)  # noqa: E731
-    models.find_module(double, layer).register_forward_hook(
-        lambda module, inputs, output: output.index_fill(1, index(output), 0)
-    )
-    look = models.capture(double, "")
-
-    def mean() -> Tensor:
-        return torch.cat([look(batch.to(network.mean.device))[""].float().cpu() for batch in pictures.split(64)]).mean(
-            0
-        )
-
-    whole, falls = mean(), []
-    for channel in edge.Bar(channels, desc=f"without {layer}", unit="channel", leave=False, disable=None):
-        taken[:] = [channel]
-        falls.append(whole - mean())
-    return torch.stack(falls)
+    falls = torch.zeros(len(channels), 0)
+    bar = edge.Bar(total=len(channels) * len(pictures), desc=f"without {layer}", unit="pass", leave=False, disable=None)
+    for batch in pictures.split(BATCH):
+        behind = Behind(network, layer, tuple(batch.shape[2:]), batch)  # what comes before the layer runs once
+        maps = models.capture(network, layer, stop=True)(batch.to(network.mean.device))[layer]
+        whole, without = behind(maps), []
+        for channel in channels:
+            taken = maps.index_fill(1, torch.tensor([channel], device=maps.device), 0)
+            without.append((whole - behind(taken)).sum(0))
+            bar.update(len(batch))
+        rows = torch.stack(without)
+        falls = rows if not falls.numel() else falls + rows
+    bar.close()
+    return falls / len(pictures)
