@@ -136,7 +136,7 @@ def test_the_page_of_the_architecture_names_every_module_and_notebook() -> None:
     [
         ("models/loading.py", "from nbhelpers.techniques import saliency", "arrows go down only"),
         ("techniques/saliency.py", "from nbhelpers.techniques import grad_cam", "no technique imports another"),
-        ("images/photos.py", "import ipywidgets", "widgets only in controls and in the viewer of volumes"),
+        ("images/photos.py", "import ipywidgets", "widgets only in controls"),
         ("models/network.py", "from nbhelpers.models import layer_table", "no circle inside a room"),
         ("misplaced.py", "", "arrows go down only"),
     ],

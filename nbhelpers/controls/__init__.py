@@ -1,16 +1,14 @@
-"""Sliders and players: the only room that knows widgets, besides the viewer of volumes."""
+"""Sliders, players, the explorer and the volume that turns: the only room that knows widgets."""
 
-from nbhelpers.controls.explorer import explore
-from nbhelpers.controls.guessing import guess
-from nbhelpers.controls.picture_cache import PictureCache, channel_direction
-from nbhelpers.controls.player import draw_tiles, play, watch
+import lazy_loader
 
-__all__ = [
-    "PictureCache",
-    "channel_direction",
-    "draw_tiles",
-    "explore",
-    "guess",
-    "play",
-    "watch",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "explorer": ["explore"],
+        "guessing": ["guess"],
+        "picture_cache": ["PictureCache", "channel_direction"],
+        "player": ["draw_tiles", "play", "watch"],
+        "volume_viewer": ["view"],
+    },
+)

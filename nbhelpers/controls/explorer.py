@@ -186,16 +186,13 @@ class Explorer:
 
     def _change_network(self, name: str) -> None:
         network = models.load(name)
-        layer = sliders.nearest_layer(self.network, self.recipe.layer, network)
-        size = max(self.recipe.photo_size, network.size if isinstance(network.size, int) else 0)
-        known = set(network.classes or [])
-        changes = {each: "" for each in ("target", "rival") if getattr(self.recipe, each) not in known}
-        self.recipe = self.recipe.changed(network=name, layer=layer, photo_size=size, **changes)
+        changes = sliders.carried_over(self.recipe, self._begun, self.network, network)
+        self.recipe = self.recipe.changed(network=name, **changes)
         self.network, self._leading = network, True
         try:
-            sliders.offer_layers(self.sliders["layer"], self.recipe, network, None)
+            sliders.offer_layers(self.sliders["layer"], self.recipe.layer, network, None)
             for each in ("target", "rival"):
-                self.sliders[each].options = sliders.class_names(network)
+                sliders.offer_classes(self.sliders[each], network)
                 self.sliders[each].value = str(getattr(self.recipe, each))
         finally:
             self._leading = False
@@ -219,10 +216,8 @@ class Explorer:
 
     def _offer_classes(self, look: Look) -> None:
         """The classes to choose from, those that the photo is given on top."""
-        offered = sliders.class_names(self.network, self._predicted(look))
         for each in ("target", "rival"):
-            if self.network.classes:
-                self.sliders[each].options = offered
+            sliders.offer_classes(self.sliders[each], self.network, self._predicted(look))
 
     def _predicted(self, look: Look) -> list[tuple[str, float]]:
         shares, numbers = models.shares(look.logits[None])[0].topk(min(PREDICTIONS, len(look.logits)))

@@ -175,10 +175,7 @@ class Player:
         self._leading = True
         try:
             self.recipe, self.network, self._network_name = self._begun, self._given, self._begun.network
-            if "layer" in self.sliders:
-                sliders.offer_layers(self.sliders["layer"], self.recipe, self.network, self._options.get("layer"))
-            if channel := self._channel():
-                self.sliders[channel].max = sliders.last_channel(self.network, self.recipe.layer)
+            self._offer(self.recipe, self._options)
             for name, slider in self.sliders.items():
                 slider.value = sliders.to_slider(self._begun, name, slider)
         finally:
@@ -242,19 +239,34 @@ class Player:
     def _follow(self, name: str, value: Any) -> None:
         """Keep the sliders that depend on another in step: layers on the network, channels on the layer."""
         if name == "network" and value != self._network_name:
-            before, self.network, self._network_name = self.network, models.load(value), value
-            if "layer" in type(self.recipe).model_fields:
-                layer = sliders.nearest_layer(before, self.recipe.layer, self.network)
-                self.recipe = self.recipe.changed(network=value, layer=layer)
-                if "layer" in self.sliders:
-                    sliders.offer_layers(self.sliders["layer"], self.recipe, self.network, None)
-                self._follow("layer", layer)
+            after = models.load(value)
+            changes = sliders.carried_over(self.recipe, self._begun, self.network, after)
+            recipe = self.recipe.changed(network=value, **changes)
+            offered = {each: sliders.similar_layers(self._given, self._options.get(each), after) for each in changes}
+            self._offer(recipe, offered, after)
+            self.recipe, self.network, self._network_name = recipe, after, value
+            for each in changes:
+                if each in self.sliders:
+                    self.sliders[each].value = sliders.to_slider(recipe, each, self.sliders[each])
+            if self._channel() and "layer" in changes:
+                self._follow("layer", changes["layer"])
         elif name == "layer" and (channel := self._channel()):
             slider = self.sliders[channel]
             last = sliders.last_channel(self.network, value)
             kept = min(slider.value, last)
             self.recipe = self.recipe.changed(**{channel: sliders.from_slider(self.recipe, channel, kept)})
             slider.max = last
+
+    def _offer(self, recipe: Recipe, options: dict[str, Any], network: models.Network | None = None) -> None:
+        """Let the sliders offer a network's layers, channels and classes."""
+        network = network or self.network
+        for name, slider in self.sliders.items():
+            if name in sliders.LAYERS:
+                sliders.offer_layers(slider, getattr(recipe, name), network, options.get(name))
+            elif name in sliders.CLASSES and isinstance(slider, widgets.Combobox):
+                sliders.offer_classes(slider, network)
+        if network is self.network and (channel := self._channel()):
+            self.sliders[channel].max = sliders.last_channel(network, recipe.layer)
 
     def _channel(self) -> str | None:
         return next((each for each in sliders.CHANNELS if each in self.sliders), None)

@@ -25,7 +25,8 @@ from nbhelpers.recipes import Recipe, bounds, choices, types
 CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 PHOTOS = ("photo", "photos", "start", "second")  # parameters that are a path to a photo, or to a folder of them
 APART = " · "  # between a name and what is told about it
-CLASSES = ("target", "rival")  # parameters that name a class
+CLASSES = ("target", "rival", "classes")  # parameters that name a class, or several
+LAYERS = ("layer", "penalty_layer", "drawn")  # that name a layer; the others have as many channels as the first
 _PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
 
 
@@ -39,7 +40,7 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
         "style": {"description_width": "9em"},
         "layout": widgets.Layout(width="auto"),
     }
-    if name == "layer":
+    if name in LAYERS:
         return widgets.Dropdown(options=_layer_options(network, value, options), value=value, **common)
     if name in CHANNELS and "layer" in type(recipe).model_fields and options is None:
         last = last_channel(network, recipe.layer)
@@ -51,8 +52,8 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
     if not options and name == "network":
         _keep(value)
         return _typed(value, network_names(), common)
-    if not options and name in CLASSES:
-        return _typed(str(value), network.classes or [], common)
+    if not options and name in CLASSES and (network.classes or not isinstance(value, list)):
+        return _typed(_as_text(recipe, name), class_names(network), common)
     if not options and name in PHOTOS and isinstance(value, str):
         common.pop("style")
         return PhotoPicker(value, **common)
@@ -76,7 +77,7 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
             least, most = math.log10(value) - 2, math.log10(high)  # so that the value itself is a stop
             return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
         return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
-    return widgets.Text(str(value), continuous_update=False, **common)
+    return widgets.Text(_as_text(recipe, name), continuous_update=False, **common)
 
 
 def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
@@ -97,7 +98,7 @@ def from_slider(recipe: Recipe, name: str, value: Any) -> Any:
     if name == "network" and isinstance(value, str):
         return _network(value)
     if name in CLASSES and isinstance(value, str):
-        return value.partition(APART)[0].strip()
+        value = value.partition(APART)[0].strip()
     return _from_text(value, types(type(recipe), name)) if isinstance(value, str) else value
 
 
@@ -121,24 +122,137 @@ def to_slider(recipe: Recipe, name: str, slider: widgets.Widget) -> Any:
     value = getattr(recipe, name)
     if isinstance(slider, widgets.IntSlider) and isinstance(value, list):
         return value[0] if value else 0
-    return str(value) if isinstance(slider, widgets.Text | widgets.Combobox) else value
+    return _as_text(recipe, name) if isinstance(slider, widgets.Text | widgets.Combobox) else value
 
 
-def offer_layers(
-    slider: widgets.Dropdown, recipe: Recipe, network: models.Network, options: Sequence[Any] | None
-) -> None:
-    """Let a slider offer a network's layers, and stand on the recipe's."""
-    slider.options = _layer_options(network, recipe.layer, options)  # which selects the first
-    slider.value = recipe.layer
+def _as_text(recipe: Recipe, name: str) -> str:
+    """A value as people type it: a list without brackets and quotes, where that is read as the same list."""
+    value = getattr(recipe, name)
+    if isinstance(value, list):
+        text = ", ".join(map(str, value))
+        if _from_text(text, [list]) == value:
+            return text
+    return "" if value is None else str(value)
 
 
-def nearest_layer(before: models.Network, layer: str, after: models.Network) -> str:
-    """The layer of another network that is as deep as this one is in its own; the same name where there is one."""
-    names, theirs = layer_names(before), layer_names(after)
-    if layer in theirs or layer == OUTPUT:
+def offer_layers(slider: widgets.Dropdown, value: str, network: models.Network, options: Sequence[Any] | None) -> None:
+    """Let a slider offer a network's layers, and stand on one of them."""
+    slider.options = _layer_options(network, value, options)  # which selects the first
+    slider.value = value
+
+
+def offer_classes(slider: widgets.Combobox, network: models.Network, shares: Sequence[tuple[str, float]] = ()) -> None:
+    """Let a slider offer a network's classes, those that a photo is given first."""
+    slider.options = class_names(network, shares)
+
+
+def carried_over(recipe: Recipe, begun: Recipe, before: models.Network, after: models.Network) -> dict[str, Any]:
+    """What a recipe's layers, classes and size become when another network takes the place of its own.
+
+    Args:
+        recipe: as it is set now.
+        begun: as it was first; photos are at least as large as there, and as the network is at home with.
+        before: the recipe's network.
+        after: the one that takes its place.
+    """
+    fields = type(recipe).model_fields
+    changes: dict[str, Any] = {}
+    for name in [name for name in LAYERS if name in fields]:
+        first = changes.get(LAYERS[0]) if name != LAYERS[0] else None
+        changes[name] = nearest_layer(before, getattr(recipe, name), after, first)
+    for name in [name for name in CLASSES if name in fields]:
+        value = getattr(recipe, name)
+        changes[name] = value if _known(after, value) else _first_class(fields[name], after, value)
+    for name in [name for name in ("photo_size", "size") if name in fields]:
+        first, made = getattr(begun, name), name == "size" and _runs(after, recipe.size)  # which need not be large
+        if isinstance(first, int) and not made:
+            changes[name] = max(first, after.size) if isinstance(after.size, int) else after.size
+        else:
+            changes[name] = getattr(recipe, name)
+    return changes
+
+
+def _known(network: models.Network, value: str | int | list[str | int]) -> bool:
+    try:
+        models.class_indices(network, [each for each in (value if isinstance(value, list) else [value]) if each != ""])
+    except ValueError:
+        return False
+    return True
+
+
+def _first_class(field: Any, network: models.Network, value: str | int | list[str | int]) -> Any:
+    """A class that the network has: the recipe's default, which may be none at all, or else its first."""
+    default = field.get_default(call_default_factory=True)
+    if default != [] and _known(network, default):
+        return default
+    return [0] if isinstance(value, list) else 0
+
+
+def _runs(network: models.Network, size: models.Size) -> bool:
+    try:
+        return bool(models.layers(network, size))
+    except ValueError:
+        return False
+
+
+def nearest_layer(before: models.Network, layer: str, after: models.Network, beside: str | None = None) -> str:
+    """The layer of another network that is where this one is in its own: stage, kind, place among its like.
+
+    Args:
+        before: the network that has the layer.
+        layer: dotted name; the logits stay the logits.
+        after: the other network.
+        beside: a layer of the other network that this one is used with: it then has as many channels, and comes no
+            later.
+    """
+    if layer == OUTPUT:
         return layer
-    depth = (names.index(layer) + 1) / len(names) if layer in names else 0.5
-    return theirs[max(0, round(depth * len(theirs)) - 1)]
+    own, theirs = _features(before), _features(after)
+    levels, their_levels = _levels(own), _levels(theirs)
+    known = next((each for each in own if each.name == layer), own[len(own) // 2])
+    level = min(range(len(levels)), key=lambda index: abs(levels[index] - known.stride))
+    stride = their_levels[_as_far(level, len(levels), len(their_levels))]
+    there = [each for each in theirs if each.stride == stride]
+    if beside is not None and (fixed := next((each for each in theirs if each.name == beside), None)) is not None:
+        until = theirs[: theirs.index(fixed) + 1]
+        there = [each for each in until if each.channels == fixed.channels and each.stride == fixed.stride]
+    for fits in (lambda each: each.kind == known.kind, lambda each: each.kind not in _PLAIN, lambda each: True):
+        if alike := [each.name for each in there if fits(each)]:
+            break
+    peers = [each.name for each in own if each.stride == known.stride and each.kind == known.kind]
+    return layer if layer in alike else alike[_as_far(peers.index(known.name), len(peers), len(alike))]
+
+
+def _as_far(index: int, count: int, others: int) -> int:
+    """The index among others that is as far on as this one is among `count`."""
+    return max(0, round((index + 1) / count * others) - 1)
+
+
+def _features(network: models.Network) -> list[models.Layer]:
+    """The layers that have maps, up to the deepest stage: what comes after it are answers."""
+    table = [layer for layer in models.layers(network) if layer.height > 1] or list(models.layers(network))
+    try:
+        deepest = models.stages.stages(network)[-1]
+    except ValueError:  # no convolutions, or no classes
+        return table
+    return table[: table.index(deepest) + 1] if deepest in table else table
+
+
+def _levels(table: list[models.Layer]) -> list[float]:
+    """The strides at which something is computed."""
+    return sorted({each.stride for each in table if "Conv" in each.kind} or {each.stride for each in table})
+
+
+def similar_layers(before: models.Network, options: Sequence[Any] | None, after: models.Network) -> list[Any] | None:
+    """What to choose layers from in another network: those of the kinds that were offered, and what names no layer."""
+    if options is None:
+        return None
+    kinds = {layer.name: layer.kind for layer in models.layers(before)}
+    values = [option[1] if isinstance(option, tuple) else option for option in options]
+    wanted = {kinds[value] for value in values if value in kinds}
+    others = [option for option, value in zip(options, values, strict=True) if value not in kinds]
+    found = [layer.name for layer in _features(after) if layer.kind in wanted]
+    return [*others, *(found or layer_names(after))]
 
 
 def layer_names(network: models.Network) -> list[str]:

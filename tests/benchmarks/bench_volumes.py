@@ -17,9 +17,9 @@ import torch
 from peak_memory import peak_megabytes
 from torch import Tensor
 
-from nbhelpers import models, volumes
+from nbhelpers import controls, models, volumes
 from nbhelpers.techniques.filter_gradients import filter_weights
-from nbhelpers.volumes import ordering, rendering, viewer
+from nbhelpers.volumes import ordering, rendering
 
 LAYERS = ("features.3.expand3x3", "features.9.expand3x3", "features.12.expand3x3")
 
@@ -42,7 +42,7 @@ def orders() -> list[tuple[str, float]]:
     volume = volumes.to_bytes(maps)
     rows = [(f"order: {name}", seconds(lambda find=find: find(maps))) for name, find in ordering.METHODS.items()]
     rows.append(("projections of 28 x 28 x 512", seconds(lambda: rendering.projections(volume))))
-    rows.append(("viewer of 28 x 28 x 512", seconds(lambda: viewer.view(lambda _: volume, ["one"]))))
+    rows.append(("viewer of 28 x 28 x 512", seconds(lambda: controls.view(lambda _: volume, ["one"]).wait())))
     return rows
 
 

@@ -1,22 +1,17 @@
-"""Activation volumes: the right maps at the right depth, and a viewer whose sliders do what they say."""
+"""Activation volumes: the right maps at the right depth."""
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from nbhelpers import images, models
 from nbhelpers.models import Network
-from nbhelpers.notebooks import WIDGET_VIEW
 from nbhelpers.techniques import activation_volumes
 from nbhelpers.techniques.activation_volumes import ActivationVolume
 from nbhelpers.volumes import ordering, rendering
-from nbhelpers.volumes import viewer as volume_viewer
 
 SAMPLES = Path(__file__).parents[2] / "sample_images"
 QUICK = {"photo": str(SAMPLES / "cat.jpg"), "layer": "block2.relu2", "size": 64}
@@ -148,94 +143,6 @@ def test_the_turned_volume_is_where_it_should_be() -> None:
 def test_a_slice_outside_the_volume_is_explained() -> None:
     with pytest.raises(ValueError, match="slice 5 is outside the volume, whose slices are 0 to 4"):
         rendering.projections(np.zeros((3, 3, 5), np.uint8), depth=5)
-
-
-@pytest.fixture
-def viewer() -> volume_viewer.VolumeViewer:
-    rng = np.random.default_rng(0)
-    boxes = {"small": rng.integers(0, 256, (4, 5, 6), np.uint8), "large": rng.integers(0, 256, (4, 5, 40), np.uint8)}
-
-    def make(name: str) -> np.ndarray:
-        if name == "none":
-            raise ValueError("there is <nothing> to show")
-        return boxes[name]
-
-    return volume_viewer.view(make, ["small", "large", "none"], threshold=100)
-
-
-def test_the_scene_holds_the_volume_upright_first_channel_in_front(viewer: volume_viewer.VolumeViewer) -> None:
-    volume, scene = viewer.volume, viewer.drawn.volume
-    for (row, column, channel), value in np.ndenumerate(volume):
-        assert scene[5 - channel, 3 - row, column] == value
-
-
-def test_sliders_change_the_scene(viewer: volume_viewer.VolumeViewer) -> None:
-    def opacity(value: int) -> float:
-        """As K3D reads its table: linear between the points, over the colour range."""
-        points = np.reshape(viewer.drawn.opacity_function, (-1, 2))
-        low, high = viewer.drawn.color_range
-        return float(np.interp((value - low) / (high - low), points[:, 0], points[:, 1]))
-
-    assert opacity(99) == 0 < opacity(101) < opacity(250)
-    viewer.sliders["threshold"].value = 200
-    assert opacity(199) == 0 < opacity(201)
-    viewer.sliders["binary"].value = True
-    assert opacity(201) == opacity(255) == 1
-    assert len(np.unique(np.reshape(viewer.drawn.color_map, (-1, 4))[:, 1:], axis=0)) == 1
-    viewer.sliders["threshold"].value = 255
-    assert opacity(253) < 0.1
-    assert opacity(255) == 1
-    before = viewer.drawn.alpha_coef
-    viewer.sliders["opacity"].value = 0.9
-    assert viewer.drawn.alpha_coef > 2 * before
-
-
-def test_the_slice_cuts_what_lies_before_it(viewer: volume_viewer.VolumeViewer) -> None:
-    assert viewer.plot.clipping_planes == []
-    viewer.sliders["slice"].value = 3
-    ((*normal, offset),) = viewer.plot.clipping_planes
-    # six channels over depth 1 to -1: their middles; a point stays where the plane's value is positive
-    middles = [1 - (2 * channel + 1) / 6 for channel in range(6)]
-    assert [bool(normal[2] * z + offset > 0) for z in middles] == [False, False, False, True, True, True]
-    picture = np.asarray(Image.open(io.BytesIO(viewer.picture.value)))
-    times = picture.shape[0] // 4
-    expected = rendering.coloured(viewer.volume[:, :, 3]).permute(1, 2, 0).numpy() * 255
-    assert np.abs(picture[::times, ::times] - expected).max() <= 1
-
-
-def test_another_volume_and_one_that_fails(viewer: volume_viewer.VolumeViewer) -> None:
-    viewer.sliders["layer"].value = "large"
-    viewer.wait(30)
-    assert viewer.volume.shape == (4, 5, 40)
-    assert viewer.drawn.volume.shape == (40, 4, 5)
-    viewer.sliders["slice"].value = 39
-    viewer.sliders["layer"].value = "none"
-    viewer.wait(30)
-    assert "there is &lt;nothing&gt; to show" in viewer.status.value
-    assert viewer.volume.shape == (4, 5, 40)
-    viewer.sliders["layer"].value = "small"
-    viewer.wait(30)
-    assert viewer.status.value == ""
-    assert viewer.sliders["slice"].value == viewer.sliders["slice"].max == 5
-    with pytest.raises(ValueError, match="layer 'huge' is not among small, large, none"):
-        volume_viewer.view(lambda name: None, ["small", "large", "none"], "huge")
-
-
-def test_without_widgets_the_same_cell_shows_projections(viewer: volume_viewer.VolumeViewer) -> None:
-    bundle = viewer._repr_mimebundle_()
-    assert WIDGET_VIEW in bundle
-    shown = Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"])))
-    expected = rendering.projections(viewer.volume, 100, title="layer small")
-    assert np.abs(np.asarray(shown).astype(int) - np.asarray(expected)).mean() < 3  # JPEG
-
-
-def test_play_runs_through_the_options() -> None:
-    volume = np.zeros((3, 3, 3), np.uint8)
-    played = volume_viewer.view(lambda name: volume, ["a", "b", "c"], kind="photo", animated=True)
-    button = played.widget.children[0].children[0]
-    button.value = 2
-    played.wait(30)
-    assert played.sliders["photo"].value == "c"
 
 
 def test_a_volume_of_a_whole_photo(network: Network) -> None:

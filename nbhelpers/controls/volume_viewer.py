@@ -3,21 +3,25 @@
     view(lambda layer: volume_of(layer), ["block2.relu2", "block3.relu2"], kind="layer")
 
 The first slider chooses among volumes (layers, photos, moments); threshold, opacity and slice change how the one
-shown is seen, without sending it again. Where widgets do not run, the same cell shows the volume's projections.
+shown is seen, without sending it again. Volumes are made on a thread of their own, and the newest wish counts. Where
+widgets do not run, the same cell shows the volume's projections.
 """
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 import k3d
 import numpy as np
+from IPython.display import display
 from jaxtyping import UInt8
 from k3d.colormaps import matplotlib_color_maps
 from PIL import Image
 
 from nbhelpers import edge, images
+from nbhelpers.controls import cells
+from nbhelpers.controls.photo_picker import PhotoPicker
+from nbhelpers.controls.picture import Picture
 from nbhelpers.images import figures
 from nbhelpers.volumes.rendering import coloured, projections
 
@@ -28,10 +32,11 @@ COLOUR_RANGE = [-50, 255]  # the dark end of the colour map would drown in the b
 
 
 def view(
-    make: Callable[[Any], UInt8[np.ndarray, "height width depth"]],
+    make: Callable[..., UInt8[np.ndarray, "height width depth"]],
     options: Sequence[Any],
     value: Any = None,
     kind: str = "layer",
+    photo: str = "",
     threshold: int = 40,
     opacity: float = 0.5,
     binary: bool = False,
@@ -40,10 +45,11 @@ def view(
     """A rotatable volume rendering with sliders.
 
     Args:
-        make: gives the volume `(H, W, C)`, uint8, of an option.
+        make: gives the volume `(H, W, C)`, uint8, of an option; with a photo, of an option and the photo's path.
         options: what the first slider chooses from, such as layer names or photos.
         value: the option to start with; the first one if not given.
         kind: what the options are; names the slider.
+        photo: path of the photo to start with; others are then chosen, uploaded, dropped or taken with the camera.
         threshold: voxels below it are transparent, 0 to 255.
         opacity: from 0, hardly there, to 1, solid.
         binary: all voxels above the threshold look the same.
@@ -51,11 +57,14 @@ def view(
 
     Returns:
         What Jupyter displays: the widgets, or projections of the volume where widgets do not run.
+
+    Raises:
+        ValueError: `value` is not among the options.
     """
     value = options[0] if value is None else value
     if value not in options:
         raise ValueError(f"{kind} {value!r} is not among {edge.few(options)}")
-    return VolumeViewer(make, list(options), value, kind, threshold, opacity, binary, animated)
+    return VolumeViewer(make, list(options), value, kind, photo, threshold, opacity, binary, animated)
 
 
 class VolumeViewer:
@@ -63,26 +72,30 @@ class VolumeViewer:
 
     def __init__(
         self,
-        make: Callable[[Any], UInt8[np.ndarray, "height width depth"]],
+        make: Callable[..., UInt8[np.ndarray, "height width depth"]],
         options: list[Any],
         value: Any,
         kind: str,
+        photo: str,
         threshold: int,
         opacity: float,
         binary: bool,
         animated: bool,
     ) -> None:
+        cells.succeed(self)
         self._make, self._kind = make, kind
-        self.volume = make(value)
-        depth = self.volume.shape[2]
+        self._error: Exception | None = None
+        self.volume = np.zeros((1, 1, 1), np.uint8)
         common = {"style": {"description_width": "5em"}, "layout": widgets.Layout(width="auto")}
         self.sliders = {
             kind: widgets.SelectionSlider(options=options, value=value, description=kind, **common),
             "threshold": widgets.IntSlider(threshold, 0, 255, description="threshold", **common),
             "opacity": widgets.FloatSlider(opacity, min=0, max=1, step=0.05, description="opacity", **common),
-            "slice": widgets.IntSlider(0, 0, depth - 1, description="slice", **common),
+            "slice": widgets.IntSlider(0, 0, 0, description="slice", **common),
             "binary": widgets.Checkbox(binary, description="binary", **common),
         }
+        if photo:
+            self.sliders["photo"] = PhotoPicker(photo, description="photo", layout=widgets.Layout(width="auto"))
         self.drawn = k3d.volume(
             _in_scene(self.volume),
             color_range=COLOUR_RANGE,
@@ -104,24 +117,29 @@ class VolumeViewer:
         )
         self.plot += self.drawn
         self.plot.camera = CAMERA
-        self.picture = widgets.Image(format="png")
-        self.status = widgets.HTML()
+        self.picture = Picture()
+        self.status = widgets.HTML("making the volume ...")
+        self.status.add_class("nbhelpers-status")
         controls = list(self.sliders.values())
         if animated:
             button = widgets.Play(min=0, max=len(options) - 1, interval=700, show_repeat=False)
             button.observe(lambda change: setattr(self.sliders[kind], "index", change["new"]), "value")
             controls.insert(0, button)
-        side = widgets.VBox([*controls, self.picture, self.status], layout=widgets.Layout(width="27em"))
-        scene = widgets.Box([self.plot], layout=widgets.Layout(flex="1 1 auto", min_width="26em"))
-        self.widget = widgets.HBox([side, scene])
-        self._see()
-        self._cut()
+        side = widgets.VBox([*controls, self.status, self.picture])
+        side.add_class("nbhelpers-side")
+        scene = widgets.Box([self.plot])
+        scene.add_class("nbhelpers-view")
+        self.widget = widgets.Box([side, scene])
+        self.widget.add_class("nbhelpers-player")
         self._latest = edge.Latest(self._take, "nbhelpers-view")
-        self.sliders[kind].observe(lambda change: self._latest.put(change["new"]), "value")
+        for name in (kind, *(["photo"] if photo else [])):
+            self.sliders[name].observe(lambda change: self._ask(), "value")
         for name in ("threshold", "opacity", "binary"):
             self.sliders[name].observe(self._see, "value")
             self.sliders[name].observe(self._cut, "value")
         self.sliders["slice"].observe(self._cut, "value")
+        self._see()
+        self._ask()
 
     def image(self) -> Image.Image:
         """The volume on paper, as the sliders are set."""
@@ -133,30 +151,52 @@ class VolumeViewer:
             title=f"{self._kind} {self.sliders[self._kind].value}",
         )
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
-        height, width, channels = self.volume.shape
-        text = f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
-        return figures.live(self.widget, self.image(), text)
-
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the volume that was asked for last is shown."""
         self._latest.wait(timeout)
 
-    def _take(self, option: Any) -> None:
+    def close(self) -> None:
+        """Forget what was asked for, and take the widgets from the page."""
+        self._latest.stop()
+        cells.close(self.widget)
+
+    def _ipython_display_(self) -> None:
+        """Show the widgets at once, and add the projections for where they do not run."""
+        shown = display(self.widget, display_id=True)
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        if shown is not None:  # a plain script has no cell
+            shown.update(self._repr_mimebundle_(), raw=True)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
+        self.wait()
+        return figures.live(self.widget, self.image(), self._words())
+
+    def _words(self) -> str:
+        height, width, channels = self.volume.shape
+        return f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
+
+    def _ask(self) -> None:
+        photo = self.sliders.get("photo")
+        self._latest.put((self.sliders[self._kind].value, *([photo.value] if photo is not None else [])))
+
+    def _take(self, asked: tuple[Any, ...]) -> None:
         try:
-            volume = self._make(option)
+            volume = self._make(*asked)
         except Exception as error:  # shown where the user looks: this thread has no other audience
-            text = error.args[0] if error.args else error
-            self.status.value = f"<b style='color: #b00020; background: #fff'>{html.escape(str(text))}</b>"
+            self._error, self.picture.stale = error, True
+            self.status.value = cells.complaint(error)
             return
         if self._latest.stopped:
             return
-        self.status.value = ""
+        self._error = None
         self.volume = volume
         self.sliders["slice"].max = volume.shape[2] - 1
         self.drawn.volume = _in_scene(volume)
-        self.drawn.name = str(option)
+        self.drawn.name = str(asked[0])
         self._cut()
+        self.status.value = self._words()
 
     def _see(self, change: dict[str, Any] | None = None) -> None:
         """Opacity as a function of the value: nothing below the threshold; above it a ramp, or a step if binary."""
@@ -170,14 +210,15 @@ class VolumeViewer:
         self.drawn.alpha_coef = 10 ** (1 + 2 * self.sliders["opacity"].value)
 
     def _cut(self, change: dict[str, Any] | None = None) -> None:
-        """Leave out what lies before the slice, and show the slice itself beside the scene."""
+        """Leave out what lies before the slice; beside the scene the slice itself, or, uncut, all from the front."""
         depth, channels = self.sliders["slice"].value, self.volume.shape[2]
         self.plot.clipping_planes = [[0.0, 0.0, -1.0, 1 - 2 * depth / channels]] if depth else []
-        values = self.volume[:, :, depth]
+        values = self.volume[:, :, depth] if depth else self.volume.max(2)
         if self.sliders["binary"].value:
             values = np.where(values >= max(self.sliders["threshold"].value, 1), 255, 0).astype(np.uint8)
         times = max(1, SLICE_SIDE // max(values.shape))
-        self.picture.value = figures.png(images.to_pil(coloured(values.repeat(times, 0).repeat(times, 1))))
+        words = f"slice {depth} of the volume" if depth else "the volume from the front: the greatest of all slices"
+        self.picture.show(images.to_pil(coloured(values.repeat(times, 0).repeat(times, 1))), words)
 
 
 _PLAIN = [0.0, 0.95, 0.75, 0.45, 1.0, 0.95, 0.75, 0.45]  # one colour for all values
