@@ -94,8 +94,9 @@ class VolumeViewer:
             "slice": widgets.IntSlider(0, 0, 0, description="slice", **common),
             "binary": widgets.Checkbox(binary, description="binary", **common),
         }
-        if photo:
-            self.sliders["photo"] = PhotoPicker(photo, description="photo", layout=widgets.Layout(width="auto"))
+        self._photo = PhotoPicker(photo, description="photo", layout=widgets.Layout(width="auto")) if photo else None
+        if self._photo is not None:
+            self.sliders["photo"] = self._photo
         self.drawn = k3d.volume(
             _in_scene(self.volume),
             color_range=COLOUR_RANGE,
@@ -178,8 +179,7 @@ class VolumeViewer:
         return f"volume {height} x {width} x {channels}, {self._kind} {self.sliders[self._kind].value}"
 
     def _ask(self) -> None:
-        photo = self.sliders.get("photo")
-        self._latest.put((self.sliders[self._kind].value, *([photo.value] if photo is not None else [])))
+        self._latest.put((self.sliders[self._kind].value, *([self._photo.value] if self._photo is not None else [])))
 
     def _take(self, asked: tuple[Any, ...]) -> None:
         try:

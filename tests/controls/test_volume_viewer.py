@@ -154,6 +154,15 @@ def test_another_photo_makes_another_volume() -> None:
     viewer.close()
 
 
+def test_options_may_be_photos_themselves() -> None:
+    viewer = volume_viewer.view(lambda name: np.full((2, 2, 3), len(name), np.uint8), ["cat", "rocket"], kind="photo")
+    viewer.sliders["photo"].value = "rocket"
+    viewer.wait(30)
+    assert viewer.volume.max() == 6
+    assert viewer.status.value == "volume 2 x 2 x 3, photo rocket"
+    viewer.close()
+
+
 def test_an_option_that_is_not_there_is_said() -> None:
     with pytest.raises(ValueError, match="layer 'three' is not among one, two"):
         volume_viewer.view(lambda layer: np.zeros((1, 1, 1), np.uint8), ["one", "two"], "three")
