@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def classes(
     adds = speaking.contributions(network, layers, pictures)
     places = [(layer.name, channel) for layer in layers for channel in range(layer.channels)]
     together = torch.cat([adds[layer.name] for layer in layers])
-    leaders = together.topk(min(STRONGEST, len(places)), dim=0).indices.T.tolist()
+    leaders = _leaders(adds, layers)
     wanted = set(range(len(places))) if len(places) <= MEASURED else {each for row in leaders for each in row}
     falls: dict[tuple[str, int], Tensor] = {}
     for layer in layers:
@@ -85,8 +86,24 @@ def classes(
         words = (
             f"Each held at zero in turn: how much lower this logit is then, measured on {len(pictures)} photographs."
         )
-        said.append({"channels": links, "ablation": ablation, "ablation_note": words})
+        note = "What adds most to its logit over the photographs: of the deepest layer, then of each one before it."
+        said.append({"note": note, "channels": links, "ablation": ablation, "ablation_note": words})
     return Classes(channels, said)
+
+
+def _leaders(adds: dict[str, Float[Tensor, "channels classes"]], layers: Sequence[Layer]) -> list[list[int]]:
+    """By class, the numbers among all channels of the deepest layer's strongest, and of the one that leads each before.
+
+    Layer by layer, because what an early channel adds passes through all that come after: the sums are of one size, and
+    the few channels of a first layer, which every photo excites, would lead each list.
+    """
+    starts = dict(
+        zip([layer.name for layer in layers], [0, *accumulate(layer.channels for layer in layers)], strict=False)
+    )
+    *before, deepest = [layer.name for layer in layers]
+    strongest = adds[deepest].topk(min(STRONGEST, len(adds[deepest])), dim=0).indices + starts[deepest]
+    first = [adds[name].argmax(0, keepdim=True) + starts[name] for name in reversed(before)]
+    return torch.cat([strongest, *first]).T.tolist()
 
 
 def tuned(network: Network, layer: Layer) -> list[Facts]:

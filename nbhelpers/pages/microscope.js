@@ -227,7 +227,7 @@ function classPage(index) {
   const fact = network.class_facts[index] ?? {};
   return [el("div", { class: "head" }, network.class_pictures ? picture("classes", index) : el("div"), el("div", {}, el("h1", {}, network.classes[index]), list([["class", `${index}`], ...(fact.facts ?? [])]))),
     section("Speak for it", fact.note ?? "The channels that add most to its logit over the photographs.", fact.channels?.length ? el("div", { class: "links" }, fact.channels.map((each) =>
-      el("div", {}, tile(byName.get(each.layer), each.channel), el("div", { class: "dim", style: "font-size:13px" }, `${each.value > 0 ? "+" : ""}${number(each.value)}`)))) : null),
+      el("div", {}, tile(byName.get(each.layer), each.channel), el("div", { class: "dim", style: "font-size:13px" }, `${each.layer} ${each.value > 0 ? "+" : ""}${number(each.value)}`)))) : null),
     section("Without them", fact.ablation_note ?? null, fact.ablation?.length ? bars(fact.ablation.map((each) => ({ ...each, text: number(each.value) })), Math.min(0, ...fact.ablation.map((each) => each.value)), Math.max(...fact.ablation.map((each) => each.value), 1e-9)) : null),
     recipes(fact.recipes)];
 }
