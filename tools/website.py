@@ -98,7 +98,7 @@ def linked(text: str, path: Path, code: set[Path]) -> str:
             found = Path("index.md")
         elif is_code(found):
             code.add(found)
-            found = code_page(found)
+            found, anchor = code_page(found), ""  # such a page has one heading
         return os.path.relpath(found, path.parent) + (f"#{anchor}" if anchor else "")
 
     return links.replaced(text, follow)
@@ -147,7 +147,7 @@ def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
             if several_titles and number:
                 cell.source = re.sub(r"^(#+ )", r"#\1", cell.source, flags=re.MULTILINE)
         elif "solution" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-cell")
+            cell.metadata.tags = list(dict.fromkeys([*cell.metadata.tags, "hide-cell"]))
         if number in texts:
             cell.metadata["mystnb"] = {"image": {"alt": texts[number]}}
             if reading.settings(cell):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from nbhelpers.ascent import Step
+from nbhelpers.directions import photographs
 from nbhelpers.recipes import Field, NetworkName, Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 
@@ -27,8 +28,14 @@ class ChannelStudy(Recipe):
     seed: int = Field(0, ge=0, description="of squares, questions, pictures and the re-initialised network")
 
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
-        """Climb to four pictures of the channel, yielding every step."""
-        return self.pictures().iterate(network)
+        """Climb to four pictures of the channel, yielding every step.
+
+        Raises:
+            FileNotFoundError, ValueError: no photo can be read: known now rather than when they are needed. And as
+            `ActivationMaximization`.
+        """
+        photographs.read(self.photos, self.size, self.limit, 1, self.seed)
+        yield from self.pictures().iterate(network)
 
     def pictures(self) -> ActivationMaximization:
         """The recipe of the made pictures alone."""

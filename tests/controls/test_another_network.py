@@ -60,15 +60,18 @@ def test_classes_that_the_other_network_lacks_give_way_to_one_it_has(robust: Net
 
 def test_a_player_changes_its_network_and_comes_back() -> None:
     models.offer(tiny(), "two convolutions")
-    recipe = GradCAM(photos="sample_images/cat.jpg", layer="block4", photo_size=32, target="pizza")
-    player = controls.play(recipe, ["network", "layer", "target"], draw=lambda recipe, step: grad_cam.sheet(step))
-    player.sliders["network"].value = "two convolutions"
-    player.wait(30)
-    assert "error" not in player.status.value
-    assert player.sliders["layer"].value in ("conv1", "relu1", "conv2", "relu2")
-    assert player.step.photos.names == ["cat.jpg"]
-    player.reset()
-    player.wait(30)
-    assert player.sliders["layer"].value == "block4"
-    assert player.sliders["target"].value == "pizza"
-    player.close()
+    try:
+        recipe = GradCAM(photos="sample_images/cat.jpg", layer="block4", photo_size=32, target="pizza")
+        player = controls.play(recipe, ["network", "layer", "target"], draw=lambda recipe, step: grad_cam.sheet(step))
+        player.sliders["network"].value = "two convolutions"
+        player.wait(30)
+        assert "error" not in player.status.value
+        assert player.sliders["layer"].value in ("conv1", "relu1", "conv2", "relu2")
+        assert player.step.photos.names == ["cat.jpg"]
+        player.reset()
+        player.wait(30)
+        assert player.sliders["layer"].value == "block4"
+        assert player.sliders["target"].value == "pizza"
+        player.close()
+    finally:
+        models.withdraw("two convolutions")

@@ -1,5 +1,7 @@
 """One channel as a recipe: its pictures are those of activation maximization, so a PNG of them is made again."""
 
+from pathlib import Path
+
 import torch
 from small_networks import tiny
 
@@ -7,10 +9,12 @@ from nbhelpers import recipes
 from nbhelpers.microscope.channel_study import ChannelStudy
 from nbhelpers.models import Network
 
+SAMPLES = str(Path(__file__).parents[2] / "sample_images")
+
 
 def test_four_pictures_of_the_channel_from_its_recipe(tmp_path) -> None:
     network = Network(tiny().eval(), "tiny", size=32)
-    recipe = ChannelStudy(layer="conv2", channel=3, size=32, steps=2)
+    recipe = ChannelStudy(photos=SAMPLES, layer="conv2", channel=3, size=32, steps=2)
     made = recipe.run(network).picture
     again = recipe.pictures().run(network).picture
     assert torch.equal(made, again)

@@ -22,6 +22,7 @@ QUICK = {
     "ActivationAtlas": dict(photos=PHOTOS, cuts=4, cells=2, size=32, picture_size=24, rounds=1, steps=2),
     "ActivationMaximization": dict(channels=[1], size=24, rounds=1, steps=2),
     "ActivationVolume": dict(photo=CAT, size=64, count=4),
+    "ChannelStudy": dict(photos=PHOTOS, size=24, steps=2),
     "ClassAgnosticFeatures": dict(folder=PHOTOS, crops=1, clusters=2, components=3, nearest=2, size=48, steps=2),
     "ClassPictures": dict(classes=["pizza"], size=32, rounds=1, steps=2),
     "Concepts": dict(photos=PHOTOS, cuts=4, parts=3, size=32, picture_size=24, rounds=1, steps=2),
