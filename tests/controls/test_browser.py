@@ -49,46 +49,12 @@ def _checkout(folder: Path, name: str = NOTEBOOK, quick: dict = QUICK) -> Path:
 def test_notebook_is_played_in_a_browser(tmp_path: Path) -> None:
     sync_playwright, executable = browser.needed()
     work = _checkout(tmp_path / "work")
-    volume = nbformat.read(work / "notebooks" / NOTEBOOK, as_version=4)
-    volume.cells = [nbformat.v4.new_code_cell(VOLUME)]
-    nbformat.write(volume, work / "notebooks" / "volume.ipynb")
     with browser.jupyter_lab(work, tmp_path / "server") as address, sync_playwright() as playwright:
         window = playwright.chromium.launch(executable_path=executable, args=browser.FLAGS)
         try:
-            with window.new_page() as page:
-                _play(browser.NotebookPage(page, address, f"notebooks/{NOTEBOOK}"))
-            page = window.new_page(viewport={"width": 1280, "height": 720})
-            _turn(browser.NotebookPage(page, address, "notebooks/volume.ipynb"))
+            _play(browser.NotebookPage(window.new_page(), address, f"notebooks/{NOTEBOOK}"))
         finally:
             window.close()
-
-
-VOLUME = """from nbhelpers import controls
-from nbhelpers.techniques.activation_volumes import ActivationVolume
-
-recipe = ActivationVolume(photo="../sample_images/cat.jpg", size=48)
-layers = ["block2.relu2", "block3.relu2"]
-controls.view(
-    lambda layer, photo: recipe.changed(layer=layer, photo=photo).run().volume, layers, photo=recipe.photo
-)"""
-
-
-def _turn(notebook: browser.NotebookPage) -> None:
-    """A volume is seen, cut and exchanged for another layer's and another photo's."""
-    notebook.run_all()
-    notebook.await_status("^volume 12 x 12 x 192, layer block2.relu2")
-    scene = notebook.page.locator(".nbhelpers-view canvas").first
-    scene.wait_for()
-    assert scene.bounding_box()["width"] > 300
-    front = notebook.picture()
-    notebook.press("slice", "ArrowRight")
-    notebook._until(lambda: notebook.picture() != front)
-    notebook.press("layer", "ArrowRight")
-    notebook.await_status("^volume 6 x 6 x 352, layer block3.relu2")
-    before = notebook.picture()
-    notebook.page.locator(".nbhelpers-side").get_by_role("button", name="coffee.jpg").click()
-    notebook._until(lambda: notebook.picture() != before)
-    assert not notebook.errors(), notebook.errors()
 
 
 def _play(notebook: browser.NotebookPage) -> None:
