@@ -282,6 +282,8 @@ def entry(name: str, thing: object) -> list[str]:
         return [f".. autoclass:: {name}", "   :members:", ""]
     if callable(thing) and hasattr(thing, "__code__"):
         return [f".. autofunction:: {name}", ""]
+    if isinstance(thing, dict):  # of which autodata would tell what `dict` says of itself
+        return [f".. py:data:: {name}", ""]
     return [f".. autodata:: {name}", "   :no-value:", ""]
 
 
