@@ -172,12 +172,13 @@ def notebook(window: Any, lab: str, name: str, **options: Any) -> Iterator["Note
 
 
 class NotebookPage:
-    """A notebook open in a browser: runs it, and moves its sliders by keyboard."""
+    """A notebook open in a browser: runs it, and moves the sliders of its first player by keyboard."""
 
     def __init__(self, page: Any, lab: str) -> None:
         from playwright.sync_api import TimeoutError as timeout_error
 
         self.page = page
+        self.player = page.locator(".nbhelpers-player").first
         self.timeout_error = timeout_error
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
         page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
@@ -208,7 +209,7 @@ class NotebookPage:
 
     def slider(self, label: str):
         """What takes the arrow keys of the slider with this label."""
-        row = self.page.locator(".widget-inline-hbox", has=self.page.get_by_text(label, exact=True))
+        row = self.player.locator(".widget-inline-hbox", has=self.page.get_by_text(label, exact=True))
         return row.locator(".noUi-handle")
 
     def press(self, label: str, *keys: str) -> None:
@@ -221,7 +222,7 @@ class NotebookPage:
 
     def status(self) -> str:
         """The line beside the progress bar."""
-        return self.page.locator(".nbhelpers-status").text_content().strip()
+        return self.player.locator(".nbhelpers-status").text_content().strip()
 
     def await_status(self, pattern: str) -> str:
         """Wait until the status line matches; the line."""
@@ -235,9 +236,13 @@ class NotebookPage:
         """The picture's bytes, as a data address."""
         return self.page.evaluate(PICTURE_BYTES, PICTURE)
 
+    def await_change(self, before: str) -> None:
+        """Wait until another picture than `before` is shown."""
+        self._until(lambda: self.picture() != before)
+
     def await_other_picture(self, before: str) -> str:
         """Wait until a run has ended with another picture than `before`; its bytes."""
-        self._until(lambda: self.picture() != before)
+        self.await_change(before)
         self.await_status("^done")
         return self.picture()
 

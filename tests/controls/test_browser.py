@@ -126,16 +126,32 @@ def test_05_explains_with_another_method(chromium: Any, lab: str) -> None:
 
 
 def test_08_turns_a_volume(chromium: Any, lab: str) -> None:
-    with browser.notebook(chromium, lab, "notebooks/08_activation_volumes.ipynb") as notebook:
+    with browser.notebook(chromium, lab, "notebooks/08_activation_volumes.ipynb", width=800) as notebook:
         notebook.run_all()
-        notebook.page.screenshot(path="/tmp/h/08.png")
+        notebook.await_status("^volume 8 x 8 x 352")
+        scene = notebook.page.locator(".nbhelpers-view canvas").first
+        scene.scroll_into_view_if_needed()
+        before = scene.screenshot()
+        scene.drag_to(scene, source_position={"x": 100, "y": 200}, target_position={"x": 190, "y": 200})
+        assert scene.screenshot() != before
+        front = notebook.picture()
+        notebook.press("slice", "ArrowRight")
+        notebook.await_change(front)
         assert notebook.errors() == []
 
 
 def test_12_explores_an_uploaded_photo(chromium: Any, lab: str) -> None:
     with browser.notebook(chromium, lab, "notebooks/12_explorer.ipynb") as notebook:
         notebook.run_all()
-        notebook.page.screenshot(path="/tmp/h/12.png")
+        page, rows = notebook.page, notebook.page.locator(".nbhelpers-channel b")
+        page.locator(".nbhelpers-photos input[type=file]").set_input_files(PHOTO)
+        page.get_by_text("evidence for espresso").wait_for()
+        before = rows.all_text_contents()
+        page.locator(".nbhelpers-frame").first.click(position={"x": 20, "y": 20})
+        page.wait_for_function(f"document.querySelector('.nbhelpers-channel b').textContent !== '{before[0]}'")
+        chosen = rows.first.text_content()
+        rows.first.click()
+        page.get_by_role("heading", name=f"Channel {chosen.split()[1]} of").wait_for()
         assert notebook.errors() == []
 
 
