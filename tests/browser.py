@@ -133,11 +133,17 @@ def explorer_app(scratch: Path, *options: str) -> Any:
 
 
 def jupyter_lab(work: Path, scratch: Path) -> Any:
-    """JupyterLab on the folder `work`, everything of its own under `scratch`: a context that gives its address."""
+    """JupyterLab on the folder `work`, everything of its own under `scratch`: a context that gives its address.
+
+    It is dark, as the explorer's app is light: what is tested in both is seen in both themes.
+    """
     settings = scratch / "config" / "labconfig"
     settings.mkdir(parents=True)
     announcements = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     (settings / "page_config.json").write_text(json.dumps(announcements))
+    themes = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "themes.jupyterlab-settings"
+    themes.parent.mkdir(parents=True)
+    themes.write_text(json.dumps({"theme": "JupyterLab Dark"}))
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=18888", "--ServerApp.port_retries=200"]
     open_door = ["--IdentityProvider.token=", "--PasswordIdentityProvider.password_required=False"]
     open_door += ["--ServerApp.disable_check_xsrf=True"]
@@ -181,7 +187,7 @@ class NotebookPage:
         self.player = page.locator(".nbhelpers-player").first
         self.timeout_error = timeout_error
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
         self._until(
             lambda: any(
                 kernel["connections"] > 0 and kernel["execution_state"] == "idle"

@@ -11,7 +11,7 @@ import browser
 import nbformat
 import pytest
 
-from nbhelpers import recipes
+from nbhelpers import images
 
 # Small pictures and few steps: the tests are about the pages, not about the pictures' beauty.
 QUICK = {
@@ -95,8 +95,9 @@ def _play(notebook: browser.NotebookPage) -> None:
     notebook.page.keyboard.press("Escape")
     with notebook.page.expect_download() as saved:
         notebook.page.locator(".nbhelpers-player").get_by_role("button", name="Save").click()
-    assert recipes.from_picture(saved.value.path()).size == 48
+    assert images.read_recipe(saved.value.path())["parameters"]["size"] == 48
     assert notebook.page.evaluate(UNNAMED, ".nbhelpers-player") == []
+    assert _barriers(notebook.page) == []
 
     notebook.press("steps", "End")
     notebook.await_status(r"^step ([3-9]|\d\d+) of \d{4}")
@@ -134,6 +135,7 @@ def test_08_turns_a_volume(chromium: Any, lab: str) -> None:
         before = scene.screenshot()
         scene.drag_to(scene, source_position={"x": 100, "y": 200}, target_position={"x": 190, "y": 200})
         assert scene.screenshot() != before
+        assert _barriers(notebook.page) == []
         front = notebook.picture()
         notebook.press("slice", "ArrowRight")
         notebook.await_change(front)
@@ -152,6 +154,7 @@ def test_12_explores_an_uploaded_photo(chromium: Any, lab: str) -> None:
         chosen = rows.first.text_content()
         rows.first.click()
         page.get_by_role("heading", name=f"Channel {chosen.split()[1]} of").wait_for()
+        assert _barriers(page) == []
         assert notebook.errors() == []
 
 
@@ -172,7 +175,7 @@ COUNT_PICTURES = """() => {
 
 
 def _barriers(page) -> list[str]:
-    """What axe finds on the player that keeps somebody out."""
+    """What axe finds on the players that keeps somebody out; JupyterLab is dark here, the app light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
     found = axe.Axe().run(page, context=".nbhelpers-player").response["violations"]
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
