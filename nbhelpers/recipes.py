@@ -139,6 +139,10 @@ class Recipe(BaseModel):
         """Parameters that change nothing as the others are set, by name, and why; sliders for them are greyed."""
         return {}
 
+    def scored(self) -> str:
+        """What the number beside a growing picture is, in words, with its unit where it has one."""
+        return "score"
+
     def document(self) -> dict[str, Any]:
         """What is written into a PNG: kind of recipe, its parameters, the package's version."""
         return {"recipe": type(self).__name__, "parameters": self.model_dump(mode="json"), "nbhelpers": __version__}

@@ -29,6 +29,7 @@ function render({ model, el }) {
         const rows = model.get("rows");
         const strongest = Math.max(...rows.map((row) => Math.abs(row.strength)), 0);
         const most = Math.max(...rows.map((row) => Math.abs(row.share)), 0);
+        const digits = most > 0 ? Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(most)))) : 0; // two for the greatest
         list.replaceChildren();
         for (const row of rows) {
             const button = made("button", "nbhelpers-channel", made("li", "", list));
@@ -38,7 +39,7 @@ function render({ model, el }) {
             const words = made("span", "nbhelpers-channel-words", button);
             made("b", "", words, `channel ${row.channel}`);
             bar(words, row.strength, strongest, `strength ${row.strength.toFixed(2)}`);
-            bar(words, row.share, most, `${row.share < 0 ? "against" : "for"} the class ${Math.abs(row.share).toPrecision(2)}`);
+            bar(words, row.share, most, `${row.share < 0 ? "against" : "for"} it ${Math.abs(row.share).toFixed(digits)}`);
             for (const event of ["pointerenter", "focus"]) {
                 button.addEventListener(event, () => model.send({ seen: row.channel }));
             }

@@ -96,6 +96,8 @@ class Explorer:
         self.image = Picture(picks=True, place=list(recipe.places[0]))
         self.predictions, self.status, self.page, self.grid_words = (widgets.HTML() for _ in range(4))
         self.status.add_class("nbhelpers-status")
+        self.legend = widgets.HTML()
+        self.legend.add_class("nbhelpers-legend")
         self.channels = ChannelList(self._hover, self._open)
         self.large, self.histogram, self.grid = Picture(), Picture(), Picture()
         self.grid_button = _button("Draw the grid", self.draw_grid)
@@ -104,7 +106,9 @@ class Explorer:
         side = widgets.VBox([self.sliders[name] for name in SHOWN])
         side.add_class("nbhelpers-side")
         middle = widgets.VBox([self.status, self.image, self.predictions])
-        right = widgets.VBox([_heading("Channels that answer here"), self.channels, self.real_button, self.verdict])
+        right = widgets.VBox(
+            [_heading("Channels that answer here"), self.legend, self.channels, self.real_button, self.verdict]
+        )
         for column in (middle, right):
             column.add_class("nbhelpers-column")
         below = widgets.VBox(
@@ -231,6 +235,11 @@ class Explorer:
         self.predictions.value = self._bars(look)
         self.sliders["rival"].disabled = "rival" in recipe.idle()
         self.status.value = f"evidence for <b>{html.escape(name)}</b>"
+        against = f" less that of {html.escape(str(recipe.rival))}" if recipe.rival != "" else ""
+        self.legend.value = (
+            "strength: the activation at the place, which has no unit. For it, against it: activation times gradient, "
+            f"in units of the logit of {html.escape(name)}{against}"
+        )
         if not self._live:
             self._offer_classes(look)
         self._place()

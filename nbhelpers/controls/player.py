@@ -19,6 +19,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ def watch(recipe: Recipe, network: nn.Module | None = None, draw: Draw = draw_ti
     box = display(shown, display_id=True)
     step = None
     try:
+        said = _said(recipe)
         for made in _paced(
-            _steps(recipe, network), bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
+            _steps(recipe, network), said, bar, status, lambda step: picture.show(draw(recipe, step), repr(recipe))
         ):
             step = made
     except KeyboardInterrupt:
@@ -274,8 +276,8 @@ class Player:
     def _work(self, recipe: Recipe) -> None:
         self._error = None
         try:
-            steps = _steps(recipe, self.network)
-            for step in _paced(steps, self.bar, self.status, lambda step: self._show(recipe, step), self._latest):
+            steps, show = _steps(recipe, self.network), partial(self._show, recipe)
+            for step in _paced(steps, _said(recipe), self.bar, self.status, show, self._latest):
                 self.step = step
         except Exception as error:  # shown where the user looks: this thread has no other audience
             self._error = error
@@ -283,7 +285,9 @@ class Player:
 
     def _show(self, recipe: Recipe, step: Any) -> None:
         shown = [f"{name.replace('_', ' ')} {getattr(recipe, name)}" for name in self._shows[:4]]
-        self.image.show(self._draw(recipe, step), f"{type(recipe).__name__}: {', '.join(shown)}; score {_scores(step)}")
+        self.image.show(
+            self._draw(recipe, step), f"{type(recipe).__name__}: {', '.join(shown)}; {_said(recipe)} {_scores(step)}"
+        )
 
     def _complain(self, error: Exception) -> None:
         self.status.value = cells.complaint(error)
@@ -313,14 +317,19 @@ def _steps(recipe: Any, network: nn.Module | None) -> Iterator[Any]:
     return recipe.so_far(network) if isinstance(recipe, Recipe) else recipe.iterate(network)
 
 
+def _said(recipe: Any) -> str:
+    return recipe.scored() if isinstance(recipe, Recipe) else "score"
+
+
 def _paced(
     steps: Iterator[Step],
+    said: str,
     bar: widgets.IntProgress,
     status: widgets.HTML,
     show: Callable[[Step], None],
     latest: edge.Latest | None = None,
 ) -> Iterator[Step]:
-    """Pass the steps on; now and then, and at the end, show the picture, the score and the time left."""
+    """Pass the steps on; now and then, and at the end, show the picture, the score in words, and the time left."""
     begun = shown = time.monotonic()
     bar.value, bar.bar_style = 0, ""
     step = None
@@ -329,7 +338,7 @@ def _paced(
         if step.index == 1 or now - shown > REFRESH:
             left = (now - begun) / step.index * (step.total - step.index)
             bar.max, bar.value = step.total, step.index
-            status.value = f"step {step.index} of {step.total} · score {_scores(step)} · {math.ceil(left)} s left"
+            status.value = f"step {step.index} of {step.total} · {said} {_scores(step)} · {math.ceil(left)} s left"
             show(step)
             shown = time.monotonic()
         yield step
@@ -340,7 +349,7 @@ def _paced(
         done = step.index == step.total
         bar.max, bar.value, bar.bar_style = step.total, step.index, "success" if done else "warning"
         state = "done" if done else f"stopped at step {step.index} of {step.total}"
-        status.value = f"{state} · score {_scores(step)} · {time.monotonic() - begun:.1f} s"
+        status.value = f"{state} · {said} {_scores(step)} · {time.monotonic() - begun:.1f} s"
 
 
 def _same(one: Any, other: Any) -> bool:

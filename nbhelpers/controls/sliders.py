@@ -26,6 +26,7 @@ CHANNELS = ("channels", "channel")  # parameters whose range is the layer's
 PHOTOS = ("photo", "photos", "start", "second")  # parameters that are a path to a photo, or to a folder of them
 APART = " · "  # between a name and what is told about it
 CLASSES = ("target", "rival", "classes")  # parameters that name a class, or several
+UNITS = {"in pixels": " (px)", "in degrees": " (°)"}  # as descriptions name them, and as labels do
 LAYERS = ("layer", "penalty_layer", "drawn")  # that name a layer; the others have as many channels as the first
 _PLAIN = {"ReLU", "ReLU6", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "Dropout", "Dropout2d", "SiLU", "Hardswish"}
 
@@ -35,7 +36,7 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
     field = type(recipe).model_fields[name]
     value = getattr(recipe, name)
     common = {
-        "description": name.replace("_", " "),
+        "description": _label(name, field.description),
         "tooltip": field.description,
         "style": {"description_width": "9em"},
         "layout": widgets.Layout(width="auto"),
@@ -75,9 +76,17 @@ def slider(recipe: Recipe, name: str, network: models.Network, options: Sequence
             high = max(high - step, value)
         if small:
             least, most = math.log10(value) - 2, math.log10(high)  # so that the value itself is a stop
-            return widgets.FloatLogSlider(value, min=least, max=most, readout_format=".1e", **common)
-        return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3g", **common)
+            return widgets.FloatLogSlider(
+                value, min=least, max=most, readout_format=".1e" if value < 1e-3 else ".2", **common
+            )
+        return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=".3", **common)
     return widgets.Text(_as_text(recipe, name), continuous_update=False, **common)
+
+
+def _label(name: str, description: str) -> str:
+    """A field's name, with the unit that its description names."""
+    unit = next((short for unit, short in UNITS.items() if unit in description), "")
+    return f"{name.replace('_', ' ')}{unit}"
 
 
 def _excluded(kind: type[Recipe], name: str, limit: str, end: float) -> bool:
@@ -326,7 +335,12 @@ def _told(label: str, layer: models.Layer | None, levels: list[float]) -> str:
 def _typed(value: str, options: Sequence[str], common: dict[str, Any]) -> widgets.Combobox:
     """A text box that offers the names with what was typed in them."""
     return widgets.Combobox(
-        value=value, options=list(options), ensure_option=False, continuous_update=False, placeholder="type", **common
+        value=value,
+        options=list(options),
+        ensure_option=False,
+        continuous_update=False,
+        placeholder="type to search",
+        **common,
     )
 
 

@@ -68,6 +68,9 @@ class ActivationAtlas(Recipe):
     width: int = Field(900, ge=200, le=8000, description="side of the whole map in pixels")
     seed: int = Field(0, ge=0, description="of cuts, places, layout and pictures")
 
+    def scored(self) -> str:
+        return "mean activation along the direction"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Atlas]:
         """Collect, lay out, draw; yields the atlas after every batch of pictures."""
         network = models.as_network(network if network is not None else self.network)

@@ -65,6 +65,9 @@ class Concepts(Recipe):
     )
     seed: int = Field(0, ge=0, description="of cuts, places, directions and pictures")
 
+    def scored(self) -> str:
+        return "mean activation along the direction"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Found]:
         """Find the directions, then draw them; yields after every batch of pictures."""
         network = models.as_network(network if network is not None else self.network)

@@ -34,7 +34,7 @@ def to_pil(figure: "matplotlib.figure.Figure", dpi: int = 110) -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a PNG file's bytes, for an image widget: packed quickly rather than small, it does not travel far."""
+    """The image as a PNG file's bytes, for an image widget: packed quickly rather than small."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -27,6 +27,9 @@ class ChannelStudy(Recipe):
     diversity: float = Field(1, ge=0, le=100, description="weight of being unlike the other made pictures")
     seed: int = Field(0, ge=0, description="of squares, questions, pictures and the re-initialised network")
 
+    def scored(self) -> str:
+        return self.pictures().scored()
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb to four pictures of the channel, yielding every step.
 

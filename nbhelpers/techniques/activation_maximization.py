@@ -61,6 +61,14 @@ class ActivationMaximization(Recipe):
         found = dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
         return found | ({"diversity": "a single picture has no others"} if len(self.channels) == 1 else {})
 
+    def scored(self) -> str:
+        said = {
+            "channel": "mean activation",
+            "unit": "activation of the centre unit",
+            "layer": "mean squared activation",
+        }
+        return said[self.objective] + (" and diversity" if self.diversity else "")
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
         return climb(self, network)

@@ -56,6 +56,9 @@ class ActivationVolume(Recipe):
     binary: bool = Field(False, description="show only what is above the threshold, without its strength")
     seed: int = Field(0, ge=0, description="of the shuffled order")
 
+    def scored(self) -> str:
+        return "mean correlation of neighbouring slices"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Stacked]:
         """Look at the photo, order the maps, stack them; one step."""
         yield stacked(self, activations(self, network))

@@ -91,6 +91,11 @@ class ClassPictures(Recipe):
         """The growth between rounds, where there is one round."""
         return dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
 
+    def scored(self) -> str:
+        if self.objective == "softmax":
+            return "probability of the class, less penalties"
+        return "logit of the class, less penalties"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
         return climb(self, network)

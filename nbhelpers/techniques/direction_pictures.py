@@ -54,6 +54,9 @@ class DirectionPictures(Recipe):
         """The growth between rounds, where there is one round."""
         return dict.fromkeys(("upscale_factor", "blur"), "a single round enlarges nothing") if self.rounds == 1 else {}
 
+    def scored(self) -> str:
+        return "mean activation along the direction"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Step]:
         """Climb, yielding every step; see `climb`."""
         return climb(self, network)

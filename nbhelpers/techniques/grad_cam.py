@@ -65,6 +65,9 @@ class GradCAM(Recipe):
         found = {} if self.method == "score_cam" else {"score_channels": "only score_cam tries channels"}
         return found | ({"colour_map": "at opacity 0 the map is not seen"} if self.opacity == 0 else {})
 
+    def scored(self) -> str:
+        return "logit of the class"
+
     def iterate(self, network: nn.Module | None = None, numbers: Sequence[int] | None = None) -> Iterator[Explanation]:
         """Map the photos, yielding every batch; see `mapped`."""
         yield from mapped(self, network, numbers)

@@ -39,6 +39,9 @@ class InterpretationTest(Recipe):
     fit: PhotoFit = "whole"
     seed: int = Field(0, ge=0, description="of the re-initialised network")
 
+    def scored(self) -> str:
+        return "mean activation for this photo"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Evidence]:
         """Weigh the evidence; one step."""
         yield weigh(self, network)

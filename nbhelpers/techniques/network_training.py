@@ -55,6 +55,9 @@ class NetworkTraining(Recipe):
 
     written: ClassVar = ("keep",)
 
+    def scored(self) -> str:
+        return "share of the validation photos that is right"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Epoch]:
         """Train, yielding after every epoch; see `train`."""
         yield from train(self, "auto" if network is None else models.as_network(network).mean.device)

@@ -78,6 +78,9 @@ class Saliency(Recipe):
             if self.method not in methods
         }
 
+    def scored(self) -> str:
+        return "logit of the class"
+
     def iterate(self, network: nn.Module | None = None, numbers: Sequence[int] | None = None) -> Iterator[Explanation]:
         """Explain the photos, yielding every batch; see `explain`."""
         yield from explain(self, network, numbers)

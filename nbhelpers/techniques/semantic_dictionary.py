@@ -76,6 +76,9 @@ class SemanticDictionary(Recipe):
         """A rival, where the map knows no class."""
         return {"rival": CLASSLESS[self.map]} if self.map in CLASSLESS else {}
 
+    def scored(self) -> str:
+        return "share of the class"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Look]:
         """Look at the photo once; see `look`."""
         yield look(self, network)

@@ -58,6 +58,9 @@ class ClassAgnosticFeatures(Recipe):
     checkpoint_step: int = Field(20, ge=1, le=10_000, description="steps between two pictures kept for the strip")
     seed: int = Field(0, ge=0, description="of t-SNE, k-means and the window's places")
 
+    def scored(self) -> str:
+        return "likeness to the facet in the layer"
+
     def iterate(self, network: nn.Module | None = None, saved: str | Path | None = None) -> Iterator[FacetStep]:
         """Find the facets and make their pictures, yielding every step; see `visualise`."""
         return visualise(self, network, saved=saved)

@@ -44,6 +44,9 @@ class FilterGradients(Recipe):
     frames: int = Field(4, ge=1, le=60, description="pictures of the animation from one photo to the next")
     seed: int = Field(0, ge=0, description="of the random choices")
 
+    def scored(self) -> str:
+        return "mean logit of the class"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Importance]:
         """Average over the reference photos, yielding after every batch."""
         yield from averaged(self, network)

@@ -61,6 +61,9 @@ class FineTuning(Recipe):
     def _trimmed(cls, text: str) -> str:
         return text.strip()
 
+    def scored(self) -> str:
+        return "share of the validation photos that is right"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Progress]:
         """Train, yielding after every chunk of features and every epoch; see `tune`."""
         yield from tune(self, network)

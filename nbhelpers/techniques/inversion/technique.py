@@ -92,6 +92,9 @@ class Inversion(Recipe):
             raise ValueError("a blend needs a second photo; name one in second")
         return mix
 
+    def scored(self) -> str:
+        return "minus the relative error of the features and the priors"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Reconstruction]:
         """Invert the photos' representations, yielding every step; see `invert`."""
         return invert(self, network)

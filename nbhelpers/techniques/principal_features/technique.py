@@ -66,6 +66,9 @@ class PrincipalFeatures(Recipe):
             raise ValueError("expected three numbers from 1")
         return components
 
+    def scored(self) -> str:
+        return "share of the variance that the components explain"
+
     def iterate(self, network: nn.Module | None = None) -> Iterator[Painting]:
         """Paint the batch; one step."""
         yield paint(self, network)
