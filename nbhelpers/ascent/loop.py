@@ -8,10 +8,14 @@ What makes it fast: the weights are frozen (a third of the work is their gradien
 deepest layer that is needed, tensors are laid out `channels_last`, and bfloat16 is used where it is asked for. All
 of it happens on a twin of the network that shares its weights, so the user's own model is never touched: an
 interrupt has nothing to clean up, and two runs can go on at once.
+
+A picture does not depend on its batch: it draws from its own source of randomness, and on a processor every picture
+passes through the network alone (`Capture.alone`), since Adam makes a visible difference of the last bit of a sum.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -207,9 +211,11 @@ def _falling(done: float) -> float:
 def _hide_inputs(network: Network, layer: str, share: float, sources: list[torch.Generator]) -> None:
     """Dropout before a layer (Srivastava et al. 2014), drawn per picture."""
 
+    turns = itertools.cycle(sources)  # one by one or all at once, the pictures pass in order
+
     def hide(module: nn.Module, inputs: tuple) -> tuple:
         (activations,) = inputs
-        kept = torch.stack([torch.rand(activations.shape[1:], generator=source) for source in sources]) >= share
+        kept = torch.stack([torch.rand(each.shape, generator=next(turns)) for each in activations]) >= share
         return (activations * kept.to(activations, non_blocking=True) / (1 - share),)
 
     find_module(network, layer).register_forward_pre_hook(hide)
@@ -223,7 +229,7 @@ def _scores(
     if not objective.layers:
         return objective(Seen({PICTURE: picture})), picture
     shown = transforms(picture, sources).clone()  # apart from the picture that penalties look at
-    return objective(Seen(look(shown)) | {PICTURE: picture}), shown
+    return objective(Seen(look.alone(shown)) | {PICTURE: picture}), shown
 
 
 def _told(scores: Tensor, gradient: Tensor, through: Tensor) -> Tensor:
