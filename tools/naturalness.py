@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nbhelpers import images, models
-from nbhelpers.ascent import last_side
+from nbhelpers.ascent import last_size
 from nbhelpers.models import Network
 from nbhelpers.techniques.activation_maximization import ActivationMaximization, multi_scale
 
@@ -65,9 +65,9 @@ def main() -> None:
             count = models.check_layer(network, layer).channels
             channels = torch.randperm(count, generator=torch.Generator().manual_seed(7))[: chosen.channels].tolist()
             now = ActivationMaximization(network=name, layer=layer, channels=channels)
-            side = last_side(now.size, now.rounds, now.upscale_factor)
+            side = last_size(now.size, now.rounds, now.upscale_factor)
             reach = multi_scale(network=name, layer=layer, channels=channels, size=56, rounds=6)
-            assert abs(last_side(56, 6, reach.upscale_factor) - side) <= 2
+            assert abs(last_size(56, 6, reach.upscale_factor) - side) <= 2
             most = row(reach, network, photos)[1].mean((1, 2))
             for when, recipe in (("before", now.changed(**BEFORE, **SHAKEN)), ("now", now)):
                 pictures, maps, strongest = row(recipe, network, photos)
