@@ -24,7 +24,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, WrapValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
@@ -72,6 +72,21 @@ PhotoFit = Annotated[
     images.Fit, Field(description="photos that are no squares: whole, their centre, or whole within a square")
 ]
 """How photos come to their size; `models.photo_fit` says what a network bears."""
+
+
+def _spelled_out(given: Any) -> Any:
+    """Every range in a list, or in its place, as the numbers that it stands for."""
+    parts = given if isinstance(given, list) else [given]
+    spelled = [edge.in_range(part) for part in parts]
+    if all(numbers is None for numbers in spelled):
+        return given
+    return [
+        each for part, numbers in zip(parts, spelled, strict=True) for each in ([part] if numbers is None else numbers)
+    ]
+
+
+Numbers = Annotated[list[int], BeforeValidator(_spelled_out)]
+"""Whole numbers, or a range of them as text: `"0..63"`, `[5, "10..20 step 2"]`."""
 
 
 class Recipe(BaseModel):
