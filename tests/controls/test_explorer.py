@@ -1,5 +1,6 @@
 """The explorer without a browser: what a click lists, what is drawn and kept, what a change of network does."""
 
+import io
 import threading
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from small_networks import tiny
 
 from nbhelpers import controls, images, models, recipes
@@ -57,6 +59,25 @@ def test_a_click_lists_the_channels_of_that_place_with_their_pictures(tmp_path, 
     expected = semantic_dictionary.strongest(first().run(), [0.9, 0.2], 3)
     assert [row["channel"] for row in found.channels.rows] == [answer.channel for answer in expected]
     assert set(found.channels.pictures) == {str(answer.channel) for answer in expected}
+
+
+@pytest.mark.parametrize("sides", [(300, 100), (100, 300)])
+def test_a_photo_that_is_no_square_is_shown_whole_and_a_click_lands_where_it_was(tmp_path, quick, sides):
+    photo = tmp_path / "photo.png"
+    noise = np.random.default_rng(0).integers(0, 256, (sides[1] // 20, sides[0] // 20, 3), np.uint8)
+    Image.fromarray(noise).resize(sides, Image.Resampling.NEAREST).save(photo)
+    found = explorer(tmp_path, photo=str(photo))
+    shown = Image.open(io.BytesIO(found.image.value))
+    assert shown.width / shown.height == pytest.approx(sides[0] / sides[1])
+    whole = images.read(photo, 64, "whole", 16)[None]
+    seen = models.capture(found.network, found.recipe.layer, stop=True)(whole)[found.recipe.layer][0].detach()
+    for place in ([0.01, 0.01], [0.99, 0.99]):
+        found.image.place = place
+        found.wait(WAIT)
+        row, column = (int(share * side) for share, side in zip(place, seen.shape[1:], strict=True))
+        expected = seen[:, row, column].topk(3)
+        assert [each["channel"] for each in found.channels.rows] == expected.indices.tolist()
+        assert [each["strength"] for each in found.channels.rows] == pytest.approx(expected.values.tolist(), abs=1e-4)
 
 
 def test_the_photo_the_class_and_the_map_are_changed_while_one_looks(tmp_path, quick):
@@ -126,7 +147,7 @@ def test_the_grid_and_its_control_are_told(tmp_path, quick):
     found.draw_grid()
     found.wait(WAIT)
     assert "cosine" in found.grid_words.value
-    assert "2 x 2" in found.grid.text
+    assert "2 x 3" in found.grid.text
     found.ask()
     assert "random" in found.verdict.value
 
@@ -136,11 +157,12 @@ def test_a_channel_page_shows_the_photos_that_it_answers_most(tmp_path, quick):
     channel = found.channels.rows[0]["channel"]
     found.channels._hear(found.channels, {"opened": channel}, [])
     found.wait(WAIT)
-    photos = images.read_many([str(path) for path in images.files_in(SAMPLES).values()], 64)
+    photos = images.read_many([str(path) for path in images.files_in(SAMPLES).values()], 64, None, "whole", 16)
+    capture = models.capture(found.network, found.recipe.layer, stop=True)
     with torch.no_grad():
-        seen = models.capture(found.network, found.recipe.layer, stop=True)(photos.pictures)[found.recipe.layer]
-    best = seen[:, channel].flatten(1).amax(1).topk(6).indices.tolist()
-    assert all(Path(photos.names[number]).stem in found.large.text for number in best)
+        seen = torch.stack([capture(each[None])[found.recipe.layer][0, channel].amax() for each in photos.pictures])
+    best = [f"{Path(photos.names[number]).stem} {seen[number]:.2f}" for number in seen.topk(6).indices.tolist()]
+    assert all(told in found.large.text for told in best)
     assert found.histogram.value
 
 
