@@ -209,6 +209,8 @@ def save_pictures(
     names: Iterable[str | None],
     folder: str | Path,
     numbers: Iterable[int] | None = None,
+    *,
+    judged: bool = True,
 ) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
 
@@ -218,6 +220,7 @@ def save_pictures(
         names: what each file is called after the recipe's slug, without an ending; None leaves a picture out.
         folder: where they go; made if need be.
         numbers: of the pictures among all that the recipe makes; 0, 1, 2, ... unless given.
+        judged: whether each also says how natural it is (`images.naturalness`); a photo under a map does not.
 
     Returns:
         The paths, one per picture that was written.
@@ -227,7 +230,8 @@ def save_pictures(
     for index, name, picture in zip(numbers, names, pictures, strict=True):
         if name is not None:
             paths.append(Path(folder) / f"{recipe.slug}-{name}.png")
-            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index})
+            natural = {"naturalness": images.naturalness(picture[None]).of(0)} if judged else {}
+            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index} | natural)
     return paths
 
 
