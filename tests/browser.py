@@ -1,6 +1,7 @@
-"""A notebook in JupyterLab in a browser, as a reader has it, for tests to work with.
+"""Pages in a real browser, for tests to work with: from a disk, from JupyterLab, from the explorer's app.
 
-The server, its settings and its kernels live in a folder of the test's own, and end with the `with` block.
+A browser is opened in one place (`chromium`), and so is a page (`page`), which must end without a complaint. Servers,
+their settings and their kernels live in a folder of the test's own, and end with the `with` block.
 """
 
 import json
@@ -10,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,14 +24,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     *["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
     *["--ignore-gpu-blocklist", "--disable-background-networking"],
+    *["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],  # a camera that shows a test picture
 ]
 PATIENCE = 100_000  # milliseconds for any one thing to happen; busy machines are slow, not broken
 PICTURE = "img.nbhelpers-picture"
+HERE = ("file:", "data:", "blob:", "http://127.0.0.1:")
 
 # What JupyterLab itself writes to the console without anything being wrong.
-HARMLESS = [
-    r"^Failed to load resource: the server responded with a status of 404 .*/api/workspaces",  # none saved yet
-]
+HARMLESS = r"the server responded with a status of 404 .*/api/workspaces"  # none saved yet
 
 ERROR_OUTPUT = '[data-mime-type="application/vnd.jupyter.stderr"]'  # exceptions, too, are rendered as that
 ALL_PROMPTS = """(pattern) => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]
@@ -44,23 +47,107 @@ PICTURE_BYTES = """async (selector) => {
 }"""
 
 
-def needed() -> tuple[object, str]:
-    """Playwright's entry point and a browser's path; the test is skipped where one of them is missing."""
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser; the test is skipped where there is none, or no Playwright.
+
+    While it is open, an event loop runs in this thread: a session must not keep one, or others find theirs taken.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
         pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
-    return playwright.sync_playwright, browser
+    with playwright.sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=executable, args=FLAGS)
+        yield window
+        window.close()
 
 
 @contextmanager
-def jupyter_lab(work: Path, scratch: Path) -> Iterator[str]:
-    """JupyterLab on the folder `work`, everything of its own under `scratch`; its address."""
+def page(
+    window: Any, address: str, width: int = 1280, height: int = 720, harmless: str | None = None, **options: Any
+) -> Iterator[Any]:
+    """A page at an address, as somebody new to it sees it; `options` are those of Playwright's `new_context`.
+
+    At the end there may be no error in its console but those that match `harmless`, and nothing may have been asked
+    for from another machine.
+    """
+    context = window.new_context(viewport={"width": width, "height": height}, **options)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+    page.on("console", lambda said: complaints.append(_line(said)) if said.type == "error" else None)
+    page.on("request", lambda asked: None if asked.url.startswith(HERE) else complaints.append(f"asked: {asked.url}"))
+    try:
+        page.goto(address)
+        yield page
+        complaints = [each for each in complaints if harmless is None or not re.search(harmless, each)]
+        assert complaints == [], complaints
+    finally:
+        context.close()
+
+
+def _line(said: Any) -> str:
+    """A line of the console, and the address that it is about."""
+    return f"console: {said.text} {said.location.get('url', '')}"
+
+
+@contextmanager
+def served(command: list[str], says: str, log: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A server, and its address: the first text in what it says that matches the pattern `says`."""
+    with log.open("w") as lines:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=os.environ | environment | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until = time.monotonic() + PATIENCE / 1000
+        while (address := re.search(says, log.read_text())) is None:
+            if server.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(f"{command[0]} does not start:\n{log.read_text()}")
+            time.sleep(0.1)
+        yield address[0]
+    finally:
+        server.terminate()  # it ends its kernels first
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()  # kernels end themselves when their parent is gone
+            server.wait()
+
+
+def explorer_app(scratch: Path, *options: str) -> Any:
+    """`nbhelpers explore`, everything of its own under `scratch`: a context that gives its address, token and all."""
+    pytest.importorskip("voila", reason="needs the package voila")
+    command = ["nbhelpers", "explore", *options, "--no-browser", "--port", "18990"]
+    return served(
+        [*command, "--results", str(scratch / "results")],
+        r"http://127\.0\.0\.1:\d+/\?token=\w+",
+        scratch / "app.log",
+        {"IPYTHONDIR": str(scratch / "ipython")},
+    )
+
+
+def jupyter_lab(work: Path, scratch: Path) -> Any:
+    """JupyterLab on the folder `work`, everything of its own under `scratch`: a context that gives its address.
+
+    It is dark, as the explorer's app is light: what is tested in both is seen in both themes.
+    """
     settings = scratch / "config" / "labconfig"
     settings.mkdir(parents=True)
     announcements = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     (settings / "page_config.json").write_text(json.dumps(announcements))
-    environment = os.environ | {
+    themes = scratch / "settings" / "@jupyterlab" / "apputils-extension" / "themes.jupyterlab-settings"
+    themes.parent.mkdir(parents=True)
+    themes.write_text(json.dumps({"theme": "JupyterLab Dark"}))
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=18888", "--ServerApp.port_retries=200"]
+    open_door = ["--IdentityProvider.token=", "--PasswordIdentityProvider.password_required=False"]
+    open_door += ["--ServerApp.disable_check_xsrf=True"]
+    environment = {
         "JUPYTER_CONFIG_DIR": str(scratch / "config"),
         "JUPYTER_DATA_DIR": str(scratch / "data"),
         "JUPYTER_RUNTIME_DIR": str(scratch / "runtime"),
@@ -70,67 +157,43 @@ def jupyter_lab(work: Path, scratch: Path) -> Iterator[str]:
         "JUPYTER_PREFER_ENV_PATH": "1",
         "NBHELPERS_RESULTS": str(scratch / "results"),
     }
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=18888", "--ServerApp.port_retries=200"]
-    open_door = ["--IdentityProvider.token=", "--PasswordIdentityProvider.password_required=False"]
-    log = scratch / "server.log"
-    with log.open("w") as lines:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", str(work), *options, *open_door],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=lines,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield _address(server, scratch / "runtime", log)
-        finally:
-            server.terminate()  # it ends its kernels first
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                server.kill()  # kernels end themselves when their parent is gone
-                server.wait()
+    says = r"http://127\.0\.0\.1:\d+/(?=lab)"
+    return served(["jupyterlab", str(work), *options, *open_door], says, scratch / "server.log", environment)
 
 
-def _address(server: subprocess.Popen, runtime: Path, log: Path) -> str:
-    """The address the server says it listens on, once it answers."""
-    until = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            break
-        for note in runtime.glob("jpserver-*.json"):
-            if "is running at" in log.read_text():
-                return json.loads(note.read_text())["url"]
-        time.sleep(0.1)
-    raise RuntimeError(f"JupyterLab does not start:\n{log.read_text()}")
+@contextmanager
+def notebook(window: Any, lab: str, name: str, **options: Any) -> Iterator["NotebookPage"]:
+    """A notebook of the server's open in JupyterLab, ready to run, on the one kernel that all notebooks of it share.
+
+    Each has a workspace of its own: in a workspace that was in use, JupyterLab opens what was open there as well, and
+    asks which kernel it is to have.
+    """
+    kernels = json.load(urllib.request.urlopen(f"{lab}api/kernels"))
+    kernel = {"id": kernels[0]["id"]} if kernels else {"name": "python3"}
+    session = {"path": name, "name": name, "type": "notebook", "kernel": kernel}
+    asked = urllib.request.Request(f"{lab}api/sessions", json.dumps(session).encode(), method="POST")
+    urllib.request.urlopen(asked).close()  # the kernel comes up while the page does
+    with page(window, f"{lab}lab/workspaces/{Path(name).stem}/tree/{name}", harmless=HARMLESS, **options) as opened:
+        yield NotebookPage(opened, lab)
 
 
 class NotebookPage:
-    """A notebook open in a browser: runs it, moves its sliders by keyboard, and hears every complaint."""
+    """A notebook open in a browser: runs it, and moves the sliders of its first player by keyboard."""
 
-    def __init__(self, page, address: str, notebook: str) -> None:
+    def __init__(self, page: Any, lab: str) -> None:
         from playwright.sync_api import TimeoutError as timeout_error
 
         self.page = page
+        self.player = page.locator(".nbhelpers-player").first
         self.timeout_error = timeout_error
-        self.complaints: list[str] = []
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: self.complaints.append(f"page error: {error}"))
-        page.on("console", self._hear)
-        page.goto(f"{address}lab/tree/{notebook}")
         page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
         self._until(
             lambda: any(
                 kernel["connections"] > 0 and kernel["execution_state"] == "idle"
-                for kernel in page.request.get(f"{address}api/kernels").json()
+                for kernel in page.request.get(f"{lab}api/kernels").json()
             )
         )
-
-    def _hear(self, message) -> None:
-        text = f"{message.text} {message.location.get('url', '')}"
-        if message.type == "error" and not any(re.search(each, text) for each in HARMLESS):
-            self.complaints.append(f"console: {text}")
 
     def run_all(self) -> None:
         """Run every cell from the menu, and wait for the last one."""
@@ -152,7 +215,7 @@ class NotebookPage:
 
     def slider(self, label: str):
         """What takes the arrow keys of the slider with this label."""
-        row = self.page.locator(".widget-inline-hbox", has=self.page.get_by_text(label, exact=True))
+        row = self.player.locator(".widget-inline-hbox", has=self.page.get_by_text(label, exact=True))
         return row.locator(".noUi-handle")
 
     def press(self, label: str, *keys: str) -> None:
@@ -165,7 +228,7 @@ class NotebookPage:
 
     def status(self) -> str:
         """The line beside the progress bar."""
-        return self.page.locator(".nbhelpers-status").text_content().strip()
+        return self.player.locator(".nbhelpers-status").text_content().strip()
 
     def await_status(self, pattern: str) -> str:
         """Wait until the status line matches; the line."""
@@ -179,9 +242,13 @@ class NotebookPage:
         """The picture's bytes, as a data address."""
         return self.page.evaluate(PICTURE_BYTES, PICTURE)
 
+    def await_change(self, before: str) -> None:
+        """Wait until another picture than `before` is shown."""
+        self._until(lambda: self.picture() != before)
+
     def await_other_picture(self, before: str) -> str:
         """Wait until a run has ended with another picture than `before`; its bytes."""
-        self._until(lambda: self.picture() != before)
+        self.await_change(before)
         self.await_status("^done")
         return self.picture()
 
@@ -197,10 +264,10 @@ class NotebookPage:
             self.page.wait_for_timeout(50)
 
     def errors(self) -> list[str]:
-        """Everything on the page or in its console that says something went wrong."""
+        """Everything on the page that says something went wrong."""
         shown = self.page.locator(
             f"{ERROR_OUTPUT}, .jp-Dialog, .Toastify__toast--error, .jupyter-widgets-error-widget, "
             ".nbhelpers-status .nbhelpers-error"
         )
         said = [text for text in ("Error displaying widget", "Traceback") if self.page.get_by_text(text).count()]
-        return [*self.complaints, *shown.all_text_contents(), *said]
+        return [*shown.all_text_contents(), *said]

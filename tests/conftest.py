@@ -4,7 +4,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import browser
 import jaxtyping
 import pytest
 import torch
@@ -61,6 +63,13 @@ def ordinary_user() -> Iterator[Callable[[Path], None]]:
     yield become
     if root:
         os.seteuid(0)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for the tests of a module; each opens its own pages in it, `browser.page`."""
+    with browser.chromium() as window:
+        yield window
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from captum.attr import IntegratedGradients
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -114,6 +113,8 @@ def integrated_gradients(
     Raises:
         ValueError: as `gradient`, or an unknown baseline.
     """
+    from captum.attr import IntegratedGradients  # with all of captum, half a second, which no other method needs
+
     fast, pictures, logits, targets = _prepared(network, photos, classes)
     with models.differentiable():
         pictures = pictures.clone()

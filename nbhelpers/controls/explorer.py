@@ -51,6 +51,27 @@ def explore(recipe: SemanticDictionary, network: nn.Module | None = None, folder
     return Explorer(recipe, network, folder)
 
 
+def first_recipe(photo: str | Path, network: str | None = None, layer: str | None = None) -> SemanticDictionary:
+    """What the app begins with: a photo at the size that the network sees best, and the network's deepest stage.
+
+    Args:
+        photo: path of the photo.
+        network: a name for `models.load`; without, the bundled default.
+        layer: a layer that gives maps, another than the deepest stage.
+
+    Raises:
+        ValueError: there is no network of this name, or the layer gives no maps.
+        KeyError: the network has no such layer.
+    """
+    name = network or models.DEFAULT
+    loaded = models.load(name)
+    size = max(96, *models.sides(loaded.size))
+    deepest = SemanticDictionary().layer if name in models.bundled() else models.stages.stages(loaded)[-1].name
+    chosen = layer or deepest
+    models.check_layer(loaded, chosen, size)
+    return SemanticDictionary(photo=str(photo), network=name, layer=chosen, photo_size=size, places=[[0.5, 0.5]])
+
+
 class Explorer:
     """The widgets of `explore`; `recipe` and `look` hold what is shown now."""
 

@@ -112,13 +112,16 @@ function render({ model, el }) {
         words.textContent = model.get("description");
         group.title = model.get("tooltip");
         group.setAttribute("aria-label", `${model.get("description")}: choose, upload, drop or paste a photo`);
-        path.value = model.get("value");
+        path.value = path.title = model.get("value");
+        path.scrollLeft = path.scrollWidth; // the name is at the end
         complaint.textContent = model.get("complaint");
         live.hidden = !model.get("live");
         complaint.hidden = !model.get("complaint");
         for (const control of group.querySelectorAll("button, input")) control.disabled = model.get("disabled");
         for (const button of strip.children) {
-            button.setAttribute("aria-pressed", String(button.dataset.path === model.get("value")));
+            const chosen = button.dataset.path === model.get("value");
+            button.setAttribute("aria-pressed", String(chosen));
+            if (chosen) strip.scrollLeft = button.offsetLeft + button.offsetWidth - strip.clientWidth;
         }
     };
     const offer = () => {

@@ -14,7 +14,8 @@ function nameSliders(root) {
             if (!part.hasAttribute("role")) part.setAttribute("role", "textbox");
         }
     }
-    for (const bar of root.querySelectorAll("[role=progressbar]:not([aria-label]), .progress:not([aria-label])")) {
+    for (const bar of root.querySelectorAll(".progress:not([aria-label])")) {
+        bar.setAttribute("role", "progressbar");
         bar.setAttribute("aria-label", "progress");
     }
 }

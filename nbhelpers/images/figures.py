@@ -7,8 +7,8 @@ import base64
 import io
 from typing import Any
 
+import matplotlib
 from IPython import display
-from matplotlib.figure import Figure
 from PIL import Image
 
 INK, ACCENT, QUIET = "#30343b", "#d1495b", "#b8bec8"
@@ -16,6 +16,8 @@ INK, ACCENT, QUIET = "#30343b", "#d1495b", "#b8bec8"
 
 def new(width: float, height: float, columns: int = 1, rows: int = 1, **options):
     """A figure of `width` x `height` inches and its axes, in the collection's plain style."""
+    from matplotlib.figure import Figure  # takes a second to load, which a page without one need not wait for
+
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, **options)
     for each in getattr(axes, "flat", [axes]):
@@ -24,7 +26,7 @@ def new(width: float, height: float, columns: int = 1, rows: int = 1, **options)
     return figure, axes
 
 
-def to_pil(figure: Figure, dpi: int = 110) -> Image.Image:
+def to_pil(figure: "matplotlib.figure.Figure", dpi: int = 110) -> Image.Image:
     """The figure as an RGB image."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")

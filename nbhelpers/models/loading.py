@@ -122,10 +122,9 @@ def as_network(network: str | nn.Module) -> Network:
         return network
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return as_network(network.module)
-    if isinstance(network, torch._dynamo.OptimizedModule):
-        return as_network(network._orig_mod)
     if isinstance(network, nn.Module):
-        return Network(network)
+        compiled = getattr(network, "_orig_mod", None)  # asking for the class would load torch's compiler, a second
+        return as_network(compiled) if isinstance(compiled, nn.Module) else Network(network)
     if isinstance(network, str):
         return load(network)
     raise TypeError(f"expected a network's name or an nn.Module, got {type(network).__name__}: {network!r:.80}")

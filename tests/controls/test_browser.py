@@ -1,27 +1,48 @@
 """Notebooks in a real JupyterLab in a real browser, used by keyboard and mouse; the explorer as an app."""
 
 import base64
-import os
-import re
 import shutil
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import browser
 import nbformat
 import pytest
 
-from nbhelpers import recipes
+from nbhelpers import images
 
-NOTEBOOK = "01_activation_maximization.ipynb"
-# Small pictures and few steps: the test is about the page, not about the pictures' beauty.
-QUICK = {"channels": [1, 4], "size": 48, "rounds": 2, "steps": 4}
+# Small pictures and few steps: the tests are about the pages, not about the pictures' beauty.
+QUICK = {
+    "01_activation_maximization": {"channels": [1, 4], "size": 48, "rounds": 2, "steps": 4},
+    "05_grad_cam": {"photo_size": 64},
+    "08_activation_volumes": {"layer": "block3.relu1", "size": 64},
+    "12_explorer": {"photo_size": 64},
+}
+WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
 
 pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """JupyterLab on copies of the notebooks: their first cells and those that show widgets, no outputs, the photos."""
+    work = tmp_path_factory.mktemp("work")
+    (work / "notebooks").mkdir()
+    shutil.copytree(browser.ROOT / "sample_images", work / "sample_images")
+    for name, quick in QUICK.items():
+        notebook = nbformat.read(browser.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        first = 1 + next(index for index, cell in enumerate(code) if "recipes.from_notebook(" in cell.source)
+        notebook.cells = code[:first] + [cell for cell in code if any(each in cell.source for each in WIDGETS)]
+        for cell in notebook.cells:
+            cell.outputs, cell.execution_count = [], None
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in quick.items())
+        nbformat.write(notebook, work / "notebooks" / f"{name}.ipynb")
+    with browser.jupyter_lab(work, tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 UNNAMED = """(root) => [...document.querySelectorAll(`${root} :is(button, input, select, textarea, img, [role])`)]
@@ -32,29 +53,9 @@ UNNAMED = """(root) => [...document.querySelectorAll(`${root} :is(button, input,
 """Controls and pictures on the page that a screen reader has no name for."""
 
 
-def _checkout(folder: Path, name: str = NOTEBOOK, quick: dict = QUICK) -> Path:
-    """A copy of the notebook with quick parameters and no outputs, and the photos beside it."""
-    (folder / "notebooks").mkdir(parents=True)
-    shutil.copytree(browser.ROOT / "sample_images", folder / "sample_images")
-    notebook = nbformat.read(browser.ROOT / "notebooks" / name, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.source += "\n" + "\n".join(f"{key} = {value}" for key, value in quick.items())
-    nbformat.write(notebook, folder / "notebooks" / name)
-    return folder
-
-
-def test_notebook_is_played_in_a_browser(tmp_path: Path) -> None:
-    sync_playwright, executable = browser.needed()
-    work = _checkout(tmp_path / "work")
-    with browser.jupyter_lab(work, tmp_path / "server") as address, sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=executable, args=browser.FLAGS)
-        try:
-            _play(browser.NotebookPage(window.new_page(), address, f"notebooks/{NOTEBOOK}"))
-        finally:
-            window.close()
+def test_01_is_played_by_keyboard(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/01_activation_maximization.ipynb") as notebook:
+        _play(notebook)
 
 
 def _play(notebook: browser.NotebookPage) -> None:
@@ -94,8 +95,9 @@ def _play(notebook: browser.NotebookPage) -> None:
     notebook.page.keyboard.press("Escape")
     with notebook.page.expect_download() as saved:
         notebook.page.locator(".nbhelpers-player").get_by_role("button", name="Save").click()
-    assert recipes.from_picture(saved.value.path()).size == 48
+    assert images.read_recipe(saved.value.path())["parameters"]["size"] == 48
     assert notebook.page.evaluate(UNNAMED, ".nbhelpers-player") == []
+    assert _barriers(notebook.page) == []
 
     notebook.press("steps", "End")
     notebook.await_status(r"^step ([3-9]|\d\d+) of \d{4}")
@@ -114,6 +116,48 @@ def _play(notebook: browser.NotebookPage) -> None:
     assert notebook.errors() == []
 
 
+def test_05_explains_with_another_method(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/05_grad_cam.ipynb") as notebook:
+        notebook.run_all()
+        notebook.await_status("^done")
+        before = notebook.picture()
+        notebook.press("method", "ArrowRight")
+        notebook.await_other_picture(before)
+        assert notebook.errors() == []
+
+
+def test_08_turns_a_volume(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/08_activation_volumes.ipynb", width=800) as notebook:
+        notebook.run_all()
+        notebook.await_status("^volume 8 x 8 x 352")
+        scene = notebook.page.locator(".nbhelpers-view canvas").first
+        scene.scroll_into_view_if_needed()
+        before = scene.screenshot()
+        scene.drag_to(scene, source_position={"x": 100, "y": 200}, target_position={"x": 190, "y": 200})
+        assert scene.screenshot() != before
+        assert _barriers(notebook.page) == []
+        front = notebook.picture()
+        notebook.press("slice", "ArrowRight")
+        notebook.await_change(front)
+        assert notebook.errors() == []
+
+
+def test_12_explores_an_uploaded_photo(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/12_explorer.ipynb") as notebook:
+        notebook.run_all()
+        page, rows = notebook.page, notebook.page.locator(".nbhelpers-channel b")
+        page.locator(".nbhelpers-photos input[type=file]").set_input_files(PHOTO)
+        page.get_by_text("evidence for espresso").wait_for()
+        before = rows.all_text_contents()
+        page.locator(".nbhelpers-frame").first.click(position={"x": 20, "y": 20})
+        page.wait_for_function(f"document.querySelector('.nbhelpers-channel b').textContent !== '{before[0]}'")
+        chosen = rows.first.text_content()
+        rows.first.click()
+        page.get_by_role("heading", name=f"Channel {chosen.split()[1]} of").wait_for()
+        assert _barriers(page) == []
+        assert notebook.errors() == []
+
+
 PHOTO = browser.ROOT / "sample_images" / "coffee.jpg"
 DROP = """([selector, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -121,34 +165,6 @@ DROP = """([selector, base64]) => {
     transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
     document.querySelector(selector).dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
 }"""
-
-
-@contextmanager
-def _app(folder: Path) -> Iterator[str]:
-    """`nbhelpers explore`, and its address with the token."""
-    pytest.importorskip("voila", reason="needs the package voila")
-    command = [sys.executable, "-m", "nbhelpers", "explore", str(browser.ROOT / "sample_images" / "cat.jpg")]
-    environment = os.environ | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONUNBUFFERED": "1"}
-    server = subprocess.Popen(
-        [*command, "--no-browser", "--port", "18990", "--results", str(folder / "results")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
-    try:
-        said = []
-        for line in server.stdout:
-            said.append(line)
-            if address := re.search(r"http://127\.0\.0\.1:\d+/\?token=\w+", line):
-                break
-        else:
-            raise AssertionError(f"the app does not start: {''.join(said)}")
-        yield address[0]
-    finally:
-        server.terminate()
-        server.wait(30)
-        server.stdout.close()
 
 
 COUNT_PICTURES = """() => {
@@ -159,30 +175,21 @@ COUNT_PICTURES = """() => {
 
 
 def _barriers(page) -> list[str]:
-    """What axe finds on the player that keeps somebody out."""
+    """What axe finds on the players that keeps somebody out; JupyterLab is dark here, the app light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
     found = axe.Axe().run(page, context=".nbhelpers-player").response["violations"]
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
 
-def test_the_explorer_is_used_as_an_app(tmp_path: Path) -> None:
-    sync_playwright, executable = browser.needed()
-    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with _app(tmp_path) as address, sync_playwright() as playwright:
+def test_the_explorer_is_used_as_an_app(chromium: Any, tmp_path: Path) -> None:
+    with browser.explorer_app(tmp_path, str(browser.ROOT / "sample_images" / "cat.jpg")) as address:
         with urllib.request.urlopen(address.partition("?")[0]) as stranger:
             assert "/login" in stranger.url
-        window = playwright.chromium.launch(executable_path=executable, args=[*browser.FLAGS, *camera])
-        try:
-            _explore(window.new_page(viewport={"width": 1280, "height": 720}), address)
-        finally:
-            window.close()
+        with browser.page(chromium, address) as page:
+            _explore(page)
 
 
-def _explore(page, address: str) -> None:
-    complaints = []
-    page.set_default_timeout(browser.PATIENCE)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(address)
+def _explore(page: Any) -> None:
     rows, status = page.locator(".nbhelpers-channel"), page.locator(".nbhelpers-status")
     rows.first.wait_for()
     page.locator(".nbhelpers-channel img[src^=data]").first.wait_for()
@@ -248,5 +255,4 @@ def _explore(page, address: str) -> None:
     assert _barriers(page) == []
     page.set_viewport_size({"width": 400, "height": 800})
     until("document.querySelector('.nbhelpers-player').scrollWidth <= 400")
-    assert complaints == []
     assert "nbhelpers-error" not in status.first.inner_html()

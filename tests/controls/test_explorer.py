@@ -1,6 +1,8 @@
 """The explorer without a browser: what a click lists, what is drawn and kept, what a change of network does."""
 
 import io
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -256,11 +258,18 @@ def test_other_weights_have_other_pictures(tmp_path):
 
 
 def test_the_app_is_a_notebook_that_makes_the_explorer(tmp_path):
-    recipe = cli.first_recipe(SAMPLES / "cat.jpg", "minivgg", "")
-    (cell,) = cli.app(recipe, tmp_path).cells
+    (cell,) = cli.app(SAMPLES / "cat.jpg", "minivgg", None, tmp_path).cells
     names = {}
-    exec(cell.source.replace("controls.explore(", "made = dict(recipe="), names)
-    assert names["made"] == {"recipe": recipe, "folder": str(tmp_path)}
+    exec(cell.source.replace("explorer.explore(", "made = dict(recipe="), names)
+    recipe = names["made"]["recipe"]
+    assert (recipe.network, recipe.layer, recipe.photo) == ("minivgg", "block4.conv1", str(SAMPLES / "cat.jpg"))
+    assert names["made"]["folder"] == str(tmp_path)
+
+
+def test_the_app_needs_no_torch_before_its_kernel_has_it():
+    asked = "import sys, nbhelpers.controls.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked]).returncode == 0
+    assert models.DEFAULT in next(each.help for each in cli.explore.params if each.name == "network")
 
 
 @pytest.mark.parametrize(

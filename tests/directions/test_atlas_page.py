@@ -6,6 +6,7 @@ import json
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import browser
 import numpy as np
@@ -83,15 +84,8 @@ def test_a_page_without_photos_holds_none(levels: list[Atlas]) -> None:
         assert all(square["photos"] == [0, 0] for square in level["squares"])
 
 
-def test_the_map_moves(page: Path) -> None:
-    sync_playwright, chromium = browser.needed()
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
-        window = opened.new_page(viewport={"width": 1280, "height": 720})
-        complaints: list[str] = []
-        window.on("pageerror", lambda error: complaints.append(str(error)))
-        window.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        window.goto(page.as_uri())
+def test_the_map_moves(page: Path, chromium: Any) -> None:
+    with browser.page(chromium, page.as_uri()) as window:
         squares = window.locator(".square")
         scale = "Number(getComputedStyle(document.getElementById('map')).getPropertyValue('--scale'))"
 
@@ -152,22 +146,15 @@ def test_the_map_moves(page: Path) -> None:
         window.set_viewport_size({"width": 400, "height": 800})
         window.wait_for_function("document.getElementById('map').offsetParent !== null")
         assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert complaints == []
-        opened.close()
 
 
-def test_a_coarser_grid_is_shown_from_afar(levels: list[Atlas], tmp_path: Path) -> None:
-    sync_playwright, chromium = browser.needed()
+def test_a_coarser_grid_is_shown_from_afar(levels: list[Atlas], tmp_path: Path, chromium: Any) -> None:
     page = atlas_page.write(levels, tmp_path)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=browser.FLAGS)
-        window = opened.new_page(viewport={"width": 400, "height": 480})
-        window.goto(page.as_uri())
+    with browser.page(chromium, page.as_uri(), width=400, height=480) as window:
         assert window.locator("#map").get_attribute("data-cells") == "3"
         for _ in range(3):
             window.locator("#in").click()
         assert window.locator("#map").get_attribute("data-cells") == "6"
-        opened.close()
 
 
 def test_the_command_writes_page_and_poster(tmp_path: Path) -> None:

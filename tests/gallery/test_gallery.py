@@ -91,28 +91,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    sync_playwright, executable = browser.needed()
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=executable, args=browser.FLAGS)
-        yield window
-        window.close()
-
-
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context(viewport={"width": 1200, "height": 800})
-    context.set_default_timeout(20_000)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: None if request.url.startswith("file:") else complaints.append(request.url))
-    yield page
-    assert complaints == []
-    context.close()
+    clipboard = ["clipboard-read", "clipboard-write"]
+    with browser.page(chromium, "about:blank", width=1200, height=800, permissions=clipboard) as page:
+        yield page
 
 
 def shown(page: Any) -> list[str]:

@@ -3,6 +3,7 @@
 import subprocess
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import browser
 import nbformat
@@ -44,7 +45,7 @@ def test_a_page_of_a_folder_leads_to_its_files(sources: Path) -> None:
 
 
 def test_a_notebook_gets_its_note_its_words_and_folded_solutions(
-    sources: Path, monkeypatch: pytest.MonkeyPatch
+    sources: Path, monkeypatch: pytest.MonkeyPatch, chromium: Any
 ) -> None:
     original = notebooks.read(website.ROOT / "notebooks" / "12_explorer.ipynb")
     original.cells.append(new_code_cell("answer = 3", metadata={"tags": ["solution"]}))
@@ -68,12 +69,11 @@ def test_the_reference_names_every_public_thing(room: str) -> None:
 
 
 def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
-    sources: Path, monkeypatch: pytest.MonkeyPatch
+    sources: Path, monkeypatch: pytest.MonkeyPatch, chromium: Any
 ) -> None:
     """The whole way, on a site of two notebooks and nothing else."""
     for needed in ("sphinx", "myst_nb", "furo", "sphinx_design"):
         pytest.importorskip(needed, reason="needs the extra `site`")
-    sync_playwright, executable = browser.needed()
     kept = [website.ROOT / "notebooks" / f"{name}.ipynb" for name in TWO]
     original = {path: notebooks.read(path) for path in kept}
     original[kept[0]].cells.append(new_code_cell("answer = 3", metadata={"tags": ["solution"]}))
@@ -85,12 +85,7 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
     assert subprocess.run([*website.command(strict=False)], capture_output=True, text=True).returncode == 0
     wrong = [said for said in links.of_site(website.SITE) if said.startswith("notebooks/00_tour")]
     assert [said for said in wrong if ".ipynb: no such place" not in said] == []  # the other notebooks are not there
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=executable, args=browser.FLAGS)
-        page = window.new_page(viewport={"width": 1280, "height": 720}, color_scheme="dark")
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((website.SITE / "index.html").as_uri())
+    with browser.page(chromium, (website.SITE / "index.html").as_uri(), color_scheme="dark") as page:
         page.locator(".sd-card", has_text="A tour").click()
         page.wait_for_url("**/notebooks/00_tour.html")
         folded = page.locator("details.hide").last
@@ -107,5 +102,3 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
         for width in (400, 1280):
             page.set_viewport_size({"width": width, "height": 720})
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-        window.close()
