@@ -33,7 +33,7 @@ from nbhelpers.techniques.semantic_dictionary import Look, SemanticDictionary
 
 SIDE = 384  # pixels of the photo's shorter side
 LONGEST = 3  # times as long may the other side be
-SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity"]
+SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity", "photo_size", "fit"]
 PREDICTIONS = 5
 TOP = 6  # photos on a channel's page
 PAGE = 192  # pixels of a picture on a channel's page
@@ -215,7 +215,8 @@ class Explorer:
             sliders.offer_layers(self.sliders["layer"], self.recipe.layer, network, None)
             for each in ("target", "rival"):
                 sliders.offer_classes(self.sliders[each], network)
-                self.sliders[each].value = str(getattr(self.recipe, each))
+            for each in changes:
+                self.sliders[each].value = sliders.to_slider(self.recipe, each, self.sliders[each])
         finally:
             self._leading = False
 

@@ -100,8 +100,18 @@ def read(
     if size is not None:
         _check_size(size)
     picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
-    if size is None:
-        return picture.contiguous()
+    return picture.contiguous() if size is None else fitted(picture, size, fit, stride)
+
+
+def fitted(
+    picture: Float[Tensor, "3 _ _"], size: Size, fit: str = "crop", stride: int = 1
+) -> Float[Tensor, "3 height width"]:
+    """A picture brought to a size, `size`, `fit` and `stride` as `read` takes them.
+
+    Raises:
+        ValueError: no such size or fit.
+    """
+    _check_size(size)
     place = placement(*picture.shape[1:], size, fit, stride)
     top, left, height, width = place.source
     part = _resampled(picture[:, top : top + height, left : left + width], *place.target[2:])

@@ -109,6 +109,19 @@ def test_another_network_brings_its_layers_and_classes(tmp_path, quick):
     assert found.recipe.network == "minivgg"
 
 
+def test_a_size_and_a_fit_set_by_hand_stay_with_another_network(tmp_path, quick):
+    found = explorer(tmp_path)
+    assert found.look.photo.shape == (1, 3, 64, 96)
+    found.sliders["photo_size"].value = 80
+    found.sliders["fit"].value = "crop"
+    found.wait(WAIT)
+    assert found.look.photo.shape == (1, 3, 80, 80)
+    found.sliders["network"].value = "minivgg"
+    found.wait(WAIT)
+    assert found.sliders["photo_size"].value == found.recipe.photo_size == 80
+    assert found.look.photo.shape == (1, 3, 80, 80)
+
+
 def test_pictures_of_channels_are_of_the_network_that_is_shown(tmp_path, quick, monkeypatch):
     same = [semantic_dictionary.Answer(channel, 1.0, 0.0) for channel in (3, 5)]
     monkeypatch.setattr(semantic_dictionary, "strongest", lambda *asked: same)

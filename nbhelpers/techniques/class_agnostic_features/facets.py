@@ -19,12 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor
 
-from nbhelpers import edge, images
+from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
-THUMBNAIL = 44  # points, side of a photo on the plane
+THUMBNAIL = 44  # points, longer side of a photo on the plane
 SEEDS = 2**32  # scikit-learn takes no greater seed; a greater one counts on from 0
 FEWEST = 6  # t-SNE needs neighbours; so few photos are laid out by their first two components
 
@@ -34,7 +34,7 @@ class Facets:
     """Photos, what a layer makes of them, and the groups they fall into.
 
     Attributes:
-        pictures: `(N, 3, size, size)`.
+        pictures: `(N, 3, H, W)`.
         names: of the photos; crops are numbered.
         activations: pooled, `(N, C)`.
         positions: on the plane, `(N, 2)`.
@@ -46,7 +46,7 @@ class Facets:
         notes: what was reduced, and why.
     """
 
-    pictures: Float[Tensor, "photos 3 size size"]
+    pictures: Float[Tensor, "photos 3 height width"]
     names: list[str]
     activations: Float[Tensor, "photos channels"]
     positions: Float[Tensor, "photos 2"]
@@ -82,13 +82,15 @@ class Facets:
         return lines
 
 
-def read_crops(folder: str, size: int, crops: int) -> images.Photos:
-    """The photos of a folder, each as `crops` x `crops` overlapping squares; as they are for `crops` 1.
+def read_crops(folder: str, size: models.Size, crops: int, fit: str = "crop") -> images.Photos:
+    """The photos of a folder, each as overlapping crops of one shape; as they are for `crops` 1.
 
     Args:
-        folder: of photos, in any size and shape; the central square is used.
-        size: side of the squares in pixels.
-        crops: squares along each side. Each is 0.6 of the photo's side, so neighbours overlap.
+        folder: of photos, in any size and shape.
+        size: side of the crops in pixels, or `(height, width)`.
+        crops: along each side of a photo's centre, of which each is 0.6, so that neighbours overlap.
+        fit: what they are cut from, as `images.read` has it. Along the longer side of a "whole" photo there are as many
+            more as it is longer; for `crops` 1 all of it lies within the shape, as with "pad".
 
     Returns:
         Photos whose names are numbered `cat.jpg 1`, `cat.jpg 2`, ... from the upper left.
@@ -96,15 +98,25 @@ def read_crops(folder: str, size: int, crops: int) -> images.Photos:
     Raises:
         FileNotFoundError, ValueError: as `images.read_folder`.
     """
+    sides = models.sides(size)
     if crops == 1:
-        return images.read_many(folder, size)
-    whole = images.read_many(folder, round(size / CROP))
-    slack = whole.pictures.shape[2] - size
-    starts = [round(slack * number / (crops - 1)) for number in range(crops)]
-    squares = [whole.pictures[:, :, y : y + size, x : x + size] for y in starts for x in starts]
-    pictures = torch.stack(squares, dim=1).flatten(0, 1)
-    names = [f"{name} {number}" for name in whole.names for number in range(1, crops**2 + 1)]
-    return images.Photos(pictures, names, whole.skipped)
+        return images.read_many(folder, sides, None, fit)
+    larger = round(size / CROP) if isinstance(size, int) else tuple(round(side / CROP) for side in size)
+    photos = images.read_many(folder, larger, None, fit)
+    pictures, names = [], []
+    for picture, name in zip(photos.pictures, photos.names, strict=True):
+        down, across = (_starts(*each, crops) for each in zip(picture.shape[1:], sides, strict=True))
+        parts = [picture[:, top : top + sides[0], left : left + sides[1]] for top in down for left in across]
+        pictures += parts
+        names += [f"{name} {number}" for number in range(1, len(parts) + 1)]
+    return images.Photos(torch.stack(pictures), names, photos.skipped)
+
+
+def _starts(length: int, side: int, crops: int) -> list[int]:
+    """Where crops begin along a side of the photo: `crops` where the photo is as long as `CROP` says, else as dense."""
+    slack = length - side
+    count = 1 + round((crops - 1) * slack / (side / CROP - side))
+    return [round(slack * number / (count - 1)) for number in range(count)]
 
 
 def find(
@@ -204,8 +216,8 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     middle = facets.positions.mean(0)
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
-        squares = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
-        drawn = [OffsetImage(square, zoom=THUMBNAIL / len(square)) for square in squares]
+        photos = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
+        drawn = [OffsetImage(photo, zoom=THUMBNAIL / max(photo.shape)) for photo in photos]
         title = TextArea(f"facet {facet}", textprops={"size": 8, "color": colour(facet)})
         # at the facet's outer corner, so that thumbnails hide none of its points
         place, members = facets.positions[shown[0]], facets.positions[facets.labels == facet]
