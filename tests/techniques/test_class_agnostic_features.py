@@ -130,6 +130,10 @@ def test_crops_of_a_whole_photo_reach_its_ends(tmp_path: Path, sides: tuple[int,
     assert found.pictures[0].equal(whole[:, :60, :60])
     assert found.pictures[columns - 1].equal(whole[:, :60, -60:])
     assert found.pictures[-1].equal(whole[:, -60:, -60:])
+    wide = facets.read_crops(str(tmp_path), (30, 60), 3, "whole").pictures[:, 0]
+    assert wide.shape[1:] == (30, 60)
+    assert wide.diff(dim=2).mean((1, 2)).min() > 0.001  # the ramp rises in every crop: none is grey
+    assert (wide.min(), wide.max()) == pytest.approx((0, 1), abs=0.02)
     centre = facets.read_crops(str(tmp_path), 60, 3)
     assert len(centre) == 9
     assert centre.pictures.max() < found.pictures.max() - 0.1

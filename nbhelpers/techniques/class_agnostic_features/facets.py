@@ -101,10 +101,13 @@ def read_crops(folder: str, size: models.Size, crops: int, fit: str = "crop") ->
     sides = models.sides(size)
     if crops == 1:
         return images.read_many(folder, sides, None, fit)
-    larger = round(size / CROP) if isinstance(size, int) else tuple(round(side / CROP) for side in size)
-    photos = images.read_many(folder, larger, None, fit)
+    larger = tuple(round(side / CROP) for side in sides)
+    photos = images.read_many(folder, max(larger) if fit == "whole" else larger, None, fit)
     pictures, names = [], []
     for picture, name in zip(photos.pictures, photos.names, strict=True):
+        if fit == "whole":  # as large as it must be for crops without grey
+            factor = max(least / length for least, length in zip(larger, picture.shape[1:], strict=True))
+            picture = images.fitted(picture, tuple(round(length * factor) for length in picture.shape[1:]))
         down, across = (_starts(*each, crops) for each in zip(picture.shape[1:], sides, strict=True))
         parts = [picture[:, top : top + sides[0], left : left + sides[1]] for top in down for left in across]
         pictures += parts
