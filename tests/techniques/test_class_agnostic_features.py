@@ -396,6 +396,35 @@ def test_thumbnails_lie_inside_the_figure_and_hide_none_of_their_facets_points(t
         assert not any(found.padded(-8).contains(*point) for point in points)
 
 
+@pytest.mark.parametrize("crowded", [0.0, 0.02, 0.3])
+def test_boxes_of_facets_do_not_overlap(crowded: float) -> None:
+    """Ten facets with three photos each, their centres at one spot, nearly, or near each other."""
+    noise = torch.Generator().manual_seed(0)
+    centres = crowded * torch.randn(10, 2, generator=noise)
+    labels = torch.arange(10).repeat_interleave(4)
+    places = centres[labels] + 0.01 * torch.randn(40, 2, generator=noise)
+    grouped = facets.Facets(
+        pictures=torch.rand(40, 3, 8, 8),
+        names=[str(number) for number in range(40)],
+        activations=torch.zeros(40, 4),
+        positions=places,
+        labels=labels,
+        distances=(places - centres[labels]).norm(dim=1),
+        components=2,
+        explained=1.0,
+    )
+    figure = facets.scatter(grouped, 3)
+    figure.draw_without_rendering()
+    found = [each.patch.get_window_extent() for each in figure.axes[0].artists if isinstance(each, AnnotationBbox)]
+    assert len(found) == 10
+    for number, box in enumerate(found):
+        assert not any(box.overlaps(other) for other in found[:number])
+        assert box.x0 >= -1
+        assert box.y0 >= -1
+        assert box.x1 <= figure.bbox.width + 1
+        assert box.y1 <= figure.bbox.height + 1
+
+
 # --- bad input
 
 

@@ -25,6 +25,8 @@ from nbhelpers.images import figures
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
 THUMBNAIL = 44  # points, longer side of a photo on the plane
+PUSHES = 200  # rounds in which boxes that overlap are moved apart
+CLEAR = 6  # pixels between two boxes
 SEEDS = 2**32  # scikit-learn takes no greater seed; a greater one counts on from 0
 FEWEST = 6  # t-SNE needs neighbours; so few photos are laid out by their first two components
 
@@ -216,7 +218,7 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     axes.margins(*(room / plane).tolist())
     colours = [colour(facet) for facet in facets.labels.tolist()]
     axes.scatter(*facets.positions.T.numpy(), c=colours, s=22, alpha=0.8, linewidths=0)
-    middle = facets.positions.mean(0)
+    middle, boxes = facets.positions.mean(0), []
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
         photos = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
@@ -236,8 +238,33 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
         )
         box.set_in_layout(False)
         axes.add_artist(box)
+        boxes.append(box)
     axes.set_axis_off()
+    _spread(figure, boxes)
     return figure
+
+
+def _spread(figure: Figure, boxes: list[AnnotationBbox]) -> None:
+    """Boxes that overlap are pushed apart, each pair the shorter way, and none off the figure."""
+    figure.draw_without_rendering()
+    edges = np.array([box.patch.get_window_extent().extents for box in boxes])
+    centres, halves = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]) / 2
+    for _ in range(PUSHES):
+        apart = centres[:, None] - centres
+        room = halves[:, None] + halves + CLEAR - np.abs(apart)  # negative: no need to move along this axis
+        touching = (room > 0).all(2) & ~np.eye(len(boxes), dtype=bool)
+        if not touching.any():
+            break
+        shorter = room == room.min(2, keepdims=True)
+        # of two at the same spot, the later goes on
+        order = np.sign(np.subtract.outer(np.arange(len(boxes)), np.arange(len(boxes))))
+        way = np.where(apart == 0, order[..., None], np.sign(apart))
+        centres = centres + np.where(touching[..., None] & shorter, way * room / 2, 0).sum(1)
+        centres = np.clip(centres, halves, np.maximum(figure.bbox.size - halves, halves))
+    data = boxes[0].axes.transData
+    moved = data.transform([box.xybox for box in boxes]) + centres - (edges[:, :2] + edges[:, 2:]) / 2
+    for box, place in zip(boxes, data.inverted().transform(moved), strict=True):
+        box.xybox = tuple(place)
 
 
 def colour(facet: int) -> str:
