@@ -24,7 +24,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, WrapValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
@@ -72,6 +72,21 @@ PhotoFit = Annotated[
     images.Fit, Field(description="photos that are no squares: whole, their centre, or whole within a square")
 ]
 """How photos come to their size; `models.photo_fit` says what a network bears."""
+
+
+def _spelled_out(given: Any) -> Any:
+    """Every range in a list, or in its place, as the numbers that it stands for."""
+    parts = given if isinstance(given, list) else [given]
+    spelled = [edge.in_range(part) for part in parts]
+    if all(numbers is None for numbers in spelled):
+        return given
+    return [
+        each for part, numbers in zip(parts, spelled, strict=True) for each in ([part] if numbers is None else numbers)
+    ]
+
+
+Numbers = Annotated[list[int], BeforeValidator(_spelled_out)]
+"""Whole numbers, or a range of them as text: `"0..63"`, `[5, "10..20 step 2"]`."""
 
 
 class Recipe(BaseModel):
@@ -198,6 +213,8 @@ def save_pictures(
     names: Iterable[str | None],
     folder: str | Path,
     numbers: Iterable[int] | None = None,
+    *,
+    judged: bool = True,
 ) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
 
@@ -207,6 +224,7 @@ def save_pictures(
         names: what each file is called after the recipe's slug, without an ending; None leaves a picture out.
         folder: where they go; made if need be.
         numbers: of the pictures among all that the recipe makes; 0, 1, 2, ... unless given.
+        judged: whether each also says how natural it is (`images.naturalness`); a photo under a map does not.
 
     Returns:
         The paths, one per picture that was written.
@@ -216,7 +234,8 @@ def save_pictures(
     for index, name, picture in zip(numbers, names, pictures, strict=True):
         if name is not None:
             paths.append(Path(folder) / f"{recipe.slug}-{name}.png")
-            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index})
+            natural = {"naturalness": images.naturalness(picture[None]).of(0)} if judged else {}
+            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index} | natural)
     return paths
 
 

@@ -49,7 +49,7 @@ def _channels(network: str, layer: str, channels: list[int], **settings: object)
 def _hundred_classes() -> Drawing:
     network = models.load("minivgg_robust")
     recipe = for_bundled_networks(network="minivgg_robust", classes=network.classes)
-    return Drawing(recipe, judge.sheet_of(network))
+    return Drawing(recipe, judge.sheet_of(network.classes))
 
 
 DRAWINGS: dict[str, Callable[[], Drawing]] = {

@@ -172,7 +172,8 @@ class Fourier(Canvas):
         """The picture of what is in decorrelated colour; undoes `_waves`."""
         offset = torch.einsum("ij,bjhw->bihw", cls._colour().to(waves, non_blocking=True), waves)
         mean = natural_images()["mean"].to(waves, non_blocking=True).view(3, 1, 1)
-        return torch.sigmoid(mean.logit() + 4 * offset)
+        # a sigmoid; torch's own rounds a batch's last numbers otherwise than the rest
+        return 0.5 + 0.5 * torch.tanh(mean.logit() / 2 + 2 * offset)
 
 
 class FourierRGB(Fourier):
@@ -235,7 +236,8 @@ class MaCo(Fourier):
 
     @classmethod
     def from_picture(cls, picture: Float[Tensor, "pictures 3 height width"]) -> MaCo:
-        return cls(cls._analyse(picture).angle(), picture.shape[3])
+        # each alone: torch finds the last numbers of a batch's angles in another way than the rest
+        return cls(torch.stack([each.angle() for each in cls._analyse(picture)]), picture.shape[3])
 
     @classmethod
     def random(
@@ -252,7 +254,7 @@ class MaCo(Fourier):
         ends, pairs = [0] if width % 2 else [0, width // 2], (height - 1) // 2
         for end in ends:
             phase[:, :, height - pairs :, end] = -phase[:, :, 1 : pairs + 1, end].flip(2)
-        return self._synthesise(torch.polar(self.amplitude.expand_as(phase), phase))
+        return self._synthesise(torch.complex(self.amplitude * phase.cos(), self.amplitude * phase.sin()))
 
 
 class Planes(Canvas):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
@@ -54,6 +55,12 @@ class Recognition:
         """Share of the pictures of known classes with the right one among the judge's first answers."""
         return sum(rank is not None and rank <= places for rank in self.ranks) / self.known
 
+    def interval(self, places: int) -> tuple[float, float]:
+        """Where the share of all classes these were drawn from lies, with 95 % confidence (Wilson 1927)."""
+        right = round(self.within(places) * self.known)
+        low, high = binomtest(right, self.known).proportion_ci(method="wilson")
+        return float(low), float(high)
+
     @property
     def labels(self) -> list[str]:
         """Two lines per picture, for a sheet: what it should show, and what the judge says."""
@@ -64,11 +71,14 @@ class Recognition:
 
     def __str__(self) -> str:
         text = (
-            f"{self.judge} names {100 * self.top1:.0f} % of {self.known} pictures right, "
-            f"{100 * self.top5:.0f} % within its first five"
+            f"{self.judge} names {self._told(1)} of {self.known} pictures right, {self._told(5)} within its first five"
         )
         unknown = len(self.ranks) - self.known
         return text + (f"; it does not know the classes of {unknown} others" if unknown else "")
+
+    def _told(self, places: int) -> str:
+        low, high = self.interval(places)
+        return f"{100 * self.within(places):.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 @torch.no_grad()
@@ -106,9 +116,13 @@ def recognised(
 
 
 def matching(name: str, network: Network) -> list[int]:
-    """The classes of a network that go by this name or one of its comma-separated synonyms; none if it is unknown."""
+    """The classes of a network that go by this name or one of its comma-separated synonyms; none if it is unknown.
+
+    As it is written, or else in any case: `Cardigan` is a dog, `cardigan` is worn.
+    """
+    same = [index for index, known in enumerate(network.classes or []) if known == name]
     wanted = _synonyms(name)
-    return [index for index, known in enumerate(network.classes or []) if wanted & _synonyms(known)]
+    return same or [index for index, known in enumerate(network.classes or []) if wanted & _synonyms(known)]
 
 
 def _synonyms(name: str) -> set[str]:

@@ -12,6 +12,7 @@ only beside what guessing gives. Measured on boxes here, not on outlines: a corn
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,11 @@ class Boxed:
     """Photos and the boxes around their objects.
 
     Attributes:
-        photos: the pictures `(N, 3, size, size)`, their names, and which files could not be read.
+        photos: the pictures `(N, 3, H, W)`, or a list where their shapes differ, their names, and which files could
+            not be read.
         boxes: one tensor `(k, 4)` per photo: left, top, right, bottom edges in pixels of the picture.
         labels: what is in the boxes, one list per photo; or the class each photo shows.
-        left_out: photos without a box in the central square, by name, with the reason.
+        left_out: photos without a box in what is seen of them, by name, with the reason.
     """
 
     photos: Photos
@@ -50,23 +52,30 @@ class Boxed:
         return len(self.boxes)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the pictures in pixels."""
-        height, width = self.photos.pictures.shape[-2:]
-        return height, width
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each picture in pixels."""
+        return [tuple(picture.shape[1:]) for picture in self.photos.pictures]
+
+    def alike(self, batch_size: int) -> Iterator[tuple[list[int], Boxed]]:
+        """So many photos of one shape at a time, with their numbers."""
+        for numbers, pictures in images.alike(self.photos.pictures, batch_size):
+            photos = Photos(pictures, [self.photos.names[number] for number in numbers])
+            parts = ([each[number] for number in numbers] for each in (self.boxes, self.labels))
+            yield numbers, Boxed(photos, *parts, {})
 
 
-def read(source: str | Path, size: models.Size, boxes: str | Path | None = None) -> Boxed:
+def read(
+    source: str | Path, size: models.Size, boxes: str | Path | None = None, fit: str = "crop", stride: int = 1
+) -> Boxed:
     """Photos of a folder, or one photo, with the boxes of a JSON file.
 
     Args:
         source: path of the folder or of the photo.
-        size: side in pixels, or `(height, width)`, of the central part that they are cropped and resampled to; the
-            boxes go with them.
+        size, fit, stride: what is seen of a photo, as `images.read` takes them; the boxes go with it.
         boxes: the file; `boxes.json` beside the photos unless given. `sample_images/SOURCES.md` describes the format.
 
     Returns:
-        The photos that have an object in the central square.
+        The photos that have an object in what is seen of them.
 
     Raises:
         FileNotFoundError, ValueError: no photos, no file of boxes, one that is no such file, or one that does not match
@@ -76,14 +85,15 @@ def read(source: str | Path, size: models.Size, boxes: str | Path | None = None)
     source = edge.existing_file(source) if single else edge.existing_folder(source)
     file = Path(boxes).expanduser() if boxes else (source.parent if single else source) / "boxes.json"
     entries = _entries(file)
-    photos = images.read_many(source, size)
+    photos = images.read_many(source, size, None, fit, stride)
     if single:
         entries = {name: entry for name, entry in entries.items() if name == source.name}
     _check_match(file, entries, photos, {source.name: source} if single else images.files_in(source))
     kept, found, labels, left_out = [], [], [], {}
     for index, name in enumerate(photos.names):
         shapes = torch.tensor([each["box"] for each in entries[name]["objects"]], dtype=torch.float64).view(-1, 4)
-        within = in_square(shapes, *entries[name]["size"], size)
+        width, height = entries[name]["size"]
+        within = placed(shapes, images.placement(height, width, size, fit, stride))
         inside = (within[:, 2:] > within[:, :2]).all(1)
         if not inside.any():
             left_out[name] = "no object is marked" if not len(shapes) else "the object is outside the central square"
@@ -94,7 +104,8 @@ def read(source: str | Path, size: models.Size, boxes: str | Path | None = None)
     if not kept:
         raise ValueError(f"{file} marks no object in the central square of any photo of {source}: nothing to point at")
     names = [photos.names[index] for index in kept]
-    return Boxed(Photos(photos.pictures[kept], names, photos.skipped), found, labels, left_out)
+    pictures = images.in_order([kept], [[photos.pictures[index] for index in kept]])
+    return Boxed(Photos(pictures, names, photos.skipped), found, labels, left_out)
 
 
 def from_data(folder: str | Path, network: Network, limit: int | None = None) -> tuple[Boxed, list[int]]:
@@ -132,21 +143,21 @@ def from_data(folder: str | Path, network: Network, limit: int | None = None) ->
     return Boxed(photos, list(corners[chosen].split(1)), texts, {}), classes
 
 
-def in_square(boxes: Real[Tensor, "boxes 4"], width: int, height: int, size: models.Size) -> Real[Tensor, "boxes 4"]:
-    """Boxes of a photo as they lie in its central square (or part of other proportions), resampled to `size` pixels.
+def placed(boxes: Real[Tensor, "boxes 4"], place: images.Placement) -> Real[Tensor, "boxes 4"]:
+    """Boxes of a photo as they lie in the picture that was made of it.
 
     Args:
         boxes: `(k, 4)`: left, top, right, bottom pixel in the file, inclusive.
-        width, height: of the file in pixels.
-        size: side of the square in pixels, or `(height, width)`.
+        place: of the photo in the picture.
 
     Returns:
-        `(k, 4)`: edges in pixels of the square, cut off at its borders; without an area where nothing is left.
+        `(k, 4)`: edges in pixels of the picture, cut off where the photo was; without an area where nothing is left.
     """
-    (tall, wide), (top, left, inner_height, inner_width) = models.sides(size), images.central(height, width, size)
-    inner, outer = torch.tensor([inner_width, inner_height] * 2), torch.tensor([wide, tall] * 2)
+    top, left, height, width = place.source
+    down, across, tall, wide = place.target
+    inner, outer = torch.tensor([width, height] * 2), torch.tensor([wide, tall] * 2)
     edges = (boxes + torch.tensor([0, 0, 1, 1]) - torch.tensor([left, top] * 2)).clamp(min=0)
-    return torch.minimum(edges, inner) * outer / inner
+    return torch.minimum(edges, inner) * outer / inner + torch.tensor([across, down] * 2)
 
 
 def points(maps: Float[Tensor, "photos height width"], size: models.Size) -> Float[Tensor, "photos 2"]:
@@ -169,7 +180,9 @@ def points(maps: Float[Tensor, "photos height width"], size: models.Size) -> Flo
 
 
 def hits(
-    maps: Float[Tensor, "photos height width"], boxed: Boxed, tolerance: float = TOLERANCE
+    maps: Float[Tensor, "photos height width"] | Sequence[Float[Tensor, "_ _"]],
+    boxed: Boxed,
+    tolerance: float = TOLERANCE,
 ) -> Bool[Tensor, " photos"]:
     """Whether each map points at the object.
 
@@ -185,21 +198,26 @@ def hits(
     """
     if len(maps) != len(boxed):
         raise ValueError(f"{len(maps)} maps for {len(boxed)} photos with boxes: give one each")
-    places = points(maps, boxed.size)
     near = [
-        _distance(place[None], boxes)[0] <= tolerance * min(boxed.size)
-        for place, boxes in zip(places, boxed.boxes, strict=True)
+        _distance(points(each[None], size), boxes)[0] <= tolerance * min(size)
+        for each, size, boxes in zip(maps, boxed.sizes, boxed.boxes, strict=True)
     ]
     return torch.stack(near)
 
 
 def chance(boxed: Boxed, tolerance: float = TOLERANCE) -> Float[Tensor, " photos"]:
     """How often a point that is drawn blindly would hit, for each photo: `(N,)` in [0, 1]."""
-    down, across = (torch.arange(side, dtype=torch.float64) + 0.5 for side in boxed.size)
-    grid = torch.cartesian_prod(across, down)
-    return torch.stack(
-        [(_distance(grid, boxes) <= tolerance * min(boxed.size)).double().mean() for boxes in boxed.boxes]
-    ).float()
+    shares = [
+        (_distance(_pixels(*size), boxes) <= tolerance * min(size)).double().mean()
+        for size, boxes in zip(boxed.sizes, boxed.boxes, strict=True)
+    ]
+    return torch.stack(shares).float()
+
+
+def _pixels(height: int, width: int) -> Tensor:
+    """The middle of every pixel: across, down."""
+    down, across = (torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width))
+    return torch.cartesian_prod(across, down)
 
 
 def _distance(places: Tensor, boxes: Tensor) -> Tensor:

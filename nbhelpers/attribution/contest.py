@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nbhelpers import models
+from nbhelpers import images, models
 from nbhelpers.attribution import boxes, cams, faithfulness
 from nbhelpers.attribution.boxes import Boxed
 from nbhelpers.attribution.gradients import Classes, of_part, targets
@@ -92,7 +92,7 @@ def compare(
     Args:
         network: left as it is.
         layer: dotted name of a layer that gives feature maps.
-        boxed: photos with boxes.
+        boxed: photos with boxes, of any shapes.
         classes: one name or number per photo, or one for all; None for the class that each photo is given.
         methods: of `cams.METHODS`.
         steps: portions in which pixels are taken away; 0 leaves the deletion out.
@@ -107,32 +107,33 @@ def compare(
     network = models.as_network(network)
     untrained = models.randomised(network, seed)
     names = [*methods, *CONTROLS]
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
-    numbers: list[int] = []
-    for start in range(0, len(boxed), batch_size):
-        batch = slice(start, start + batch_size)
-        pictures = boxed.photos.pictures[batch]
-        wanted = of_part(classes, batch, len(boxed))
+    hits, deletion = ({name: [] for name in names} for _ in range(2))
+    places, numbers = [], []
+    for some, part in boxed.alike(batch_size):
+        pictures = part.photos.pictures
+        wanted = of_part(classes, some, len(boxed))
         maps, logits = cams.all_class_maps(network, layer, pictures, wanted, methods, channels=channels)
         asked = targets(network, logits, wanted)
-        numbers += asked
         untaught, _ = cams.class_maps(untrained, layer, pictures, asked)
-        coarse = pictures.new_zeros(len(pictures), 3, *untaught.shape[1:])
+        coarse, seeds = pictures.new_zeros(len(pictures), 3, *untaught.shape[1:]), [seed + each for each in some]
         maps |= {
-            "random map": faithfulness.random_maps(coarse, seed + start),
-            "random pixels": faithfulness.random_maps(pictures, seed + start),
+            "random map": faithfulness.random_maps(coarse, seeds),
+            "random pixels": faithfulness.random_maps(pictures, seeds),
             "middle": faithfulness.centre_maps(pictures),
             "untrained network": untaught,
         }
+        places.append(some)
+        numbers.append(torch.tensor(asked))
         for name in names:
-            found[name].append(maps[name].float().cpu())
-    together = {name: torch.cat(each) for name, each in found.items()}
-    deletion = {}
-    if steps:
-        options = {"steps": steps, "mode": "deletion", "batch_size": 4 * batch_size}
-        for name, maps in together.items():
-            curves = faithfulness.curves(network, boxed.photos.pictures, maps, numbers, **options)
-            deletion[name] = curves.areas
-    hits = {name: boxes.hits(maps, boxed, tolerance) for name, maps in together.items()}
+            found = maps[name].float().cpu()
+            hits[name].append(boxes.hits(found, part, tolerance))
+            if steps:
+                options = {"steps": steps, "mode": "deletion", "batch_size": 4 * batch_size}
+                deletion[name].append(faithfulness.curves(network, pictures, found, asked, **options).areas)
+
+    def ordered(values: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        return {name: images.in_order(places, each) for name, each in values.items() if each}
+
     small = boxes.chance(boxed, 0) < SMALL
-    return Verdict(hits, deletion, boxes.chance(boxed, tolerance), small, numbers)
+    classes = images.in_order(places, numbers).tolist()
+    return Verdict(ordered(hits), ordered(deletion), boxes.chance(boxed, tolerance), small, classes)

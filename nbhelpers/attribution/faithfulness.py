@@ -142,12 +142,17 @@ def stand_in(photos: Float[Tensor, "photos 3 height width"], baseline: str) -> F
     return torch.full_like(photos, 0.5 if baseline == "grey" else 0.0)
 
 
-def random_maps(photos: Float[Tensor, "photos 3 height width"], seed: int = 0) -> Float[Tensor, "photos height width"]:
-    """Maps that know nothing: uniform noise, `(B, H, W)` in [0, 1]; no photo's depends on the others."""
-    drawn = [
-        torch.rand(photos.shape[2:], generator=each) for each in generators([seed + i for i in range(len(photos))])
-    ]
-    return torch.stack(drawn)
+def random_maps(
+    photos: Float[Tensor, "photos 3 height width"], seed: int | Sequence[int] = 0
+) -> Float[Tensor, "photos height width"]:
+    """Maps that know nothing: uniform noise, `(B, H, W)` in [0, 1]; no photo's depends on the others.
+
+    Args:
+        photos: `(B, 3, H, W)`.
+        seed: of the first photo's map, the others counting on; or one for each.
+    """
+    seeds = range(seed, seed + len(photos)) if isinstance(seed, int) else seed
+    return torch.stack([torch.rand(photos.shape[2:], generator=each) for each in generators(list(seeds))])
 
 
 def centre_maps(photos: Float[Tensor, "photos 3 height width"]) -> Float[Tensor, "photos height width"]:

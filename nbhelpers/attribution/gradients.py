@@ -219,7 +219,7 @@ def _parts(pixels: Tensor) -> list[slice]:
     return [slice(start, start + portion) for start in range(0, max(1, count), portion)]
 
 
-def of_part(classes: Classes, part: slice, count: int) -> Classes:
+def of_part(classes: Classes, part: slice | Sequence[int], count: int) -> Classes:
     """The classes of some of `count` photos.
 
     Raises:
@@ -229,7 +229,7 @@ def of_part(classes: Classes, part: slice, count: int) -> Classes:
         return classes
     if len(classes) != count:
         raise ValueError(f"{len(classes)} classes for {count} photos: give one per photo, or one for all")
-    return classes[part]
+    return classes[part] if isinstance(part, slice) else [classes[number] for number in part]
 
 
 def _wanted(network: Network, logits: Tensor, classes: Classes) -> Tensor:

@@ -31,8 +31,9 @@ from nbhelpers.techniques import direction_pictures, semantic_dictionary
 from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.techniques.semantic_dictionary import Look, SemanticDictionary
 
-SIDE = 384  # pixels of the photo
-SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity"]
+SIDE = 384  # pixels of the photo's shorter side
+LONGEST = 3  # times as long may the other side be
+SHOWN = ["photo", "network", "layer", "target", "rival", "map", "opacity", "photo_size", "fit"]
 PREDICTIONS = 5
 TOP = 6  # photos on a channel's page
 PAGE = 192  # pixels of a picture on a channel's page
@@ -218,7 +219,8 @@ class Explorer:
             sliders.offer_layers(self.sliders["layer"], self.recipe.layer, network, None)
             for each in ("target", "rival"):
                 sliders.offer_classes(self.sliders[each], network)
-                self.sliders[each].value = str(getattr(self.recipe, each))
+            for each in changes:
+                self.sliders[each].value = sliders.to_slider(self.recipe, each, self.sliders[each])
         finally:
             self._leading = False
 
@@ -280,7 +282,13 @@ class Explorer:
 
     def _draw_grid(self, look: Look, recipe: SemanticDictionary, network: models.Network) -> None:
         cells = self.recipe.cells
-        drawn = self._directions(look, recipe, network, cells, lambda pictures: self._show_grid(pictures, cells))
+        rows, columns = semantic_dictionary.grid(look, cells)
+        text = f"the photo as {rows} x {columns} pictures of directions"
+
+        def show(pictures: Tensor) -> None:
+            self.grid.show(images.tile(pictures, columns=columns, gap=2), text)
+
+        drawn = self._directions(look, recipe, network, cells, show)
         if drawn is None:
             return
         own, others = semantic_dictionary.agreement(network, recipe.layer, *drawn)
@@ -315,11 +323,6 @@ class Explorer:
             count += 1
             show(pictures)
         return (vectors, pictures) if count == len(directions) else None
-
-    def _show_grid(self, pictures: Float[Tensor, "cells 3 _ _"], cells: int) -> None:
-        self.grid.show(
-            images.tile(pictures, columns=cells, gap=2), f"the photo as {cells} x {cells} pictures of directions"
-        )
 
     def _cache(self, recipe: SemanticDictionary, network: models.Network) -> PictureCache:
         key = _whose(recipe, network)
@@ -384,8 +387,7 @@ class Explorer:
         if picture is not None:
             shown.insert(0, ("its made picture", picture))
         shown += [(f"{name} {strength:.2f}", photo) for name, strength, photo in photos]
-        pictures = torch.stack([images.resize(each[None].cpu(), PAGE)[0] for _, each in shown])
-        labels = [label for label, _ in shown]
+        pictures, labels = images.framed([each for _, each in shown], PAGE), [label for label, _ in shown]
         self.large.show(
             images.tile(pictures, columns=4, gap=6, labels=labels), f"channel {channel}: {', '.join(labels)}"
         )
@@ -405,18 +407,20 @@ class Explorer:
         self, channel: int, recipe: SemanticDictionary, network: models.Network
     ) -> list[tuple[str, float, Tensor]]:
         """Name, strongest answer and picture of the photos beside the first one that a channel answers most."""
-        key = (*_whose(recipe, network), recipe.photo_size)
+        key = (*_whose(recipe, network), recipe.photo_size, recipe.fit)
         if key not in self._answers:
             folder = Path(self._begun.photo).parent
             files = list(images.files_in(folder).values())[:MOST]
-            photos = images.read_many([str(path) for path in files], recipe.photo_size)
+            manner = models.photo_fit(network, recipe.photo_size, recipe.fit)
+            photos = images.read_many([str(path) for path in files], recipe.photo_size, **manner)
             capture = models.capture(network, recipe.layer, stop=True)
+            numbers, found = [], []
             with torch.no_grad():
-                parts = [
-                    capture(part.to(network.mean.device))[recipe.layer].amax((2, 3)).cpu()
-                    for part in photos.pictures.split(8)
-                ]
-            self._answers = {key: (list(photos.pictures), photos.names, torch.cat(parts))}  # of one layer at a time
+                for some, pictures in images.alike(photos.pictures, 8):
+                    numbers.append(some)
+                    found.append(capture(pictures.to(network.mean.device))[recipe.layer].amax((2, 3)).cpu())
+            strongest = images.in_order(numbers, found)
+            self._answers = {key: (list(photos.pictures), photos.names, strongest)}  # of one layer at a time
         pictures, names, answers = self._answers[key]
         strengths, numbers = answers[:, channel].topk(min(TOP, len(names)))
         return [
@@ -461,7 +465,10 @@ def _histogram(values: Float[Tensor, " places"]) -> Image.Image:
 
 
 def _large(picture: Float[Tensor, "3 height width"]) -> Image.Image:
-    return images.to_pil(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    """A picture in its own proportions, its shorter side `SIDE` pixels, and fewer where it is very long."""
+    height, width = picture.shape[1:]
+    factor = min(SIDE / min(height, width), LONGEST * SIDE / max(height, width))
+    return images.to_pil(picture).resize((round(width * factor), round(height * factor)), Image.Resampling.BICUBIC)
 
 
 def _heading(text: str) -> widgets.HTML:

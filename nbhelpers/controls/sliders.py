@@ -129,7 +129,7 @@ def _from_text(text: str, kinds: list[Any]) -> Any:
 def to_slider(recipe: Recipe, name: str, slider: widgets.Widget) -> Any:
     """The value of a slider that stands for what the recipe has."""
     value = getattr(recipe, name)
-    if isinstance(slider, widgets.IntSlider) and isinstance(value, list):
+    if isinstance(slider, widgets.IntSlider) and isinstance(value, list | tuple):
         return value[0] if value else 0
     return _as_text(recipe, name) if isinstance(slider, widgets.Text | widgets.Combobox) else value
 
@@ -160,7 +160,8 @@ def carried_over(recipe: Recipe, begun: Recipe, before: models.Network, after: m
 
     Args:
         recipe: as it is set now.
-        begun: as it was first; photos are at least as large as there, and as the network is at home with.
+        begun: as it was first; photos are at least as large as there, and as the network is at home with, unless their
+            size was set by hand since and the other network takes it.
         before: the recipe's network.
         after: the one that takes its place.
     """
@@ -173,12 +174,19 @@ def carried_over(recipe: Recipe, begun: Recipe, before: models.Network, after: m
         value = getattr(recipe, name)
         changes[name] = value if _known(after, value) else _first_class(fields[name], after, value)
     for name in [name for name in ("photo_size", "size") if name in fields]:
-        first, made = getattr(begun, name), name == "size" and _runs(after, recipe.size)  # which need not be large
-        if isinstance(first, int) and not made:
-            changes[name] = max(first, after.size) if isinstance(after.size, int) else after.size
-        else:
-            changes[name] = getattr(recipe, name)
+        first, now = getattr(begun, name), getattr(recipe, name)
+        by_hand = now not in (first, _at_home(first, before))
+        made = name == "size"  # a picture need not be large
+        kept = (made or by_hand or isinstance(now, tuple)) and _runs(after, now)
+        changes[name] = now if kept else _at_home(first, after)
     return changes
+
+
+def _at_home(first: models.Size, network: models.Network) -> models.Size:
+    """A size at least as large as it was first, and as the network is at home with."""
+    if isinstance(first, int) and isinstance(network.size, int):
+        return max(first, network.size)
+    return network.size
 
 
 def _known(network: models.Network, value: str | int | list[str | int]) -> bool:

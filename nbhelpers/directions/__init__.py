@@ -11,7 +11,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "activation_atlas",
+        "atlas_checks",
         "atlas_page",
+        "atlas_sheet",
         "concepts",
         "dictionaries",
         "drawing",

@@ -6,6 +6,9 @@ mean vector (Carter, Armstrong, Schubert, Johnson, Olah, "Activation Atlas", Dis
 may be whitened by the covariance of all activations first: what every photo has in common (bright sky above, green
 below) has the greatest variance, and would otherwise be drawn into every square. Of few photos the covariance says too
 little, and the pictures become less true (`agreement` measures it): whitening is for thousands.
+
+The places on a map may be only those that speak for a class. And a second map may lie beside the first, on the same
+plane: of another class, of another layer or of another network that saw the same photos.
 """
 
 from __future__ import annotations
@@ -18,23 +21,19 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, ImageDraw
+from PIL import Image
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
-from nbhelpers.directions import drawing, layouts, photographs
+from nbhelpers.directions import atlas_sheet, drawing, layouts, photographs
 from nbhelpers.directions.photographs import Places
 from nbhelpers.models import Network
 from nbhelpers.recipes import Field, NetworkName, Recipe
-from nbhelpers.techniques import direction_pictures
 from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.training.data import Pictures
 
-PAPER, DIM = "#faf9f6", "#7b8088"
 SMALLEST = 0.62  # side of a square's picture where it has the fewest places, as a part of the square's
-MARGIN = 0.25  # of a square's side, around the map
-LEGIBLE = 84  # pixels; squares of this side have room for a caption
 
 
 class ActivationAtlas(Recipe):
@@ -65,6 +64,12 @@ class ActivationAtlas(Recipe):
     names: Literal["labels", "answers"] = Field(
         "labels", description="what a square is named by: its photos' labels, or what the network would answer to it"
     )
+    label: str = Field("", description="class to map: only places that speak for it; empty: all places")
+    beside: str = Field("", description="a second class, mapped beside the first on the same plane")
+    other: str = Field(
+        "", description="what is mapped beside it from the same places: NETWORK, NETWORK:LAYER or :LAYER"
+    )
+    layout: Literal["t-sne", "umap"] = Field("t-sne", description="how the plane is made; umap needs umap-learn")
     width: int = Field(900, ge=200, le=8000, description="side of the whole map in pixels")
     seed: int = Field(0, ge=0, description="of cuts, places, layout and pictures")
 
@@ -84,8 +89,9 @@ class Atlas:
     Attributes:
         recipe: what made it.
         pictures, labels: the photos, and the names of their labels.
-        collected: what the layer gives at places in them.
-        components: of that, the scores on the leading principal components, `(N, components)`.
+        collected: what the layer gives at the places in them that are on the map.
+        among: the same for all places, on the map or not; a square's mean is drawn as it differs from theirs.
+        components: of the places on the map, the scores on the leading principal components, `(N, components)`.
         plane: where each place lies in the unit square, `(N, 2)`.
         grid: column and row of each drawn square, `(squares, 2)`.
         members: of each square, its places, those nearest to its mean first.
@@ -95,12 +101,14 @@ class Atlas:
         classes: their names.
         picture: as many squares as are drawn by now, `(squares so far, 3, H, W)`.
         scores: how far each drives the layer along its direction.
+        beside: a second map on the same plane, if the recipe asks for one.
     """
 
     recipe: ActivationAtlas
     pictures: Pictures
     labels: list[str]
     collected: Places
+    among: Float[Tensor, "all channels"]
     components: Float[Tensor, "places _"]
     plane: Float[Tensor, "places 2"]
     grid: Int[Tensor, "squares 2"]
@@ -110,16 +118,22 @@ class Atlas:
     classes: list[str]
     picture: Float[Tensor, "drawn 3 height width"]
     scores: Float[Tensor, " drawn"]
+    beside: Atlas | None = None
 
     @property
     def index(self) -> int:
-        """Squares drawn by now."""
-        return len(self.picture)
+        """Squares drawn by now, of both maps if there are two."""
+        return len(self.picture) + (self.beside.index if self.beside else 0)
 
     @property
     def total(self) -> int:
-        """Squares to be drawn."""
-        return len(self.grid)
+        """Squares to be drawn, of both maps if there are two."""
+        return len(self.grid) + (self.beside.total if self.beside else 0)
+
+    @property
+    def title(self) -> str:
+        """What is mapped."""
+        return ", ".join(filter(None, [self.recipe.label, self.recipe.network, self.recipe.layer]))
 
     @property
     def counts(self) -> Int[Tensor, " squares"]:
@@ -162,29 +176,50 @@ class Atlas:
         lines = [f"{len(self.pictures)} pictures, {len(self.plane)} places, {self.collected.vectors.shape[1]} channels"]
         if self.pictures.skipped:
             lines.append(f"{len(self.pictures.skipped)} files that cannot be read were left out")
-        lines.append(f"{self.total} squares of {self.recipe.cells} x {self.recipe.cells} have enough places")
-        return lines
+        if self.recipe.label:
+            lines.append(f"{len(self.plane)} of {len(self.among)} places speak for {self.recipe.label}")
+        lines.append(f"{len(self.grid)} squares of {self.recipe.cells} x {self.recipe.cells} have enough places")
+        return lines + ([f"beside it, {self.beside.title}", *self.beside.report()[-2:]] if self.beside else [])
 
 
 def survey(recipe: ActivationAtlas, network: nn.Module | None = None) -> Atlas:
     """Everything about the map but its pictures: places, layout, squares, directions, answers.
 
     Raises:
-        KeyError, ValueError: a layer is unknown, the two layers do not match, there is nothing to lay out, or no square
-        has enough places.
+        KeyError, ValueError: a layer, a class or another network is unknown, the two layers do not match, there is
+            nothing to lay out, no square has enough places, or no place speaks for the class.
     """
     network = models.as_network(network if network is not None else recipe.network)
+    _check_second(recipe)
     pictures, labels, places = photographs.gathered(recipe, network)
-    scores = layouts.components(places.vectors, recipe.components)
-    return _gridded(recipe, network, pictures, labels, places, scores, layouts.plane(scores, recipe.seed))
+    alone = recipe.changed(beside="", other="")
+    wanted = [(alone, network, places)]
+    if recipe.beside:
+        wanted.append((alone.changed(label=recipe.beside), network, places))
+    if recipe.other:
+        wanted.append(_elsewhere(recipe, network, pictures, places))
+    chosen = [_speaking(*each, pictures) for each in wanted]
+    if recipe.other:
+        every = layouts.aligned(*(layouts.components(each.vectors, recipe.components) for *_, each in wanted))
+        scores = [each[index] for each, index in zip(every, chosen, strict=True)]
+    else:
+        both = layouts.components(torch.cat([places.vectors[index] for index in chosen]), recipe.components)
+        scores = both.split([len(index) for index in chosen])
+    planes = layouts.plane(torch.cat(scores), recipe.seed, recipe.layout).split([len(each) for each in scores])
+    maps = [
+        _gridded(own, its, pictures, labels, every.subset(index), every.vectors, of_it, plane)
+        for (own, its, every), index, of_it, plane in zip(wanted, chosen, scores, planes, strict=True)
+    ]
+    return replace(maps[0], recipe=recipe, beside=maps[1] if len(maps) > 1 else None)
 
 
 def with_cells(atlas: Atlas, cells: int, network: nn.Module | None = None) -> Atlas:
     """The same map under a coarser or finer grid, not drawn yet."""
     network = models.as_network(network if network is not None else atlas.recipe.network)
     recipe = atlas.recipe.changed(cells=cells)
-    same = (atlas.pictures, atlas.labels, atlas.collected, atlas.components, atlas.plane)
-    return _gridded(recipe, network, *same)
+    same = (atlas.pictures, atlas.labels, atlas.collected, atlas.among, atlas.components, atlas.plane)
+    beside = with_cells(atlas.beside, cells, _network_beside(atlas, network)) if atlas.beside else None
+    return replace(_gridded(recipe, network, *same), beside=beside)
 
 
 def climb(atlas: Atlas, network: nn.Module | None = None, kept: Path | None = None) -> Iterator[Atlas]:
@@ -200,6 +235,9 @@ def climb(atlas: Atlas, network: nn.Module | None = None, kept: Path | None = No
     for pictures, scores in drawing.grown(drawing.manner(atlas.recipe, atlas.directions), network, make):
         atlas = replace(atlas, picture=pictures, scores=scores)
         yield atlas
+    if atlas.beside:
+        for beside in climb(atlas.beside, _network_beside(atlas, network), kept):
+            yield replace(atlas, beside=beside)
 
 
 def finished(atlas: Atlas, network: nn.Module | None = None) -> Atlas:
@@ -219,7 +257,7 @@ def before_relu(network: Network, layer: str) -> str:
 
 
 def directions(
-    recipe: ActivationAtlas, vectors: Float[Tensor, "places channels"], means: Float[Tensor, "squares channels"]
+    recipe: ActivationAtlas, vectors: Float[Tensor, "all channels"], means: Float[Tensor, "squares channels"]
 ) -> Float[Tensor, "squares channels"]:
     """What is drawn of each mean: how it differs from the mean of all, whitened if the recipe says so.
 
@@ -233,83 +271,22 @@ def directions(
     return torch.nn.functional.normalize(apart, dim=1).float()
 
 
-def agreement(
-    atlas: Atlas, pictures: Float[Tensor, "chosen 3 height width"], squares: list[int], network: nn.Module | None = None
-) -> Float[Tensor, " chosen"]:
-    """Percentile of each picture's own square among all: is it the one whose activations it is most like?
-
-    The picture is shown to the network. What the layer gives for it, in the mean over all places and less the mean of
-    all pictures, is compared by its cosine with the direction of every square. 100: no other square is nearer. 50:
-    chance.
-
-    Args:
-        atlas: the squares.
-        pictures: what is judged.
-        squares: which square each is of.
-        network: used in place of the one that the recipe names.
-    """
-    network = models.as_network(network if network is not None else atlas.recipe.network)
-    seen = models.pooled_activations(network, atlas.recipe.layer, pictures)
-    cosines = torch.nn.functional.normalize(seen - seen.mean(0), dim=1) @ atlas.directions.T
-    own = cosines.gather(1, torch.tensor(squares)[:, None])
-    return 100 * (cosines < own).float().sum(1) / max(atlas.total - 1, 1)
-
-
-def redrawn(atlas: Atlas, squares: list[int], network: nn.Module) -> Float[Tensor, "squares 3 height width"]:
-    """Some squares drawn by another network of the same layers, from what that one gives at the same places."""
-    recipe = atlas.recipe
-    vectors = photographs.collect(network, recipe.layer, atlas.pictures, recipe.places, recipe.seed).vectors
-    means = torch.stack([vectors[atlas.members[square]].mean(0) for square in squares])
-    return direction_pictures.draw(drawing.manner(recipe, directions(recipe, vectors, means)), network)
-
-
-def purity(atlas: Atlas, seed: int = 0) -> tuple[float, float]:
-    """Share of a square's places whose photo has the square's commonest label; and the same, places dealt at random."""
-    labels = atlas.pictures.labels[atlas.collected.photos]
-    dealt = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-
-    def commonest(of: Tensor) -> float:
-        most = [torch.bincount(of[members]).max() for members in atlas.members]
-        return float(sum(most) / sum(map(len, atlas.members)))
-
-    return commonest(labels), commonest(dealt)
-
-
 def draw(recipe: ActivationAtlas, atlas: Atlas) -> Image.Image:
-    """The whole map as one picture: every square's picture, the larger the more places it has, named if there is room.
+    """The whole map as one picture: every square's picture, the larger the more places it has; two side by side.
 
-    The paper it lies on stays empty where no photo led.
+    Squares are named if there is room, else regions of them. The paper stays empty where no photo led.
     """
-    side = recipe.width / (recipe.cells + 2 * MARGIN)
-    sheet = Image.new("RGB", (recipe.width, recipe.width), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    captioned = side >= LEGIBLE
-    letters = images.font(max(9, round(side / 11)))
-    room = side - (sum(letters.getmetrics()) + 2 if captioned else 0)
-    for square, (picture, share) in enumerate(zip(atlas.picture, atlas.sides, strict=False)):
-        length = max(1, round(room * share - 1))
-        column, row = atlas.grid[square].tolist()
-        middle = (column + MARGIN + 0.5) * side
-        left, top = middle - length / 2, (row + MARGIN) * side + (room - length) / 2
-        image = images.to_pil(picture).resize((length, length), Image.Resampling.LANCZOS)
-        sheet.paste(image, (round(left), round(top)))
-        if captioned:
-            text = _fitted(atlas.name(square), letters, side - 2)
-            pen.text((middle, top + length + 1), text, DIM, letters, anchor="ma")
-    return sheet
-
-
-def compare_whitening(
-    atlas: Atlas, squares: list[int], network: nn.Module | None = None
-) -> dict[str, Float[Tensor, "squares 3 height width"]]:
-    """The same squares drawn as they are and whitened."""
-    network = models.as_network(network if network is not None else atlas.recipe.network)
-    drawn = {}
-    for name, whitening in (("mean", "none"), ("whitened", "covariance")):
-        recipe = atlas.recipe.changed(whitening=whitening)
-        vectors = directions(recipe, atlas.collected.vectors, atlas.means[squares])
-        drawn[name] = direction_pictures.draw(drawing.manner(recipe, vectors), network)
-    return drawn
+    maps = [each for each in (atlas, atlas.beside) if each]
+    sheets = []
+    for each in maps:
+        columns, rows = each.grid.T.tolist()
+        names = [each.name(square) for square in range(len(each.grid))]
+        # fewer pictures than squares, while they are drawn
+        squares = [
+            atlas_sheet.Square(*square) for square in zip(columns, rows, each.picture, each.sides, names, strict=False)
+        ]
+        sheets.append(atlas_sheet.laid_out(squares, recipe.cells, recipe.width))
+    return atlas_sheet.side_by_side(sheets, [each.title for each in maps]) if len(maps) > 1 else sheets[0]
 
 
 def save(atlas: Atlas, folder: str | Path) -> Path:
@@ -328,12 +305,54 @@ def _kept(batch: DirectionPictures, network: Network, kept: Path) -> Tensor:
     return torch.load(path, weights_only=True)
 
 
+def _check_second(recipe: ActivationAtlas) -> None:
+    if recipe.beside and not recipe.label:
+        raise ValueError(f"beside which class is {recipe.beside!r} to be mapped? Give the first one as label")
+    if recipe.beside and recipe.other:
+        raise ValueError(
+            f"beside the map there is room for one other: the class {recipe.beside!r}, or the places as "
+            f"{recipe.other!r} gives them"
+        )
+
+
+def _network_beside(atlas: Atlas, network: Network) -> Network | None:
+    """The network of the map beside: the same, or None, where it is to be had by its name."""
+    return network if atlas.beside.recipe.network == atlas.recipe.network else None
+
+
+def _elsewhere(
+    recipe: ActivationAtlas, network: Network, pictures: Pictures, places: Places
+) -> tuple[ActivationAtlas, Network, Places]:
+    """What is mapped of the other network or layer: a recipe, the network, and what it gives at the same places."""
+    name, _, layer = recipe.other.partition(":")
+    other = network if name in ("", recipe.network) else models.as_network(name)
+    layer = layer or recipe.layer
+    drawn = before_relu(other, layer)
+    recipe = recipe.changed(network=name or recipe.network, layer=layer, drawn=drawn, other="")
+    return recipe, other, photographs.collect(other, layer, pictures, recipe.places, recipe.seed, like=places)
+
+
+def _speaking(recipe: ActivationAtlas, network: Network, places: Places, pictures: Pictures) -> Tensor:
+    """Which places speak for the recipe's class; all of them if it names none."""
+    if not recipe.label:
+        return torch.arange(len(places.vectors))
+    (label,) = models.class_indices(network, [recipe.label], recipe.size)
+    chosen = (photographs.effects(network, recipe.layer, pictures, places, label) > 0).nonzero().flatten()
+    if not len(chosen):
+        raise ValueError(
+            f"none of the {len(places.vectors)} places of layer {recipe.layer!r} speaks for "
+            f"{network.class_name(label)!r}: take a class that is in the photos, more photos, or an earlier layer"
+        )
+    return chosen
+
+
 def _gridded(
     recipe: ActivationAtlas,
     network: Network,
     pictures: Pictures,
     labels: list[str],
     places: Places,
+    among: Tensor,
     scores: Tensor,
     plane: Tensor,
 ) -> Atlas:
@@ -350,11 +369,12 @@ def _gridded(
         pictures=pictures,
         labels=labels,
         collected=places,
+        among=among,
         components=scores,
         plane=plane,
         grid=grid,
         members=members,
-        directions=directions(recipe, places.vectors, means),
+        directions=directions(recipe, among, means),
         answers=photographs.answers(network, recipe.layer, means, recipe.size) if classes else None,
         classes=[network.class_name(index) for index in range(classes or 0)],
         picture=torch.zeros(0, 3, recipe.picture_size, recipe.picture_size),
@@ -375,10 +395,3 @@ def _squares(recipe: ActivationAtlas, plane: Float[Tensor, "places 2"]) -> tuple
         )
     members = [(numbers == number).nonzero().flatten() for number in filled]
     return torch.stack([filled % recipe.cells, filled // recipe.cells], dim=1), members
-
-
-def _fitted(text: str, letters, room: float) -> str:
-    """The text, shortened to fit."""
-    while text and letters.getlength(text) > room:
-        text = text[:-2] + "…" if len(text) > 2 else ""
-    return text

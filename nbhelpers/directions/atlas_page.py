@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jaxtyping import Float
 from PIL import Image
@@ -28,7 +31,9 @@ ACROSS = 32  # pictures in a row of the image that holds them all
 
 
 def write(atlases: Sequence[Atlas], folder: str | Path, photos: bool = True) -> Path:
-    """Write the page `NETWORK-LAYER/index.html` in a folder.
+    """Write the page `NETWORK-LAYER/index.html` in a folder, or `NETWORK-LAYER-CLASS/index.html` of a class.
+
+    Two maps beside each other are two pages, each with a link to the other.
 
     Args:
         atlases: one map under one or several grids, coarse to fine, all drawn.
@@ -36,22 +41,37 @@ def write(atlases: Sequence[Atlas], folder: str | Path, photos: bool = True) -> 
         photos: whether the photos nearest to each square's mean are shown.
 
     Returns:
-        The page.
+        The page; of two, the first.
     """
-    path = Path(folder) / f"{atlases[0].recipe.network}-{atlases[0].recipe.layer}" / "index.html"
-    edge.write_text(text(atlases, photos), path)
-    return path
+    maps = [list(atlases)]
+    if atlases[0].beside:
+        maps.append([atlas.beside for atlas in atlases])
+    names = [_folder(levels[0]) for levels in maps]
+    for number, levels in enumerate(maps):
+        beside = {
+            maps[other][0].title: f"../{quote(names[other])}/index.html"
+            for other in range(len(maps))
+            if other != number
+        }
+        edge.write_text(text(levels, photos, beside), Path(folder) / names[number] / "index.html")
+    return Path(folder) / names[0] / "index.html"
 
 
-def text(atlases: Sequence[Atlas], photos: bool = True) -> str:
-    """The page as text."""
-    recipe = atlases[-1].recipe
+def text(atlases: Sequence[Atlas], photos: bool = True, beside: Mapping[str, str] | None = None) -> str:
+    """The page as text; `beside` are titles and addresses of the pages of maps on the same plane."""
     return pages.render(
         "atlas.html",
-        title=f"{recipe.network}, {recipe.layer}",
-        about=atlases[-1].report(),
+        title=atlases[-1].title,
+        about=replace(atlases[-1], beside=None).report(),
+        beside=beside or {},
         data={"levels": [_level(atlas, photos) for atlas in atlases], "classes": _named(atlases)},
     )
+
+
+def _folder(atlas: Atlas) -> str:
+    """A name for the page's folder; what is no letter, digit or dot becomes a hyphen."""
+    recipe = atlas.recipe
+    return re.sub(r"[^\w.]+", "-", "-".join(filter(None, [recipe.network, recipe.layer, recipe.label])))
 
 
 def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
@@ -72,7 +92,7 @@ def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
                 "labels": [[name, round(100 * share)] for name, share in atlas.labelled(square)],
                 "photos": [first[square], len(shown[square])] if photos else [0, 0],
             }
-            for square in range(atlas.total)
+            for square in range(len(atlas.grid))
         ],
     }
 
@@ -80,7 +100,7 @@ def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
 def _named(atlases: Sequence[Atlas]) -> list[str]:
     """Every class that some square is answered with, in order."""
     return sorted(
-        {name for atlas in atlases for square in range(atlas.total) for name, _ in atlas.said(square, ANSWERS)}
+        {name for atlas in atlases for square in range(len(atlas.grid)) for name, _ in atlas.said(square, ANSWERS)}
     )
 
 

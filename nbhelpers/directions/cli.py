@@ -27,7 +27,13 @@ from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--names", type=click.Choice(["answers", "labels"]), default="answers", show_default=True)
 @click.option("--whitening", type=click.Choice(["covariance", "none"]), default="covariance", show_default=True)
-@click.option("--poster", default=4000, show_default=True, help="side of the poster in pixels")
+@click.option("--label", default="", help="a class: only places that speak for it")
+@click.option("--beside", default="", help="a second class, mapped beside the first on the same plane")
+@click.option(
+    "--and", "other", default="", metavar="NETWORK[:LAYER]", help="the same places in another network, mapped beside it"
+)
+@click.option("--layout", type=click.Choice(["t-sne", "umap"]), default="t-sne", show_default=True)
+@click.option("--poster", default=4000, show_default=True, help="side of the poster's map in pixels")
 @click.option("--no-photos", is_flag=True, help="leave the photos out of the page, so that it may be published")
 @click.option("--results", default="results", show_default=True, help="the page goes to RESULTS/atlas/NETWORK-LAYER")
 def atlas(

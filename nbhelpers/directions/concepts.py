@@ -109,6 +109,15 @@ class Found:
         """Directions to be drawn."""
         return len(self.order)
 
+    def report(self) -> list[str]:
+        """What there is, in a few lines."""
+        vectors, learned = self.collected.vectors, self.dictionary.learned_from
+        lines = [f"{len(self.pictures)} pictures, {len(vectors)} places, {vectors.shape[1]} channels"]
+        if self.pictures.skipped:
+            lines.append(f"{len(self.pictures.skipped)} files that cannot be read were left out")
+        drawn = "all" if learned == len(vectors) else f"{learned} random"
+        return [*lines, f"{len(self.dictionary.directions)} directions, learned from {drawn} places"]
+
     def strongest(self, part: int, count: int, alike: int = 0) -> list[int]:
         """Places where a direction is strongest, one of each picture, and at most `alike` of one label; 0 for any."""
         chosen, pictures, labels = [], set(), Counter()
@@ -176,15 +185,20 @@ class Worth:
         return float(spearmanr(self.sobol.numpy(), self.gradient.abs().numpy()).statistic)
 
 
-def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
+def find(recipe: Concepts, network: nn.Module | None = None, kept: Path | None = None) -> Found:
     """The directions, not drawn yet.
+
+    Args:
+        recipe: how they are found.
+        network: used in place of the one that the recipe names.
+        kept: a folder for the state of an autoencoder, which goes on from there if it was stopped.
 
     Raises:
         KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos do not suffice.
     """
     network = models.as_network(network if network is not None else recipe.network)
     pictures, labels, places = photographs.gathered(recipe, network)
-    dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed)
+    dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed, kept)
     codes = dictionary.encode(places.vectors)
     carried = codes.square().mean(0) * dictionary.directions.square().sum(1)
     return Found(

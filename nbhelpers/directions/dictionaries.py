@@ -12,9 +12,11 @@ autoencoder has more parts than there are channels, and each vector uses a few o
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from nbhelpers import edge
 from nbhelpers.models import covariance
 
 BATCH = 1024
@@ -30,7 +33,9 @@ LEARNING_RATE = 1e-2  # at first; it falls to 0
 PATIENCE = 50  # steps without use after which a part is dead
 ACTIVE = 8
 """Parts of an autoencoder that a vector may use at once."""
-MANY = 100_000  # vectors that a factorisation learns from, at most; it writes all of them with what it found
+MANY = 100_000
+"""Vectors that a dictionary is learned from, at most, so that memory is bounded; it writes any number of them."""
+SAVED = 50  # steps of an autoencoder between two states that are kept
 SEEDS = 2**32  # scikit-learn takes no greater seed
 
 
@@ -43,12 +48,14 @@ class Dictionary:
         directions: `(parts, C)`.
         offset: `(C,)`, added to what the parts make.
         encoder: from vectors `(N, C)` to codes `(N, parts)`.
+        learned_from: vectors that it was learned from, drawn at random where there are more than `MANY`.
     """
 
     method: str
     directions: Float[Tensor, "parts channels"]
     offset: Float[Tensor, " channels"]
     encoder: Callable[[Float[Tensor, "vectors channels"]], Float[Tensor, "vectors parts"]]
+    learned_from: int = 0
 
     def encode(self, vectors: Float[Tensor, "vectors channels"]) -> Float[Tensor, "vectors parts"]:
         """How much of each part is in each vector."""
@@ -60,17 +67,21 @@ class Dictionary:
         return codes @ self.directions + self.offset
 
 
-def fitted(method: str, vectors: Float[Tensor, "vectors channels"], parts: int, seed: int = 0) -> Dictionary:
-    """A dictionary of vectors.
+def fitted(
+    method: str, vectors: Float[Tensor, "vectors channels"], parts: int, seed: int = 0, kept: Path | None = None
+) -> Dictionary:
+    """A dictionary of vectors; of more than `MANY`, so many are drawn and learned from.
 
     Args:
         method: one of `METHODS`.
         vectors: `(N, C)`.
         parts: directions to find.
         seed: of whatever is drawn at random.
+        kept: a folder for the state of an autoencoder on its way; one that was stopped goes on from there, to the same
+            end. It is gone when the autoencoder is done.
 
     Raises:
-        ValueError: an unknown method, fewer vectors than parts, vectors that are all 0 or not finite, or, for a
+        ValueError: an unknown method, fewer vectors than parts, vectors that are all the same or not finite, or, for a
             factorisation, negative ones.
     """
     if method not in METHODS:
@@ -79,17 +90,28 @@ def fitted(method: str, vectors: Float[Tensor, "vectors channels"], parts: int, 
         raise ValueError(f"{parts} parts of {len(vectors)} places: take fewer parts, or more photos or cuts")
     if not vectors.isfinite().all():
         raise ValueError("some activations are not finite: check the network's weights")
-    if not (vectors - vectors[0]).any():
+    if torch.equal(vectors.amin(0), vectors.amax(0)):
         raise ValueError("the layer gives the same at every place, so it has no parts: take another layer")
-    return METHODS[method](vectors, parts, seed % SEEDS)
+    if method == "nmf" and vectors.min() < 0:
+        raise ValueError(
+            "a factorisation into parts that only add up needs activations that are never negative: take the layer "
+            "after the ReLU, or another method"
+        )
+    seed %= SEEDS
+    if len(vectors) > MANY:
+        drawn = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:MANY]
+        vectors = vectors[drawn.sort().values]
+    state = {"kept": kept} if method == "autoencoder" else {}
+    return replace(METHODS[method](vectors, parts, seed, **state), learned_from=len(vectors))
 
 
 def explained(
     dictionary: Dictionary, vectors: Float[Tensor, "vectors channels"], codes: Float[Tensor, "vectors parts"]
 ) -> float:
     """Share of the vectors' variance that is left in what the dictionary makes of them, by their codes."""
-    rest = (vectors - dictionary.decode(codes)).square().sum()
-    return float(1 - rest / (vectors - vectors.mean(0)).square().sum())
+    portions = zip(vectors.split(8 * BATCH), codes.split(8 * BATCH), strict=True)
+    rest = sum((some - dictionary.decode(theirs)).square().sum() for some, theirs in portions)
+    return float(1 - rest / (vectors.var(0, correction=0).sum() * len(vectors)))
 
 
 def used(codes: Float[Tensor, "vectors parts"]) -> tuple[float, float]:
@@ -113,18 +135,12 @@ def _nmf(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     from sklearn.decomposition import NMF
     from sklearn.exceptions import ConvergenceWarning
 
-    if vectors.min() < 0:
-        raise ValueError(
-            "a factorisation into parts that only add up needs activations that are never negative: take the layer "
-            "after the ReLU, or another method"
-        )
     # what is fitted should not depend on how large the activations of a layer are
     scale = vectors.mean().clamp(min=1e-12)
-    some = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))[:MANY].sort().values
     model = NMF(parts, init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # good enough after so many rounds
-        model.fit((vectors[some] / scale).numpy())
+        model.fit((vectors / scale).numpy())
     directions = torch.from_numpy(np.ascontiguousarray(model.components_)).float()
 
     def encoder(some: Tensor) -> Tensor:
@@ -160,7 +176,7 @@ def _channels(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     return Dictionary("channels", torch.eye(vectors.shape[1])[chosen], offset, lambda some: some[:, chosen])
 
 
-def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
+def _autoencoder(vectors: Tensor, parts: int, seed: int, kept: Path | None = None) -> Dictionary:
     """The `ACTIVE` largest codes of a linear encoder, decoded by unit directions; trained by Adam.
 
     A code that nothing has used for a while is dead and would stay so: it is set on what the others explain worst.
@@ -178,8 +194,17 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
     def encode(some: Tensor) -> Tensor:
         return _largest((some - offset) @ encoder, active)
 
-    fired = torch.zeros(parts, dtype=torch.bool)
-    for step in range(1, STEPS + 1):
+    fired, done = torch.zeros(parts, dtype=torch.bool), 0
+    path = None if kept is None else kept / f"autoencoder-{_fingerprint(data, parts, seed)}.pt"
+    if path is not None and path.exists():
+        state = torch.load(path, weights_only=True)
+        with torch.no_grad():
+            for tensor, was in zip((offset, directions, encoder, fired), state["tensors"], strict=True):
+                tensor.copy_(was)
+        optimiser.load_state_dict(state["optimiser"])
+        generator.set_state(state["generator"])
+        done = state["step"]
+    for step in range(done + 1, STEPS + 1):
         some = data[torch.randint(len(data), (min(BATCH, len(data)),), generator=generator)]
         with torch.enable_grad():
             codes = encode(some)
@@ -197,9 +222,30 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int) -> Dictionary:
                 revived = F.normalize(rest[rest.norm(dim=1).argsort(descending=True)[: len(dead)]], dim=1)
                 directions[dead], encoder[:, dead] = revived, revived.T
                 fired.zero_()
+        if path is not None and step % SAVED == 0:
+            with edge.replacing(path) as temporary:
+                torch.save(
+                    {
+                        "step": step,
+                        "tensors": [each.detach() for each in (offset, directions, encoder, fired)],
+                        "optimiser": optimiser.state_dict(),
+                        "generator": generator.get_state(),
+                    },
+                    temporary,
+                )
+    if path is not None:
+        path.unlink(missing_ok=True)
     directions, offset, weights = directions.detach() * scale, offset.detach() * scale, encoder.detach() / scale
 
     return Dictionary("autoencoder", directions, offset, lambda some: _largest((some - offset) @ weights, active))
+
+
+def _fingerprint(data: Tensor, parts: int, seed: int) -> str:
+    """Of everything that an autoencoder's way depends on."""
+    told = repr((parts, seed, STEPS, BATCH, LEARNING_RATE, PATIENCE, ACTIVE, tuple(data.shape)))
+    digest = hashlib.sha256(told.encode())
+    digest.update(data.contiguous().numpy())
+    return digest.hexdigest()[:16]
 
 
 def _largest(codes: Tensor, active: int) -> Tensor:
@@ -208,7 +254,7 @@ def _largest(codes: Tensor, active: int) -> Tensor:
     return torch.zeros_like(codes).scatter(1, best.indices, best.values)
 
 
-METHODS: dict[str, Callable[[Float[Tensor, "vectors channels"], int, int], Dictionary]] = {
+METHODS: dict[str, Callable[..., Dictionary]] = {
     "nmf": _nmf,
     "autoencoder": _autoencoder,
     "k-means": _kmeans,

@@ -1,7 +1,8 @@
 """A plane on which neighbours stay neighbours, a grid over it, and how much of the neighbourhood the plane keeps.
 
-Principal components first, then t-SNE from them (van der Maaten and Hinton 2008). A plane cannot keep what has more
-dimensions than two: `quality` says how much it keeps, beside what chance and two components would.
+Principal components first, then t-SNE from them (van der Maaten and Hinton 2008), or UMAP where it is installed
+(McInnes, Healy and Melville 2018). A plane cannot keep what has more dimensions than two: `quality` says how much it
+keeps, beside what chance and two components would.
 """
 
 from __future__ import annotations
@@ -55,23 +56,48 @@ def components(vectors: Float[Tensor, "points channels"], count: int) -> Float[T
     return (vectors - moments.mean.float()) @ kept.float().T
 
 
-def plane(scores: Float[Tensor, "points components"], seed: int) -> Float[Tensor, "points 2"]:
+def aligned(
+    first: Float[Tensor, "points _"], second: Float[Tensor, "points _"]
+) -> tuple[Float[Tensor, "points components"], Float[Tensor, "points components"]]:
+    """The same points as two networks have them, in one space: made equally large, and the second turned on the first.
+
+    Components of two layers are axes of two spaces that have nothing to do with each other: the first of the one may
+    be the third of the other, upside down. The rotation (with reflection) that brings every point nearest to itself
+    takes that away and keeps all distances within each, so what is still apart is apart for another reason.
+
+    Args:
+        first, second: scores on the principal components, point by point. The narrower is filled up with zeros.
+
+    Source: Schoenemann 1966, "A generalized solution of the orthogonal Procrustes problem".
+    """
+    width = max(first.shape[1], second.shape[1])
+    filled = [torch.nn.functional.pad(each, (0, width - each.shape[1])).double() for each in (first, second)]
+    one, other = (each / each.square().sum(1).mean().sqrt().clamp(min=1e-12) for each in filled)
+    left, _, right = torch.linalg.svd(other.T @ one)
+    return one.float(), (other @ left @ right).float()
+
+
+def plane(scores: Float[Tensor, "points components"], seed: int, layout: str = "t-sne") -> Float[Tensor, "points 2"]:
     """Places in the unit square, neighbours beside neighbours, gaps between crowds halved.
 
-    Half of every coordinate is where t-SNE put the point, half is its rank: what lies left of another stays there, and
-    no empty sea takes the room that the land needs.
-    """
-    from sklearn.manifold import TSNE
+    Half of every coordinate is where the layout put the point, half is its rank: what lies left of another stays there,
+    and no empty sea takes the room that the land needs.
 
+    Args:
+        scores: of the points, `(N, components)`.
+        seed: another one gives another plane.
+        layout: "t-sne", or "umap".
+
+    Raises:
+        ValueError: umap-learn is not installed.
+    """
     start = torch.zeros(len(scores), 2)
     start[:, : scores.shape[1]] = scores[:, :2]
     if len(scores) >= FEWEST:
         first = (start / start[:, 0].std().clamp(min=1e-12) * 1e-4).numpy()
-        perplexity = min(30.0, (len(scores) - 1) / 3)
         if seed:  # the components fix the plane's general shape; another seed begins elsewhere
             first = (1e-4 * np.random.default_rng(seed).standard_normal(first.shape)).astype(np.float32)
-        fitted = TSNE(2, init=first, perplexity=perplexity, random_state=seed % SEEDS, n_jobs=1)
-        start = torch.from_numpy(fitted.fit_transform(scores.numpy()))
+        start = {"t-sne": _tsne, "umap": _umap}[layout](scores, first, seed % SEEDS)
     low, high = start.amin(0), start.amax(0)
     ranks = start.argsort(dim=0, stable=True).argsort(dim=0) / max(len(start) - 1, 1)
     return (((start - low) / (high - low).clamp(min=1e-12) + ranks) / 2).float()
@@ -106,3 +132,26 @@ def shared_neighbours(first: Float[Tensor, "points 2"], second: Float[Tensor, "p
     ]
     both = [len(set(one) & set(other)) for one, other in zip(*(each.tolist() for each in near), strict=True)]
     return sum(both) / (count * len(both))
+
+
+def _tsne(scores: Tensor, start: np.ndarray, seed: int) -> Tensor:
+    from sklearn.manifold import TSNE
+
+    fitted = TSNE(2, init=start, perplexity=min(30.0, (len(scores) - 1) / 3), random_state=seed, n_jobs=1)
+    return torch.from_numpy(fitted.fit_transform(scores.numpy()))
+
+
+def _umap(scores: Tensor, start: np.ndarray, seed: int) -> Tensor:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ValueError(
+            "the layout 'umap' needs a package that is not installed: pip install umap-learn, or take 't-sne'"
+        ) from error
+
+    # it begins in a square of side 10, as its own spectral start does
+    wide = 10 * (start - start.min(0)) / np.maximum(np.ptp(start, axis=0), 1e-12)
+    fitted = UMAP(
+        n_components=2, n_neighbors=min(15, len(scores) - 1), init=wide.astype(np.float32), random_state=seed, n_jobs=1
+    )
+    return torch.from_numpy(np.asarray(fitted.fit_transform(scores.numpy()), dtype=np.float32))

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
+from nbhelpers.attribution import gradients
 from nbhelpers.models import Network
 from nbhelpers.recipes import Recipe
 from nbhelpers.training import data
@@ -21,6 +22,7 @@ from nbhelpers.training.data import Pictures
 
 SMALLEST_CUT = 0.35  # of a photo's shorter side
 BATCH = 64
+FEW = 16  # pictures at a time where what comes behind the layer is remembered
 
 
 @dataclass
@@ -29,15 +31,26 @@ class Places:
 
     Attributes:
         vectors: `(N, C)` float32.
-        photos: which picture each is from, `(N,)`.
+        photos: which picture each is from, `(N,)`, ascending.
+        centres: where each lies in its picture, from 0 to 1 of the width and of the height, `(N, 2)`.
         corners: left and top of what each place sees, as a square of `side` pixels within its picture, `(N, 2)`.
         side: of these squares in pixels.
     """
 
     vectors: Float[Tensor, "places channels"]
     photos: Int[Tensor, " places"]
+    centres: Float[Tensor, "places 2"]
     corners: Int[Tensor, "places 2"]
     side: int
+
+    def subset(self, chosen: Int[Tensor, " chosen"]) -> Places:
+        """Some of the places, in ascending order."""
+        return Places(self.vectors[chosen], self.photos[chosen], self.centres[chosen], self.corners[chosen], self.side)
+
+    def units(self, height: int, width: int) -> Int[Tensor, " places"]:
+        """Which unit of maps of this size lies where each place does, counted row by row."""
+        column, row = (self.centres * torch.tensor([width, height])).long().unbind(1)
+        return row * width + column
 
     def patch(self, pictures: Pictures, place: int) -> Float[Tensor, "3 side side"]:
         """What one place sees of its picture."""
@@ -102,7 +115,9 @@ def gathered(recipe: Recipe, network: Network) -> tuple[Pictures, list[str], Pla
     return pictures, labels, collect(network, recipe.layer, pictures, recipe.places, recipe.seed)
 
 
-def collect(network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0) -> Places:
+def collect(
+    network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0, like: Places | None = None
+) -> Places:
     """What a layer gives at some places of every picture, drawn at random, other ones in every picture.
 
     Args:
@@ -111,6 +126,7 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
         pictures: N of them.
         places: of each picture; 0 for all.
         seed: of the places.
+        like: what another layer or network gave for the same pictures; its places are taken again, and none drawn.
 
     Raises:
         KeyError, ValueError: no such layer, or one without feature maps; or numbers that are not finite.
@@ -119,18 +135,24 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
     size = pictures.pixels.shape[1]
     field = min(size, int(known.receptive_field)) if known.receptive_field < size else size
     look, generator = models.capture(network, layer, stop=True), torch.Generator().manual_seed(seed % 2**63)
-    vectors, photos, corners = [], [], []
+    vectors, photos, centres = [], [], []
     with torch.no_grad():
         for number, (batch, _) in enumerate(pictures.batches(BATCH)):
             maps = look(batch.to(network.mean.device))[layer].float().cpu()
             count, (height, width) = len(batch), maps.shape[2:]
-            kept = places if 0 < places < height * width else height * width
-            order = torch.rand(count, height * width, generator=generator).argsort(1)[:, :kept]
-            vectors.append(maps.flatten(2).transpose(1, 2)[torch.arange(count)[:, None], order].flatten(0, 1))
-            photos.append(torch.arange(number * BATCH, number * BATCH + count).repeat_interleave(kept))
-            centres = torch.stack([(order % width + 0.5) / width, (order // width + 0.5) / height], dim=2) * size
-            corners.append((centres - field / 2).round().clamp(0, size - field).long().flatten(0, 1))
-    found = Places(torch.cat(vectors), torch.cat(photos), torch.cat(corners), field)
+            if like is None:
+                kept = places if 0 < places < height * width else height * width
+                units = torch.rand(count, height * width, generator=generator).argsort(1)[:, :kept].flatten()
+                rows = torch.arange(count).repeat_interleave(kept)
+            else:
+                mine = like.photos // BATCH == number
+                units, rows = like.units(height, width)[mine], like.photos[mine] - number * BATCH
+            vectors.append(maps.flatten(2)[rows, :, units])
+            photos.append(number * BATCH + rows)
+            centres.append(torch.stack([(units % width + 0.5) / width, (units // width + 0.5) / height], dim=1))
+    where = torch.cat(centres)
+    corners = (where * size - field / 2).round().clamp(0, size - field).long()
+    found = Places(torch.cat(vectors), torch.cat(photos), where, corners, field)
     bad = found.photos[~found.vectors.isfinite().all(1)].unique().tolist()
     if bad:
         raise ValueError(
@@ -138,6 +160,40 @@ def collect(network: Network, layer: str, pictures: Pictures, places: int, seed:
             "check the network's weights, or leave these pictures out"
         )
     return found
+
+
+def effects(network: Network, layer: str, pictures: Pictures, places: Places, label: int) -> Float[Tensor, " places"]:
+    """How far each place speaks for a class, to first order: its activation times the gradient of the class's score.
+
+    The score is the logarithm of the class's share of the answer. The logit alone would also rise with whatever makes
+    the network say more of everything; above 0, the place speaks for this class against the others.
+
+    Args:
+        network: left as it is.
+        layer: the layer that gave the places.
+        pictures: the pictures that they are from.
+        places: N of them.
+        label: the class, by its number.
+
+    Raises:
+        ValueError: the network gives no class logits, or they do not depend on the layer.
+
+    Source: Carter et al. 2019, "Activation Atlas", the atlas of a class.
+    """
+    fast = gradients.frozen(network, gradients=False)
+    models.find_module(fast, layer).register_forward_hook(lambda module, inputs, output: output.requires_grad_())
+    look, found = models.Capture(fast, layer, gradients.OUTPUT), []
+    for number, (batch, _) in enumerate(pictures.batches(FEW)):
+        with models.differentiable():
+            seen = look(gradients.as_batch(fast, batch))
+            score = gradients.class_logits(fast, seen[gradients.OUTPUT], len(batch)).log_softmax(1)[:, label].sum()
+            (slopes,) = torch.autograd.grad(score, seen[layer], allow_unused=True) if score.requires_grad else (None,)
+        if slopes is None:
+            gradients.depending(network, layer, batch, slopes)
+        adds = (seen[layer] * slopes).detach().sum(1).float().cpu()
+        mine = places.subset((places.photos // FEW == number).nonzero().flatten())
+        found.append(adds.flatten(1)[mine.photos - number * FEW, mine.units(*adds.shape[1:])])
+    return torch.cat(found)
 
 
 class Behind:

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "companions": ["COMPANIONS", "companion", "copy_companions"],
         "latest": ["Latest"],
         "paths": ["existing_file", "existing_folder", "folder_to_write", "is_folder", "kind", "missing"],
+        "ranges": ["in_range"],
         "reading": ["understood"],
         "words": ["close", "few", "short"],
         "writing": ["replacing", "synced", "to_json", "write_text"],

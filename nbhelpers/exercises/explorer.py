@@ -109,7 +109,7 @@ def what_tells_two_apart(answer: list[int]) -> str:
     without = look.activations.clone()
     without[answer] = 0
     first, second = look.logits.topk(2).indices.tolist()
-    logits = photographs.Behind(network, "block4.conv1", look.photo.shape[-1])(without[None])[0]
+    logits = photographs.Behind(network, "block4.conv1", tuple(look.photo.shape[2:]))(without[None])[0]
     gap, left = (float(each[first] - each[second]) for each in (look.logits, logits))
     expect(left < 0, f"Without them the first class is ahead by {left:.2f}; with all channels it is by {gap:.2f}.")
     return (

@@ -41,7 +41,7 @@ class Sheet:
         columns: pictures in a row.
         gap: pixels between them.
         labels: one per picture, below it; none if empty.
-        batch: how many pictures are made at a time, 0 for all: a picture depends a little on those beside it.
+        batch: how many pictures are made at a time, 0 for all.
     """
 
     of: str

@@ -29,6 +29,14 @@ class Naturalness:
     edge: Float[Tensor, " pictures"]
     contrast: Float[Tensor, " pictures"]
 
+    def of(self, index: int) -> dict[str, float]:
+        """One picture's numbers, to two digits, by the names that people read."""
+        return {
+            "saturation": round(self.saturation[index].item(), 2),
+            "burnt out": round(self.edge[index].item(), 2),
+            "contrast": round(self.contrast[index].item(), 2),
+        }
+
     def lines(self) -> list[str]:
         """One short line per picture."""
         rows = zip(self.saturation.tolist(), self.edge.tolist(), self.contrast.tolist(), strict=True)

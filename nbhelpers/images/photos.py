@@ -100,31 +100,66 @@ def read(
     if size is not None:
         _check_size(size)
     picture = torch.from_numpy(decoding.decode(decoding.here(path)).copy()).permute(2, 0, 1)
-    if size is None:
-        return picture.contiguous()
-    if fit not in get_args(Fit):
-        raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(get_args(Fit))}")
-    (height, width), (tall, wide) = picture.shape[1:], sides(size)
-    if fit == "crop":
-        top, left, inner_height, inner_width = central(height, width, size)
-        return _resampled(picture[:, top : top + inner_height, left : left + inner_width], tall, wide)
-    if fit == "whole" and isinstance(size, int):
-        factor = size / min(height, width)
-        return _resampled(picture, *(_rounded(side * factor, size, stride) for side in (height, width)))
-    factor = min(tall / height, wide / width)
-    inside = _resampled(picture, max(1, round(height * factor)), max(1, round(width * factor)))
-    frame = torch.full((3, tall, wide), GREY)
-    top, left = (tall - inside.shape[1]) // 2, (wide - inside.shape[2]) // 2
-    frame[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    return picture.contiguous() if size is None else fitted(picture, size, fit, stride)
+
+
+def fitted(
+    picture: Float[Tensor, "3 _ _"], size: Size, fit: str = "crop", stride: int = 1
+) -> Float[Tensor, "3 height width"]:
+    """A picture brought to a size, `size`, `fit` and `stride` as `read` takes them.
+
+    Raises:
+        ValueError: no such size or fit.
+    """
+    _check_size(size)
+    place = placement(*picture.shape[1:], size, fit, stride)
+    top, left, height, width = place.source
+    part = _resampled(picture[:, top : top + height, left : left + width], *place.target[2:])
+    if tuple(part.shape[1:]) == place.frame:
+        return part
+    frame = torch.full((3, *place.frame), GREY)
+    top, left, height, width = place.target
+    frame[:, top : top + height, left : left + width] = part
     return frame
 
 
-def central(height: int, width: int, size: Size) -> tuple[int, int, int, int]:
-    """The largest central part of a photo that has the proportions of a size: top, left, height, width in pixels."""
+@dataclass(frozen=True)
+class Placement:
+    """Which part of a photo lies where in the picture that `read` makes of it.
+
+    Attributes:
+        source: the part, in pixels of the photo: top, left, height, width.
+        target: where it lies, in pixels of the picture: top, left, height, width.
+        frame: height and width of the picture.
+    """
+
+    source: tuple[int, int, int, int]
+    target: tuple[int, int, int, int]
+    frame: tuple[int, int]
+
+
+def placement(height: int, width: int, size: Size, fit: str = "crop", stride: int = 1) -> Placement:
+    """Where a photo of `height` x `width` pixels comes to lie; `size`, `fit` and `stride` as `read` takes them.
+
+    Raises:
+        ValueError: an unknown fit.
+    """
+    if fit not in get_args(Fit):
+        raise ValueError(f"fit {fit!r} is unknown: choose {', '.join(get_args(Fit))}")
     tall, wide = sides(size)
-    factor = min(height / tall, width / wide)
-    inner_height, inner_width = max(1, round(tall * factor)), max(1, round(wide * factor))
-    return (height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width
+    if fit == "crop":
+        factor = min(height / tall, width / wide)
+        inner_height, inner_width = max(1, round(tall * factor)), max(1, round(wide * factor))
+        source = ((height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width)
+        return Placement(source, (0, 0, tall, wide), (tall, wide))
+    if fit == "whole" and isinstance(size, int):
+        factor = size / min(height, width)
+        frame = tuple(_rounded(side * factor, size, stride) for side in (height, width))
+        return Placement((0, 0, height, width), (0, 0, *frame), frame)
+    factor = min(tall / height, wide / width)
+    inner = tuple(max(1, round(side * factor)) for side in (height, width))
+    target = ((tall - inner[0]) // 2, (wide - inner[1]) // 2, *inner)
+    return Placement((0, 0, height, width), target, (tall, wide))
 
 
 def read_folder(folder: str | os.PathLike, size: Size, limit: int | None = None) -> Photos:
@@ -219,17 +254,33 @@ def read_batches(
     waiting, manner, skipped, done = iter(enumerate(files.items())), (size, fit, stride), {}, 0
     while some := _next_readable(waiting, min(batch_size, (limit or len(files)) - done), manner, skipped):
         done += len(some)
-        shapes: dict[tuple[int, ...], list[tuple[int, str, Tensor]]] = {}
-        for each in some:
-            shapes.setdefault(tuple(each[2].shape), []).append(each)
-        for alike in shapes.values():
-            numbers, names, pictures = zip(*alike, strict=True)
-            yield list(numbers), Photos(torch.stack(pictures), list(names), dict(skipped), _people(files, names))
+        for places, pictures in alike([picture for _, _, picture in some]):
+            names = [some[place][1] for place in places]
+            yield [some[place][0] for place in places], Photos(pictures, names, dict(skipped), _people(files, names))
             skipped.clear()
     if skipped and not done:
         raise ValueError(_nothing(skipped))
     if skipped:
         yield [], Photos(torch.zeros(0, 3, *sides(size)), [], dict(skipped))
+
+
+def alike(
+    pictures: Sequence[Float[Tensor, "channels _ _"]] | Float[Tensor, "pictures channels height width"],
+    most: int | None = None,
+) -> Iterator[tuple[list[int], Float[Tensor, "batch channels height width"]]]:
+    """Pictures in batches of one shape, with their numbers; `in_order` puts together what is made of them.
+
+    Args:
+        pictures: of any shapes.
+        most: pictures of a batch; any number unless given.
+    """
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for number, picture in enumerate(pictures):
+        shapes.setdefault(tuple(picture.shape), []).append(number)
+    for numbers in shapes.values():
+        for start in range(0, len(numbers), most or len(numbers)):
+            some = numbers[start : start + (most or len(numbers))]
+            yield some, torch.stack([pictures[number] for number in some])
 
 
 def in_order(
@@ -261,12 +312,18 @@ def joined(batches: Sequence[tuple[list[int], Photos]]) -> Photos:
     return Photos(pictures, [name for _, name in named], skipped, people)
 
 
-def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: Size, limit: int | None = None) -> Photos:
+def read_many(
+    source: str | os.PathLike | Sequence[str | os.PathLike],
+    size: Size,
+    limit: int | None = None,
+    fit: str = "crop",
+    stride: int = 1,
+) -> Photos:
     """Read photos from wherever they are: one file, a folder, or a list of files.
 
     Args:
         source: path of a file or of a folder, or several paths of files.
-        size: side in pixels, or `(height, width)`, that all are cropped and resampled to, as `read` does.
+        size, fit, stride: as `read` takes them.
         limit: stop after this many pictures.
 
     Returns:
@@ -275,7 +332,7 @@ def read_many(source: str | os.PathLike | Sequence[str | os.PathLike], size: Siz
     Raises:
         FileNotFoundError, ValueError: nothing could be read; as `read` and `read_folder` say.
     """
-    return _read_batch(listed(source), size, limit)
+    return _read_batch(listed(source), size, limit, fit, stride)
 
 
 def resize(pictures: Float[Tensor, "pictures 3 _ _"], size: int) -> Float[Tensor, "pictures 3 _ _"]:
@@ -386,12 +443,10 @@ def animate(
         images[0].save(temporary, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, **options)
 
 
-def _read_batch(files: dict[str, Path], size: Size, limit: int | None) -> Photos:
+def _read_batch(files: dict[str, Path], size: Size, limit: int | None, fit: str = "crop", stride: int = 1) -> Photos:
     if limit is not None and limit < 1:
         raise ValueError(f"limit is the most pictures to read, at least 1, got {limit}")
-    read = [photos for _, photos in read_batches(files, size, len(files), limit)]
-    skipped = {name: reason for photos in read for name, reason in photos.skipped.items()}
-    return Photos(read[0].pictures, read[0].names, skipped, read[0].people)
+    return joined(list(read_batches(files, size, len(files), limit, fit, stride)))
 
 
 def _next_readable(

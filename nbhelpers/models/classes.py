@@ -26,9 +26,9 @@ def class_indices(
 
     Args:
         network: a name, a `Network` or your own module.
-        names: numbers from 0, also NumPy's and torch's, or names in any case: the whole name, one of its
-            comma-separated synonyms, or a part that only one class has. Digits that are no name are a number, as a
-            text field gives it.
+        names: numbers from 0, also NumPy's and torch's, or names: the whole name as it is written, or in any case the
+            whole name, one of its comma-separated synonyms, or a part that only one class has. Digits that are no name
+            are a number, as a text field gives it.
         size: side of the pictures in pixels at which the classes are counted where their names are not known; the
             network's own size if not given.
 
@@ -75,6 +75,7 @@ def _named(network: Network, name: str, size: Size | None) -> int:
     whole_word = re.compile(rf"\b{re.escape(wanted)}\b")
     found: list[int] = []
     for fits in (
+        lambda index: network.classes[index] == name.strip(),  # Cardigan is a dog, cardigan is worn
         lambda index: classes[index] == wanted,
         lambda index: wanted in synonyms[index],
         lambda index: not wanted.isdecimal() and bool(wanted) and whole_word.search(classes[index]),

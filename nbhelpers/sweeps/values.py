@@ -1,19 +1,17 @@
 """What the values in a sweep's YAML file mean: lists, ranges, files, amounts of memory."""
 
 import glob
-import math
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
+from nbhelpers import edge
+
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})(?:\s+step\s+({_NUMBER})|\s+in chunks of\s+(\d+))?\s*")
-_MOST = 1_000_000
+_CHUNKS = re.compile(r"(.*?)(?:\s+in chunks of\s+(\d+)\s*)?", re.DOTALL)
 
 
 class Loader(yaml.SafeLoader):
@@ -75,10 +73,10 @@ def spelled_out(name: str, given: Any, folder: Path) -> list[Any]:
     if isinstance(given, list):
         values = []
         for each in given:
-            match = _RANGE.fullmatch(each) if isinstance(each, str) else None
-            values += _range(name, each, *match.groups()) if match else [each]
-    elif isinstance(given, str) and (match := _RANGE.fullmatch(given)):
-        values = _range(name, given, *match.groups())
+            found = _range(name, each)
+            values += [each] if found is None else found
+    elif (values := _range(name, given)) is not None:
+        pass
     elif isinstance(given, dict) and set(given) == {"files"} and isinstance(given["files"], str):
         values = _files(name, given["files"], folder)
     else:
@@ -91,21 +89,17 @@ def spelled_out(name: str, given: Any, folder: Path) -> list[Any]:
     return values
 
 
-def _range(name: str, text: str, first: str, last: str, step: str | None, chunk: str | None) -> list[Any]:
-    # in decimal numbers, so that 0..1 step 0.1 holds 0.3 and ends with 1
-    low, high, by = Decimal(first), Decimal(last), Decimal(step or "1")
-    count = math.floor((high - low) / by) + 1 if by else 0
-    if count < 1:
-        raise ValueError(f"{name}: the range {text!r} leads nowhere: its step goes from the first number to the last")
-    if count > _MOST:
-        raise ValueError(f"{name}: the range {text!r} has {count:,} values; a million is the most")
-    whole = all(number == number.to_integral_value() for number in (low, by))
-    numbers = [int(low + by * i) if whole else float(low + by * i) for i in range(count)]
-    if chunk is None:
+def _range(name: str, given: Any) -> list[Any] | None:
+    text, chunk = _CHUNKS.fullmatch(given).groups() if isinstance(given, str) else (given, None)
+    try:
+        numbers = edge.in_range(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if numbers is None or chunk is None:
         return numbers
     if int(chunk) < 1:
-        raise ValueError(f"{name}: {text!r}: a chunk holds at least one value")
-    return [numbers[i : i + int(chunk)] for i in range(0, count, int(chunk))]
+        raise ValueError(f"{name}: {given!r}: a chunk holds at least one value")
+    return [numbers[start : start + int(chunk)] for start in range(0, len(numbers), int(chunk))]
 
 
 def _files(name: str, pattern: str, folder: Path) -> list[str]:

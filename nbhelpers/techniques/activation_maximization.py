@@ -20,10 +20,14 @@ from torch import nn
 from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, last_size, measure, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import Canvas, canvas_of
-from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, Numbers, PictureSize, Recipe
 
 SIDE = 220
 """Of a picture on a sheet in pixels, at least: the lines under it take as much."""
+MANY = 16
+"""More pictures than so many make a layer's sheet: smaller, each with its channel's number and height alone."""
+SMALL = 112
+"""Of a picture on a layer's sheet in pixels, at most."""
 
 
 class ActivationMaximization(Recipe):
@@ -31,7 +35,7 @@ class ActivationMaximization(Recipe):
 
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of the layer, best before its ReLU; empty: the logits")
-    channels: list[int] = Field([18, 57, 122, 200], min_length=1, description="feature maps, one picture each")
+    channels: Numbers = Field([18, 57, 122, 200], min_length=1, description="feature maps, one picture each")
     objective: Literal["channel", "unit", "layer"] = Field(
         "channel", description="what is maximised: the channel's mean, its centre unit, or the whole layer (deep dream)"
     )
@@ -164,6 +168,10 @@ def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | No
 def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> Image.Image:
     """All pictures of the batch side by side, with verdicts and naturalness; one that never fires is left blank."""
     pictures = step.picture
+    if len(pictures) > MANY:
+        pictures[~step.alive] = 1.0
+        labels = [line.removeprefix("channel ") for line in verdicts(recipe, step, network)]
+        return images.tile(images.resize(pictures, min(SMALL, *pictures.shape[2:])), labels=labels)
     labels = [
         f"{line}\n{natural}" if alive else line
         for line, natural, alive in zip(

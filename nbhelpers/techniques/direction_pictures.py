@@ -97,6 +97,7 @@ def climb(recipe: DirectionPictures, network: nn.Module | None = None) -> Iterat
         learning_rate=recipe.learning_rate,
         transforms=Transforms(recipe.jitter, recipe.scale, recipe.rotate),
         precision=recipe.precision,
+        together=True,  # an atlas has hundreds of small ones, in batches that their recipes hold
     )
 
 

@@ -158,20 +158,27 @@ def methods_sheet(
         places: which of the recipe's photos, counted from 0; all unless given.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    photos = images.read_many(recipe.photos, recipe.photo_size)
+    manner = models.photo_fit(network, recipe.photo_size, recipe.fit)
+    photos = images.read_many(recipe.photos, recipe.photo_size, **manner)
     chosen = list(range(len(photos)) if places is None else places)
-    pictures = photos.pictures[chosen]
     options = {"counterfactual": recipe.counterfactual, "channels": recipe.score_channels}
     layer, target = chosen_layer(recipe, network), chosen_class(network, recipe.target, recipe.photo_size)
-    maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
-    painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
-    numbers = targets(network, logits, target)
-    shares = models.shares(logits).cpu()[range(len(numbers)), numbers].tolist()
-    texts = [f"{network.class_name(number)} {share:.0%}" for number, share in zip(numbers, shares, strict=True)]
-    named = replace(photos, pictures=pictures, names=[photos.names[place] for place in chosen])
-    labels = [label for text in named.captions(texts) for label in (text, *map(_title, methods))]
-    rows = torch.stack([_legible(each) for each in (pictures, *painted)], 1).flatten(0, 1)
-    return images.tile(rows, columns=1 + len(methods), labels=labels)
+    rows: dict[int, list[Tensor]] = {}
+    texts: dict[int, str] = {}
+    for numbers, pictures in images.alike([photos.pictures[place] for place in chosen]):
+        maps, logits = cams.all_class_maps(network, layer, pictures, target, methods, **options)
+        painted = [overlays.overlay(pictures, each.cpu(), recipe.opacity, recipe.colour_map) for each in maps.values()]
+        rows |= zip(numbers, map(list, zip(pictures, *painted, strict=True)), strict=True)
+        given = targets(network, logits, target)
+        shares = models.shares(logits).cpu()[range(len(given)), given].tolist()
+        told = [f"{network.class_name(number)} {share:.0%}" for number, share in zip(given, shares, strict=True)]
+        texts |= zip(numbers, told, strict=True)
+    ordered = [picture for _, row in sorted(rows.items()) for picture in row]
+    side = max(LEGIBLE, *(max(picture.shape[1:]) for picture in ordered))
+    named = replace(photos, names=[photos.names[place] for place in chosen])
+    captions = named.captions([text for _, text in sorted(texts.items())])
+    labels = [label for text in captions for label in (text, *map(_title, methods))]
+    return images.tile(images.framed(ordered, side), columns=1 + len(methods), labels=labels)
 
 
 def save(recipe: GradCAM, step: Explanation, folder: str | Path) -> list[Path]:
@@ -200,7 +207,8 @@ def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence
         As `mapped`; and FileNotFoundError, ValueError: no file of boxes, or one that does not match the photos.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    boxed = boxes.read(recipe.photos, recipe.photo_size, recipe.boxes or None)
+    manner = models.photo_fit(network, recipe.photo_size, recipe.fit)
+    boxed = boxes.read(recipe.photos, recipe.photo_size, recipe.boxes or None, **manner)
     return contest.compare(
         network,
         chosen_layer(recipe, network),
@@ -213,10 +221,6 @@ def compare(recipe: GradCAM, network: nn.Module | None = None, methods: Sequence
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-
-
-def _legible(pictures: Tensor) -> Tensor:
-    return images.resize(pictures, max(LEGIBLE, pictures.shape[2]))
 
 
 def _title(method: str) -> str:

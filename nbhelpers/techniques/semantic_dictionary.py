@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from nbhelpers import images, models
 from nbhelpers.attribution import cams, gradients, pixel_maps
 from nbhelpers.images import overlays
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 
 MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     **cams.GRADIENT_METHODS,
@@ -43,10 +43,13 @@ CLASSLESS = {"eigen_cam": "eigen_cam knows no class", "principal_features": "pri
 class SemanticDictionary(Recipe):
     """What a layer says at places of a photo, and how much it speaks for a class (Olah et al. 2018)."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.conv1", description="dotted name of a layer that gives feature maps")
     photo: str = Field("../sample_images/cat.jpg", description="path of the photo")
-    photo_size: PhotoSize = Field(96, description="side of the photo's central square in pixels, or (height, width)")
+    photo_size: PhotoSize = Field(96, description="shorter side of the photo in pixels, or (height, width)")
+    fit: PhotoFit = "whole"
     target: str | int = Field("", description="the class: its name or number; empty: the one the photo is given")
     rival: str | int = Field("", description="why not this class? evidence for it is subtracted; empty: no rival")
     places: list[list[float]] = Field(
@@ -68,7 +71,7 @@ class SemanticDictionary(Recipe):
         "principal_features",
     ] = Field("grad_cam", description="the map over the photo")
     opacity: float = Field(0.5, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
-    cells: int = Field(4, ge=1, le=16, description="cells along a side of the grid of places")
+    cells: int = Field(4, ge=1, le=16, description="cells along the shorter side of the grid of places")
     draws: int = Field(40, ge=2, le=1000, description="random sets of channels that are taken away as a control")
     seed: int = Field(0, ge=0, description="of the random sets, the made pictures and the untrained network")
 
@@ -158,7 +161,8 @@ def look(recipe: SemanticDictionary, network: nn.Module | None = None) -> Look:
     """
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.photo_size)
-    photo = images.read(recipe.photo, recipe.photo_size)[None].to(network.mean.device)
+    manner = models.photo_fit(network, recipe.photo_size, recipe.fit)
+    photo = images.read(recipe.photo, recipe.photo_size, **manner)[None].to(network.mean.device)
     wanted = gradients.chosen_class(network, recipe.target, recipe.photo_size)
     activations, slopes, logits = gradients.layer_gradients(network, recipe.layer, photo, wanted)
     (target,) = gradients.targets(network, logits, wanted)
@@ -224,9 +228,16 @@ def strongest(look: Look, place: Sequence[float], count: int) -> list[Answer]:
     return [Answer(channel, strengths[channel].item(), shares[channel].item()) for channel in best]
 
 
+def grid(look: Look, cells: int) -> tuple[int, int]:
+    """Rows and columns of a grid of cells that are as square as can be, so many along the photo's shorter side."""
+    sides = look.photo.shape[2:]
+    rows, columns = (round(cells * side / min(sides)) for side in sides)
+    return rows, columns
+
+
 def directions(look: Look, cells: int) -> Float[Tensor, "cells channels"]:
-    """The mean activation of every cell of a grid over the photo, row by row."""
-    return F.adaptive_avg_pool2d(look.activations[None], cells)[0].flatten(1).T
+    """The mean activation of every cell of the `grid` over the photo, row by row."""
+    return F.adaptive_avg_pool2d(look.activations[None], grid(look, cells))[0].flatten(1).T
 
 
 def agreement(

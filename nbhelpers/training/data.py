@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import edge, images
+from nbhelpers.models import Size, sides
 
 SIDE = 64
 
@@ -148,46 +149,48 @@ def encoded(folder: str | Path, split: str) -> list[tuple[str, io.BytesIO | Path
 
 
 def decoded(source: io.BytesIO | Path, side: int, name: str = "picture") -> UInt8[np.ndarray, "side side 3"]:
-    """One picture, read as every other (`images.decode`) and scaled to `side` pixels, `(side, side, 3)` uint8.
+    """One picture, read as every other (`images.decode`), its central square at `side` pixels: `(side, side, 3)` uint8.
 
     Raises:
         FileNotFoundError, ValueError: it can't be read; the message says why.
     """
     read = images.decode_bytes(source, name) if isinstance(source, io.BytesIO) else images.decode(source)
     pixels = (read * 255).round().astype(np.uint8)
-    if pixels.shape[:2] != (side, side):
+    top, left, height, width = images.placement(*pixels.shape[:2], side).source
+    pixels = pixels[top : top + height, left : left + width]
+    if (height, width) != (side, side):
         pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
     return pixels
 
 
 def augment(
     pixels: UInt8[Tensor, "pictures height width 3"],
-    side: int,
+    side: Size,
     shift: int,
     mirrored: Bool[Tensor, " pictures"],
     generator: torch.Generator,
     zoom: float = 1.0,
-) -> Float[Tensor, "pictures 3 side side"]:
-    """Cut a square from a random place of each picture and mirror some, on the pixels' device.
+) -> Float[Tensor, "pictures 3 cut_height cut_width"]:
+    """Cut a part from a random place of each picture and mirror some, on the pixels' device.
 
     Args:
         pixels: `(B, H, W, 3)` bytes.
-        side: pixels of the square; less than H makes an epoch cheaper.
+        side: of a square cut in pixels, or `(height, width)`; less than H makes an epoch cheaper.
         shift: how far, in pixels, a cut may reach beyond the border, where the picture is reflected.
         mirrored: `(B,)`, which ones are turned left to right.
         generator: source of the places; on the pixels' device, or everything waits for it.
-        zoom: shortest side of a cut as a share of `side`; cuts of random size are enlarged to `side` (bilinear).
+        zoom: least size of a cut as a share of `side`; cuts of random size are enlarged to `side` (bilinear).
             At 1 all cuts lie on whole pixels.
 
     Returns:
-        `(B, 3, side, side)` in [0, 1], `channels_last`.
+        `(B, 3, height, width)` in [0, 1], `channels_last`.
     """
     count, height, width = pixels.shape[:3]
     draws = torch.rand(3, count, 1, generator=generator, device=generator.device, dtype=torch.float32).to(pixels.device)
-    size = side * (zoom + (1 - zoom) * draws[0])
-    inside = (torch.arange(side, device=pixels.device, dtype=torch.float32) + 0.5) / side
     lines = []
-    for length, place in ((height, draws[1]), (width, draws[2])):
+    for length, cut, place in zip((height, width), sides(side), draws[1:], strict=True):
+        size = cut * (zoom + (1 - zoom) * draws[0])
+        inside = (torch.arange(cut, device=pixels.device, dtype=torch.float32) + 0.5) / cut
         room = length + 2 * shift - size
         start = room * place if zoom < 1 else (place * (room + 1)).floor()
         lines.append(2 * (start - shift + size * inside) / length - 1)

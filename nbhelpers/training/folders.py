@@ -7,15 +7,18 @@ with nothing at all, crops of the sample photos stand in.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from nbhelpers import edge, images
-from nbhelpers.models import nearest
+from nbhelpers.models import Size, nearest, sides
 from nbhelpers.training import data
 from nbhelpers.training.data import Pictures
 
@@ -26,7 +29,8 @@ SAMPLES = {
     "people": ["astronaut.jpg", "photographer.jpg", "portrait.jpg"],
     "patterns": ["bricks.jpg", "galaxies.jpg", "gravel.jpg"],
 }
-Source = Callable[[], torch.Tensor]
+Source = Callable[[Size, str], torch.Tensor]
+"""From a size and a fit, as `images.read` takes them, to the photo."""
 
 
 @dataclass
@@ -54,24 +58,26 @@ class Labelled:
 
 def read(
     folder: str | os.PathLike,
-    size: int,
+    size: Size,
     classes: Sequence[str] = (),
     limit: int = 0,
     validation: float = 0.25,
     seed: int = 0,
+    fit: Literal["crop", "pad"] = "crop",
 ) -> Labelled:
-    """Read labelled photos, each cropped to its central square of `size` pixels.
+    """Read labelled photos, all brought to one shape.
 
     Args:
         folder: with one sub-folder a class; with `train/` and `val/` that hold such sub-folders, or that lie within
             each of them (in any case of letters); a Tiny-ImageNet folder or packed shards; or `"oxford_pets"`, fetched
             by torchvision into torch's cache folder.
-        size: side in pixels.
+        size: side in pixels, or `(height, width)`.
         classes: which to use, in this order; `"cats: tabby, Persian cat"` joins several under one name. All unless
             given.
         limit: most photos of a class, of those it joins about equally many; 0 for all.
         validation: share of each class that is held out where the folder is not split already.
         seed: of the choice.
+        fit: the centre of each photo, or all of it within the shape, as `images.read` has it.
 
     Raises:
         FileNotFoundError: no such folder, or a data set that cannot be fetched.
@@ -89,7 +95,7 @@ def read(
                 part.append(value)
     sets = []
     for held in (False, True):
-        sets.append(_decoded(*parts[held], size, skipped))
+        sets.append(_decoded(*parts[held], size, fit, skipped))
     train, held_out = sets
     _check_filled(str(folder), list(groups), train, held_out, skipped)
     train.skipped = skipped
@@ -98,15 +104,17 @@ def read(
     return Labelled(train, held_out, list(groups), notes)
 
 
-def sample_crops(size: int, crops: int = 12, seed: int = 0, folder: str | os.PathLike = "../sample_images") -> Labelled:
+def sample_crops(
+    size: Size, crops: int = 12, seed: int = 0, folder: str | os.PathLike = "../sample_images"
+) -> Labelled:
     """Two classes, people and patterns, of three sample photos each, as crops: something to learn without any data.
 
     Two photos of a class are trained on; the crops of the third are the validation set, so that it asks about a photo
     never seen. Two photos are an anecdote all the same.
 
     Args:
-        size: side of the crops in pixels.
-        crops: of each photo, squares of 60 to 100 % of its shorter side at random places.
+        size: side of the crops in pixels, or `(height, width)`.
+        crops: of each photo, 60 to 100 % of the largest part of these proportions, at random places.
         seed: of the places.
         folder: the sample photos.
     """
@@ -167,12 +175,12 @@ def views(pictures: Pictures, count: int, shift: int, seed: int) -> Pictures:
         `count` times as many pictures, view after view.
     """
     generator = torch.Generator().manual_seed(seed)
-    side = pictures.pixels.shape[1]
+    shape = tuple(pictures.pixels.shape[1:3])
     pixels = [pictures.pixels]
     for _ in range(count - 1):
         for batch in pictures.pixels.split(256):
             mirrored = torch.rand(len(batch), generator=generator) < 0.5
-            moved = data.augment(batch, side, min(shift, side - 1), mirrored, generator)
+            moved = data.augment(batch, shape, min(shift, min(shape) - 1), mirrored, generator)
             pixels.append(moved.permute(0, 2, 3, 1).mul(255).round().byte())
     return Pictures(torch.cat(pixels), pictures.labels.repeat(count), pictures.skipped, pictures.names * count)
 
@@ -241,7 +249,7 @@ def _photos_in(folder: Path, name: str, held: bool) -> list[tuple[str, Source, b
         files = images.files_in(folder)
     except ValueError:  # nothing in it: said together with those that hold nothing readable
         files = {}
-    return [(f"{name}/{file}", lambda size, path=path: images.read(path, size), held) for file, path in files.items()]
+    return [(f"{name}/{file}", partial(images.read, path), held) for file, path in files.items()]
 
 
 def _known_layout(folder: Path) -> dict[str, list[tuple[str, Source, bool]]]:
@@ -249,8 +257,7 @@ def _known_layout(folder: Path) -> dict[str, list[tuple[str, Source, bool]]]:
     names = list(found)
     for held, split in ((False, "train"), (True, "val")):
         for name, source, label in data.encoded(folder, split):
-            read = lambda size, source=source: _opened(source, size)  # noqa: E731
-            found[names[label]].append((name, read, held))
+            found[names[label]].append((name, partial(_opened, source), held))
     return found
 
 
@@ -273,12 +280,13 @@ def _oxford_pets() -> dict[str, list[tuple[str, Source, bool]]]:
             name, _, species, _ = line.split()
             path = root / "oxford-iiit-pet" / "images" / f"{name}.jpg"
             kind = "cat" if species == "1" else "dog"
-            found[kind].append((path.name, lambda size, path=path: images.read(path, size), held))
+            found[kind].append((path.name, partial(images.read, path), held))
     return found
 
 
-def _opened(source, size: int) -> torch.Tensor:
-    return torch.from_numpy(data.decoded(source, size).copy()).permute(2, 0, 1).float() / 255
+def _opened(source: io.BytesIO | Path, size: Size, fit: str) -> torch.Tensor:
+    pixels = images.decode_bytes(source, "picture") if isinstance(source, io.BytesIO) else images.decode(source)
+    return images.fitted(torch.from_numpy(pixels.copy()).permute(2, 0, 1), size, fit)
 
 
 def _groups(classes: Sequence[str], known: list[str], folder: str) -> dict[str, list[str]]:
@@ -316,18 +324,18 @@ def _chosen(members, sources, split: bool, limit: int, validation: float, genera
             yield from ((name, read, index < count) for index, (name, read, _) in enumerate(kept))
 
 
-def _decoded(readers, labels, names, size: int, skipped: list[str]) -> Pictures:
+def _decoded(readers, labels, names, size: Size, fit: str, skipped: list[str]) -> Pictures:
     pixels, kept, called = [], [], []
     rows = list(zip(readers, labels, names, strict=True))
     for reader, label, name in edge.Bar(rows, desc="reading", unit="photo", leave=False, delay=1):
         try:
-            pixels.append(reader(size).permute(1, 2, 0).mul(255).round().byte())
+            pixels.append(reader(size, fit).permute(1, 2, 0).mul(255).round().byte())
         except (OSError, ValueError) as error:
             skipped.append(f"{name}: {error}")
             continue
         kept.append(label)
         called.append(name)
-    empty = torch.zeros(0, size, size, 3, dtype=torch.uint8)
+    empty = torch.zeros(0, *sides(size), 3, dtype=torch.uint8)
     return Pictures(torch.stack(pixels) if pixels else empty, torch.tensor(kept, dtype=torch.long), [], called)
 
 
@@ -342,10 +350,12 @@ def _check_filled(folder: str, classes: list[str], train: Pictures, held: Pictur
             )
 
 
-def _crop(photo: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    height, width = photo.shape[1:]
+def _crop(photo: torch.Tensor, size: Size, generator: torch.Generator) -> torch.Tensor:
     draws = torch.rand(3, generator=generator).tolist()
-    side = round(min(height, width) * (0.6 + 0.4 * draws[0]))
-    top, left = round((height - side) * draws[1]), round((width - side) * draws[2])
-    square = photo[None, :, top : top + side, left : left + side]
-    return images.resize(square, size)[0].permute(1, 2, 0).mul(255).round().byte()
+    _, _, tall, wide = images.placement(*photo.shape[1:], size).source
+    cut = [round(side * (0.6 + 0.4 * draws[0])) for side in (tall, wide)]
+    top, left = (
+        round((length - side) * draw) for length, side, draw in zip(photo.shape[1:], cut, draws[1:], strict=True)
+    )
+    part = photo[:, top : top + cut[0], left : left + cut[1]]
+    return images.fitted(part, size).permute(1, 2, 0).mul(255).round().byte()

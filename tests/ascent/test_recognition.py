@@ -44,14 +44,18 @@ def test_shares_are_those_counted_by_hand():
     assert found.top1 == pytest.approx((ranks == 1).mean())
     assert found.top5 == pytest.approx((ranks <= 5).mean())
     assert found.known == 30
-    assert str(found).startswith(f"reads names {100 * (ranks == 1).mean():.0f} % of 30 pictures right")
+    assert str(found).startswith(f"reads names {100 * (ranks == 1).mean():.0f} % [")
+    share, z = (ranks == 1).mean(), 1.959964
+    middle, half = share + z**2 / 60, z * np.sqrt(share * (1 - share) / 30 + z**2 / 3600)  # Wilson's, by hand
+    assert found.interval(1) == pytest.approx(((middle - half) / (1 + z**2 / 30), (middle + half) / (1 + z**2 / 30)))
     right = ranks.tolist().index(1)
     assert found.labels[right] == f"{shown[right]}\nrecognised"
 
 
 def test_names_are_matched_by_synonyms_and_every_namesake_counts():
     network = Network(_Reads(4), "reads", classes=["crane", "tabby, tabby cat", "Crane", "lion"], size=16)
-    assert matching("crane", network) == [0, 2]
+    assert matching("CRANE", network) == [0, 2]
+    assert matching("Crane", network) == [2]
     assert matching("Tabby cat", network) == [1]
     assert matching("lion, king of beasts", network) == [3]
     assert matching("teapot", network) == []
@@ -87,14 +91,22 @@ def test_what_cannot_be_judged_is_said():
 def test_the_bundled_networks_class_pictures_are_those_of_the_recipe():
     network = models.load("minivgg_robust", device="cpu")
     network.classes = network.classes[:12]
-    # from one even colour the first step is as long where the gradient is only rounding: start from noise instead
-    recipe = for_bundled_networks(steps=1, rounds=1, start="noise")
+    recipe = for_bundled_networks(steps=1, rounds=1, classes=judge.drawn(network, 100))
     pictures = judge.class_pictures(network, recipe)
     assert pictures.shape == (12, 3, 64, 64)
     alone = recipe.changed(classes=[11]).run(network).picture[0]
-    assert (pictures[11] - alone).abs().mean() < 1e-3
+    assert torch.equal(pictures[11], alone)
     assert "steps 1" in judge.how(recipe)
     assert "classes" not in judge.how(recipe)
+
+
+def test_classes_are_drawn_once_and_for_all():
+    network = Network(_Reads(4), "reads", classes=[f"c{number}" for number in range(50)], size=16)
+    few, more = judge.drawn(network, 10), judge.drawn(network, 20)
+    assert few == more[:10]
+    assert len(set(more)) == 20
+    assert few != list(range(10))
+    assert judge.drawn(network, 50) == network.classes
 
 
 def test_the_verdict_on_class_pictures_and_photographs_goes_into_the_card(tmp_path, monkeypatch):

@@ -45,9 +45,10 @@ def boxed_in(size: int, *corners: list[list[float]]) -> Boxed:
     return Boxed(photos, shapes, [["thing"]] * len(corners), {})
 
 
-def test_boxes_go_with_the_crop_and_the_size(folder: Path) -> None:
-    for size in (40, 20, 80):
-        found = boxes.read(folder, size)
+@pytest.mark.parametrize(("fit", "sizes"), [("crop", (40, 20, 80)), ("whole", (40, 20, 80)), ("pad", (60, 30, 120))])
+def test_boxes_go_with_the_photo_and_the_size(folder: Path, fit: str, sizes: tuple[int, ...]) -> None:
+    for size in sizes:
+        found = boxes.read(folder, size, fit=fit)
         assert found.photos.names == ["high.png", "wide.png"]
         for picture, (box,) in zip(found.photos.pictures, found.boxes, strict=True):
             left, top, right, bottom = box.round().int().tolist()
@@ -71,6 +72,13 @@ def test_an_object_outside_the_square_is_left_out(folder: Path) -> None:
     found = boxes.read(folder, 20)
     assert found.photos.names == ["high.png"]
     assert found.left_out == {"wide.png": "the object is outside the central square"}
+    whole = boxes.read(folder, 20, fit="whole")
+    assert [each.tolist() for each in whole.boxes] == [[[2, 10, 7, 20]], [[0, 0, 5, 20]]]
+    assert boxes.chance(whole, 0).tolist() == pytest.approx([50 / 600, 100 / 600])
+    ends = [torch.zeros(6, 4), torch.zeros(4, 6)]
+    ends[0][3, 0] = ends[1][2, 0] = 1
+    assert boxes.hits(ends, whole, 0).tolist() == [True, True]
+    assert boxes.hits([each.flip(1) for each in ends], whole, 0).tolist() == [False, False]
 
 
 def test_one_photo_or_another_file_of_boxes(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from small_networks import tiny
+from torch import nn
 
 from nbhelpers import controls, models
 from nbhelpers.controls import sliders
@@ -10,6 +11,7 @@ from nbhelpers.techniques import grad_cam
 from nbhelpers.techniques.class_agnostic_features import ClassAgnosticFeatures
 from nbhelpers.techniques.class_pictures import ClassPictures
 from nbhelpers.techniques.grad_cam import GradCAM
+from nbhelpers.techniques.principal_features import PrincipalFeatures
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,11 @@ def robust() -> Network:
 @pytest.fixture(scope="module")
 def squeezenet() -> Network:
     return models.load("squeezenet1_1", weights=None, device="cpu")
+
+
+def flat() -> nn.Module:
+    """A network whose head takes pictures of 24 x 24 pixels and no others."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 24 * 24, 5))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +63,40 @@ def test_classes_that_the_other_network_lacks_give_way_to_one_it_has(robust: Net
     assert sliders.carried_over(aimed, aimed, robust, numbered)["target"] == ""
     wide = Network(tiny(), size=(48, 96))
     assert sliders.carried_over(aimed, aimed, robust, wide)["photo_size"] == (48, 96)
+
+
+@pytest.mark.parametrize("name", ["photo_size", "size"])
+def test_a_size_set_by_hand_stays_where_the_other_network_takes_it(name: str, robust: Network) -> None:
+    kind = GradCAM if name == "photo_size" else PrincipalFeatures
+    begun = kind(**{name: 96})
+    large, fixed = Network(tiny(), size=224), Network(flat(), size=24)
+
+    def carried(size: models.Size, before: Network, after: Network) -> models.Size:
+        return sliders.carried_over(begun.changed(**{name: size}), begun, before, after)[name]
+
+    assert carried(160, robust, large) == 160
+    assert carried((64, 96), robust, large) == (64, 96)
+    assert carried(160, robust, fixed) != 160
+    if name == "photo_size":  # nobody set it: as large as the network is at home with, there and back
+        assert carried(96, robust, large) == 224
+        assert carried(224, large, robust) == 96
+
+
+def test_a_players_size_follows_a_network_that_is_no_square() -> None:
+    models.offer(Network(tiny(), size=(48, 96)), "wide")
+    try:
+        recipe = GradCAM(photos="sample_images/cat.jpg", layer="block4", photo_size=32)
+        player = controls.play(recipe, ["network", "photo_size"], draw=lambda recipe, step: grad_cam.sheet(step))
+        player.sliders["network"].value = "wide"
+        player.wait(30)
+        assert "error" not in player.status.value
+        assert player.recipe.photo_size == (48, 96)
+        player.sliders["photo_size"].value = 40
+        player.wait(30)
+        assert player.recipe.photo_size == 40
+        player.close()
+    finally:
+        models.withdraw("wide")
 
 
 def test_a_player_changes_its_network_and_comes_back() -> None:

@@ -1,5 +1,6 @@
 """The explorer without a browser: what a click lists, what is drawn and kept, what a change of network does."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from small_networks import tiny
 
 from nbhelpers import controls, images, models, recipes
@@ -61,6 +63,25 @@ def test_a_click_lists_the_channels_of_that_place_with_their_pictures(tmp_path, 
     assert set(found.channels.pictures) == {str(answer.channel) for answer in expected}
 
 
+@pytest.mark.parametrize("sides", [(300, 100), (100, 300)])
+def test_a_photo_that_is_no_square_is_shown_whole_and_a_click_lands_where_it_was(tmp_path, quick, sides):
+    photo = tmp_path / "photo.png"
+    noise = np.random.default_rng(0).integers(0, 256, (sides[1] // 20, sides[0] // 20, 3), np.uint8)
+    Image.fromarray(noise).resize(sides, Image.Resampling.NEAREST).save(photo)
+    found = explorer(tmp_path, photo=str(photo))
+    shown = Image.open(io.BytesIO(found.image.value))
+    assert shown.width / shown.height == pytest.approx(sides[0] / sides[1])
+    whole = images.read(photo, 64, "whole", 16)[None]
+    seen = models.capture(found.network, found.recipe.layer, stop=True)(whole)[found.recipe.layer][0].detach()
+    for place in ([0.01, 0.01], [0.99, 0.99]):
+        found.image.place = place
+        found.wait(WAIT)
+        row, column = (int(share * side) for share, side in zip(place, seen.shape[1:], strict=True))
+        expected = seen[:, row, column].topk(3)
+        assert [each["channel"] for each in found.channels.rows] == expected.indices.tolist()
+        assert [each["strength"] for each in found.channels.rows] == pytest.approx(expected.values.tolist(), abs=1e-4)
+
+
 def test_the_photo_the_class_and_the_map_are_changed_while_one_looks(tmp_path, quick):
     found = explorer(tmp_path)
     before = found.image.value
@@ -86,6 +107,19 @@ def test_another_network_brings_its_layers_and_classes(tmp_path, quick):
     found.sliders["network"].value = "no_such_network"
     assert "nbhelpers-error" in found.status.value
     assert found.recipe.network == "minivgg"
+
+
+def test_a_size_and_a_fit_set_by_hand_stay_with_another_network(tmp_path, quick):
+    found = explorer(tmp_path)
+    assert found.look.photo.shape == (1, 3, 64, 96)
+    found.sliders["photo_size"].value = 80
+    found.sliders["fit"].value = "crop"
+    found.wait(WAIT)
+    assert found.look.photo.shape == (1, 3, 80, 80)
+    found.sliders["network"].value = "minivgg"
+    found.wait(WAIT)
+    assert found.sliders["photo_size"].value == found.recipe.photo_size == 80
+    assert found.look.photo.shape == (1, 3, 80, 80)
 
 
 def test_pictures_of_channels_are_of_the_network_that_is_shown(tmp_path, quick, monkeypatch):
@@ -128,7 +162,7 @@ def test_the_grid_and_its_control_are_told(tmp_path, quick):
     found.draw_grid()
     found.wait(WAIT)
     assert "cosine" in found.grid_words.value
-    assert "2 x 2" in found.grid.text
+    assert "2 x 3" in found.grid.text
     found.ask()
     assert "random" in found.verdict.value
 
@@ -138,11 +172,12 @@ def test_a_channel_page_shows_the_photos_that_it_answers_most(tmp_path, quick):
     channel = found.channels.rows[0]["channel"]
     found.channels._hear(found.channels, {"opened": channel}, [])
     found.wait(WAIT)
-    photos = images.read_many([str(path) for path in images.files_in(SAMPLES).values()], 64)
+    photos = images.read_many([str(path) for path in images.files_in(SAMPLES).values()], 64, None, "whole", 16)
+    capture = models.capture(found.network, found.recipe.layer, stop=True)
     with torch.no_grad():
-        seen = models.capture(found.network, found.recipe.layer, stop=True)(photos.pictures)[found.recipe.layer]
-    best = seen[:, channel].flatten(1).amax(1).topk(6).indices.tolist()
-    assert all(Path(photos.names[number]).stem in found.large.text for number in best)
+        seen = torch.stack([capture(each[None])[found.recipe.layer][0, channel].amax() for each in photos.pictures])
+    best = [f"{Path(photos.names[number]).stem} {seen[number]:.2f}" for number in seen.topk(6).indices.tolist()]
+    assert all(told in found.large.text for told in best)
     assert found.histogram.value
 
 

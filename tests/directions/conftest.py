@@ -15,6 +15,12 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="session")
+def undecided() -> Network:
+    """A network for which some places of the photos speak for each class, and others against it."""
+    return Network(tiny(seed=8).eval(), "undecided", classes=["ant, insect", "bee", "cat", "dog", "elk"], size=16)
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Red, green and blue photos with some noise."""
     folder = tmp_path_factory.mktemp("photos")

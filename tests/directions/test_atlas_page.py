@@ -7,6 +7,7 @@ import re
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import browser
 import numpy as np
@@ -82,6 +83,22 @@ def test_a_page_without_photos_holds_none(levels: list[Atlas]) -> None:
     for level in data_in(atlas_page.text(levels, photos=False))["levels"]:
         assert level["photos"] is None
         assert all(square["photos"] == [0, 0] for square in level["squares"])
+
+
+def test_two_maps_are_two_pages_with_links(levels: list[Atlas], network: Network, tmp_path: Path) -> None:
+    recipe = levels[0].recipe.changed(label="bee", beside=HOSTILE, cells=2)
+    both = activation_atlas.finished(activation_atlas.survey(recipe, network), network)
+    first = atlas_page.write([both], tmp_path, photos=False)
+    folders = sorted(folder.name for folder in tmp_path.iterdir())
+    assert first == tmp_path / "minivgg_robust-relu2-bee" / "index.html"
+    assert len(folders) == 2
+    for name, other in zip(folders, folders[::-1], strict=True):
+        text = (tmp_path / name / "index.html").read_text()
+        (address,) = re.findall(r'<a href="(.*?)">beside it', text)
+        assert (tmp_path / name / unquote(unescape(address))).resolve() == tmp_path / other / "index.html"
+        assert HOSTILE not in text
+    shown = data_in((tmp_path / folders[0] / "index.html").read_text())["levels"][0]["squares"]
+    assert len(shown) in (len(both.grid), len(both.beside.grid))
 
 
 def test_the_map_moves(page: Path, chromium: Any) -> None:

@@ -1,5 +1,7 @@
 """Dictionaries: scikit-learn's numbers, planted parts found again, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +114,68 @@ def test_the_order_of_parts_does_not_matter_to_stability(seed: int) -> None:
 def test_what_does_not_fit_is_said(vectors: torch.Tensor, method: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dictionaries.fitted(method, vectors, 9)
+
+
+@pytest.mark.parametrize("method", list(dictionaries.METHODS))
+def test_every_method_learns_from_no_more_than_many(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as of the vectors that the seed draws, and of other ones for another seed."""
+    monkeypatch.setattr(dictionaries, "STEPS", 20)
+    vectors, _ = planted(count=900)
+    monkeypatch.setattr(dictionaries, "MANY", 300)
+    found, again, other = (dictionaries.fitted(method, vectors, 6, seed) for seed in (3, 3, 4))
+    drawn = vectors[torch.randperm(900, generator=torch.Generator().manual_seed(3))[:300].sort().values]
+    by_hand = dictionaries.fitted(method, drawn, 6, 3)
+    assert found.learned_from == by_hand.learned_from == 300
+    assert torch.equal(found.directions, again.directions)
+    assert torch.equal(found.directions, by_hand.directions)
+    assert not torch.equal(found.decode(found.encode(vectors)), other.decode(other.encode(vectors)))
+    assert len(found.encode(vectors)) == 900
+
+
+def test_an_autoencoder_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the same end, bit by bit, from the last state that was kept; which is gone when it is done."""
+    vectors, _ = planted(count=500)
+    monkeypatch.setattr(dictionaries, "STEPS", 220)
+    through = dictionaries.fitted("autoencoder", vectors, 9, 1)
+    largest, calls = dictionaries._largest, []
+
+    def stopped(codes: torch.Tensor, active: int) -> torch.Tensor:
+        calls.append(active)
+        if len(calls) == 130:
+            raise KeyboardInterrupt
+        return largest(codes, active)
+
+    monkeypatch.setattr(dictionaries, "_largest", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        dictionaries.fitted("autoencoder", vectors, 9, 1, tmp_path)
+    (state,) = tmp_path.iterdir()
+    kept = torch.load(state, weights_only=True)["step"]
+    assert kept == 100
+
+    monkeypatch.setattr(dictionaries, "_largest", largest)
+    other = dictionaries.fitted("autoencoder", vectors, 9, 2, tmp_path)  # another seed is another run
+    assert not torch.equal(other.directions, through.directions)
+    assert state.exists()
+
+    steps = []
+    monkeypatch.setattr(dictionaries, "_largest", lambda *given: steps.append(0) or largest(*given))
+    again = dictionaries.fitted("autoencoder", vectors, 9, 1, tmp_path)
+    assert 120 <= len(steps) < 130  # 120 steps were left; codes are dealt out again a few times
+    assert torch.equal(again.directions, through.directions)
+    assert torch.equal(again.encode(vectors), through.encode(vectors))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", list(dictionaries.METHODS))
+def test_dead_channels_do_no_harm(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels that are 0 everywhere, and one that never changes: what varies is found, and no number is lost."""
+    monkeypatch.setattr(dictionaries, "STEPS", 300)
+    vectors, _ = planted(count=600)
+    dead = torch.cat([vectors, torch.zeros(600, 5), torch.full((600, 1), 2.0)], dim=1)
+    found = dictionaries.fitted(method, dead, 6)
+    made = found.decode(found.encode(dead))
+    assert made.isfinite().all()
+    assert made[:, 24:29].abs().max() < 0.05
+    assert explained(found, dead) > 0.2
+    if method != "nmf":  # whose parts have no offset
+        assert (made[:, 29] - 2).abs().max() < 0.3

@@ -1,10 +1,14 @@
 """Layouts: components by hand, neighbours kept, and measures that know chance from truth."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 
 from nbhelpers.directions import layouts
@@ -44,6 +48,49 @@ def test_few_points_lie_in_the_unit_square(points: int, dimensions: int) -> None
     plane = layouts.plane(scores, 0)
     assert plane.shape == (points, 2)
     assert ((plane >= 0) & (plane <= 1)).all()
+
+
+def test_two_spaces_are_turned_onto_each_other() -> None:
+    """Points that were turned, mirrored and enlarged are found where they were; against SciPy's rotation."""
+    first = crowds(each=10)
+    first -= first.mean(0)
+    turn = torch.linalg.qr(torch.randn(20, 20, generator=torch.Generator().manual_seed(1))).Q
+    one, other = layouts.aligned(first, 7 * first @ turn)
+    assert torch.allclose(one, other, atol=1e-4)
+    assert one.square().sum(1).mean() == pytest.approx(1, abs=1e-5)
+    apart = first[:, :12] + torch.randn(60, 12, generator=torch.Generator().manual_seed(2))
+    one, other = layouts.aligned(first, apart)
+    scaled = [each.numpy() / np.sqrt((each.numpy() ** 2).sum(1).mean()) for each in (first, apart)]
+    filled = np.pad(scaled[1], ((0, 0), (0, 8)))
+    rotation, _ = orthogonal_procrustes(filled, scaled[0])
+    assert np.allclose(other.numpy(), filled @ rotation, atol=1e-4)
+    assert torch.allclose(torch.cdist(other, other), torch.cdist(*[torch.from_numpy(filled)] * 2), atol=1e-3)
+
+
+def test_umap_lays_out_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is installed here, a stand-in says what it was asked for."""
+    asked = {}
+
+    class UMAP:
+        def __init__(self, **options: object) -> None:
+            asked.update(options)
+
+        def fit_transform(self, scores: np.ndarray) -> np.ndarray:
+            return scores[:, [1, 0]]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
+    scores = layouts.components(crowds(), 5)
+    plane = layouts.plane(scores, 3, "umap")
+    assert torch.equal(plane.argsort(0), scores[:, [1, 0]].argsort(0))
+    assert (asked["random_state"], asked["n_components"], asked["n_neighbors"]) == (3, 2, 15)
+    assert asked["init"].shape == (180, 2)
+    assert (asked["init"].min(), asked["init"].max()) == pytest.approx((0, 10))
+
+
+def test_umap_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ValueError, match="pip install umap-learn, or take 't-sne'"):
+        layouts.plane(crowds(), 0, "umap")
 
 
 def test_quality_knows_truth_from_chance() -> None:

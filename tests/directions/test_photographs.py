@@ -72,6 +72,44 @@ def test_some_places_are_different_ones_and_the_same_for_a_seed(network: Network
     assert not torch.equal(some.vectors, photographs.collect(network, "conv2", pictures, 3, 2).vectors)
 
 
+def test_the_same_places_are_found_in_another_layer(network: Network, pictures: Pictures) -> None:
+    """`conv1` has twice as many units along each side: the one that holds the middle is the lower right of four."""
+    coarse = photographs.collect(network, "conv2", pictures, places=3, seed=1)
+    fine = photographs.collect(network, "conv1", pictures, places=0, like=coarse)
+    maps = network.net.conv1(pictures.batch(slice(None))[0]).detach()
+    column, row = (coarse.centres * 8).long().unbind(1)
+    assert torch.allclose(fine.vectors, maps[coarse.photos, :, 2 * row + 1, 2 * column + 1], atol=1e-6)
+    assert torch.equal(fine.photos, coarse.photos)
+    again = photographs.collect(network, "conv2", pictures, places=0, like=coarse.subset(torch.tensor([0, 4, 14])))
+    assert torch.equal(again.vectors, coarse.vectors[[0, 4, 14]])
+
+
+@pytest.mark.parametrize("count", [5, 21])
+def test_what_a_place_adds_to_a_class_is_activation_times_gradient(network: Network, count: int) -> None:
+    """By finite differences in float64: the class's share, when the layer gives a little less at one place."""
+    pictures = Pictures((noise(count, 16, 16, 3) * 255).byte(), torch.zeros(count, dtype=torch.long))
+    before = outside(network)
+    places = photographs.collect(network, "relu1", pictures, places=2)
+    found = photographs.effects(network, "relu1", pictures, places, 3)
+    assert same_outside(before, outside(network))
+    precise = tiny().double().eval()
+    maps = precise[:2](pictures.batch(slice(None))[0].double()).detach()
+    rest = lambda maps: precise[2:](maps.clone()).log_softmax(1)[:, 3].detach()  # noqa: E731
+    for place in (0, 7, 2 * count - 1):
+        photo, unit = int(places.photos[place]), int(places.units(16, 16)[place])
+        less = maps[photo : photo + 1].clone()
+        less[0, :, unit // 16, unit % 16] *= 1 - 1e-4
+        expected = (rest(maps[photo : photo + 1]) - rest(less)) / 1e-4
+        assert found[place].item() == pytest.approx(expected.item(), abs=2e-5, rel=1e-2)
+
+
+def test_a_network_without_classes_has_no_places_for_one(pictures: Pictures) -> None:
+    network = Network(tiny()[:4].eval(), "headless", size=16)
+    places = photographs.collect(network, "conv2", pictures, 1)
+    with pytest.raises(ValueError, match="class logits"):
+        photographs.effects(network, "conv2", pictures, places, 0)
+
+
 def test_a_patch_is_what_the_place_sees(network: Network, pictures: Pictures) -> None:
     """Outside the patch the picture may change, and the place does not notice; inside, it does."""
     found = photographs.collect(network, "conv2", pictures, places=4)

@@ -153,5 +153,10 @@ def test_training_reads_what_everybody_reads(tmp_path: Path) -> None:
         assert np.array_equal(data.decoded(path, 8), expected)
         assert np.array_equal(data.decoded(io.BytesIO(path.read_bytes()), 8), expected)
     assert data.decoded(grey, 8).mean() == 117
+    disc = np.hypot(*(np.indices((40, 80)) - np.array([20, 40])[:, None, None])) < 15
+    Image.fromarray((disc * 255).astype(np.uint8)).save(tmp_path / "disc.png")
+    wide = data.decoded(tmp_path / "disc.png", 20)[..., 0] > 127  # a disc stays one: the centre, not all of it squeezed
+    assert abs(wide.any(0).sum() - wide.any(1).sum()) <= 1
+    assert wide.sum() == pytest.approx(np.pi * 7.5**2, rel=0.05)
     with pytest.raises(ValueError, match=r"shard\[3\] is no picture, or truncated or damaged"):
         data.decoded(io.BytesIO(b"nothing"), 8, "shard[3]")

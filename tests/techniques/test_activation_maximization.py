@@ -394,3 +394,29 @@ def test_a_picture_of_before_the_rounds_settled_is_made_again_without(tmp_path):
     document = ActivationMaximization(settle=True).document()
     del document["parameters"]["settle"]
     assert recipes.from_document(document) == ActivationMaximization(settle=False)
+
+
+# A whole layer.
+
+
+@pytest.mark.parametrize(
+    ("given", "channels"),
+    [("0..3", [0, 1, 2, 3]), (["8..4 step -2", 1], [8, 6, 4, 1]), ([5], [5]), ("7..7", [7])],
+)
+def test_channels_may_be_a_range(given: object, channels: list[int]) -> None:
+    assert ActivationMaximization(channels=given).channels == channels
+
+
+@pytest.mark.parametrize("given", ["0..", "3..1", "5", "0..1 step 0.5"])
+def test_channels_that_are_no_range_of_whole_numbers_are_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="channels"):
+        ActivationMaximization(channels=given)
+
+
+def test_many_channels_make_a_sheet_of_small_pictures(minivgg: Network) -> None:
+    recipe = ActivationMaximization(layer="block2.conv1", channels="0..19", size=32, rounds=1, steps=1)
+    step = recipe.run(minivgg)
+    sheet = technique.sheet(recipe, step, minivgg)
+    assert sheet.width < 8 * 40  # seven in a row, as large as they were made
+    first = np.asarray(sheet)[:32, :32] / 255
+    assert np.abs(first - step.picture[0].permute(1, 2, 0).numpy()).max() < 1 / 255

@@ -119,6 +119,32 @@ def test_crops_cover_the_photo() -> None:
     assert crops.pictures[9 * 4 + 5].equal(whole.pictures[4, :, 20:80, 40:])
 
 
+@pytest.mark.parametrize(("sides", "grid"), [((200, 100), (3, 8)), ((100, 300), (13, 3))])
+def test_crops_of_a_whole_photo_reach_its_ends(tmp_path: Path, sides: tuple[int, int], grid: tuple[int, int]) -> None:
+    ramp = np.indices(sides[::-1]).sum(0) / (sum(sides) - 2) * 255
+    Image.fromarray(np.stack([ramp.astype(np.uint8)] * 3, 2)).save(tmp_path / "ramp.png")
+    found = facets.read_crops(str(tmp_path), 60, 3, "whole")
+    rows, columns = grid
+    assert len(found) == len(found.names) == rows * columns
+    whole = images.read(tmp_path / "ramp.png", 100, "whole")
+    assert found.pictures[0].equal(whole[:, :60, :60])
+    assert found.pictures[columns - 1].equal(whole[:, :60, -60:])
+    assert found.pictures[-1].equal(whole[:, -60:, -60:])
+    wide = facets.read_crops(str(tmp_path), (30, 60), 3, "whole").pictures[:, 0]
+    assert wide.shape[1:] == (30, 60)
+    assert wide.diff(dim=2).mean((1, 2)).min() > 0.001  # the ramp rises in every crop: none is grey
+    assert (wide.min(), wide.max()) == pytest.approx((0, 1), abs=0.02)
+    centre = facets.read_crops(str(tmp_path), 60, 3)
+    assert len(centre) == 9
+    assert centre.pictures.max() < found.pictures.max() - 0.1
+    assert centre.pictures.min() > found.pictures.min() + 0.1
+    assert (
+        facets.read_crops(str(tmp_path), 60, 1, "whole")
+        .pictures[0]
+        .equal(images.read(tmp_path / "ramp.png", 60, "pad"))
+    )
+
+
 def test_a_seed_may_be_of_any_size() -> None:
     positions = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     labels, distances = facets._cluster(positions, 3, 2**32 + 5)
@@ -177,8 +203,13 @@ def test_robust_distance_is_square_near_and_straight_far() -> None:
     assert far == pytest.approx(1e3, rel=2e-3)
 
 
-def test_gradient_is_that_of_the_published_objective(network: models.Network, found: facets.Facets) -> None:
-    recipe = small(top_channels=7, smoothness=0)
+@pytest.mark.parametrize("size", [64, (48, 80)])
+def test_gradient_is_that_of_the_published_objective(
+    network: models.Network, found: facets.Facets, size: int | tuple[int, int]
+) -> None:
+    recipe = small(top_channels=7, smoothness=0, size=size)
+    if size != 64:
+        found = technique.find_facets(recipe, network)
     run = facet_ascent.Run(settings(recipe), network, found)
     picture = run.begin().picture
     scores, gradient = run._gradient(picture, 1e-3)
@@ -243,6 +274,20 @@ def test_the_window_moves_and_brings_back_what_it_made(network: models.Network, 
     # before step 6 was made, the window was put back where it had been, and then read at its new place
     torch.testing.assert_close(states[6].whole[:, :, 16:80, 16:80], states[5].picture)
     assert all(0 <= place <= 32 for place in (top, left))
+
+
+def test_pictures_may_be_wide(network: models.Network) -> None:
+    recipe = small(size=(48, 80), window_step=6, scale=1.5, window=1.0, seed=3, crops=2)
+    found = technique.find_facets(recipe, network)
+    assert found.pictures.shape == (4 * 12, 3, 48, 80)
+    run = facet_ascent.Run(settings(recipe), network, found)
+    states = [run.begin()]
+    for _ in range(6):
+        states.append(run.advance(states[-1]))
+    assert states[0].whole.shape[2:] == (72, 120)
+    assert states[0].corner == (12, 20)
+    torch.testing.assert_close(states[6].whole[:, :, 12:60, 20:100], states[5].picture)
+    assert run.step(states[6]).picture.shape == (2, 3, 48, 80)
 
 
 def test_brightness_comes_every_brightness_step(network: models.Network, found: facets.Facets) -> None:
@@ -319,6 +364,11 @@ def test_a_saved_run_of_another_recipe_or_a_damaged_one_is_refused(
     list(technique.visualise(small(steps=1), network, found, path))
     with pytest.raises(ValueError, match="was made with steps = 1:"):
         next(technique.visualise(small(), network, found, path))
+    older = torch.load(path, weights_only=True)
+    del older["recipe"]["fit"]  # saved before there was such a parameter
+    torch.save(older, path)
+    (last,) = technique.visualise(small(steps=1), network, found, path)
+    assert last.index == 1
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="damaged one: delete it"):
         next(technique.visualise(small(), network, found, path))
@@ -344,6 +394,35 @@ def test_thumbnails_lie_inside_the_figure_and_hide_none_of_their_facets_points(t
         assert figure.bbox.contains(found.x1, found.y1)
         points = axes.transData.transform(places[labels == facet].numpy())
         assert not any(found.padded(-8).contains(*point) for point in points)
+
+
+@pytest.mark.parametrize("crowded", [0.0, 0.02, 0.3])
+def test_boxes_of_facets_do_not_overlap(crowded: float) -> None:
+    """Ten facets with three photos each, their centres at one spot, nearly, or near each other."""
+    noise = torch.Generator().manual_seed(0)
+    centres = crowded * torch.randn(10, 2, generator=noise)
+    labels = torch.arange(10).repeat_interleave(4)
+    places = centres[labels] + 0.01 * torch.randn(40, 2, generator=noise)
+    grouped = facets.Facets(
+        pictures=torch.rand(40, 3, 8, 8),
+        names=[str(number) for number in range(40)],
+        activations=torch.zeros(40, 4),
+        positions=places,
+        labels=labels,
+        distances=(places - centres[labels]).norm(dim=1),
+        components=2,
+        explained=1.0,
+    )
+    figure = facets.scatter(grouped, 3)
+    figure.draw_without_rendering()
+    found = [each.patch.get_window_extent() for each in figure.axes[0].artists if isinstance(each, AnnotationBbox)]
+    assert len(found) == 10
+    for number, box in enumerate(found):
+        assert not any(box.overlaps(other) for other in found[:number])
+        assert box.x0 >= -1
+        assert box.y0 >= -1
+        assert box.x1 <= figure.bbox.width + 1
+        assert box.y1 <= figure.bbox.height + 1
 
 
 # --- bad input

@@ -246,7 +246,7 @@ def test_the_ladder_goes_from_the_paper_to_the_recipe_one_idea_a_rung():
     assert next(iter(technique.ladder(ClassPictures(size=384, steps=900)).values())).size == 576
     large = technique.ladder(technique.for_large_networks())
     assert list(large) == ["2014: pixels, L2", "+ jitter", "+ Fourier", "+ colour", "+ contrast", "+ views, dropout"]
-    assert large["2014: pixels, L2"].l2_weight == 30
+    assert large["2014: pixels, L2"].l2_weight == 10
     assert large["+ views, dropout"] == technique.for_large_networks()
 
 

@@ -174,6 +174,48 @@ def test_importance_is_the_mean_length_whatever_the_batch(network: Network) -> N
         assert last.ranking[0] == int(expected.argmax())
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_whole_photos_of_unlike_shapes_are_averaged_and_compared(network: Network, tmp_path: Path, views: int) -> None:
+    for name, size in (("a", (90, 30)), ("b", (30, 75)), ("c", (60, 40)), ("d", (90, 30))):
+        noise = np.random.default_rng(ord(name)).integers(0, 256, (*size[::-1], 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+    folder = {"reference": str(tmp_path), "similar": str(SAMPLES / "coffee.jpg"), "views": views, "fit": "whole"}
+    recipe = FilterGradients(**QUICK | folder | {"size": 32, "batch_size": 2, "removed": [0, 4]})
+    photos = filter_gradients.read_photos(recipe, network, recipe.reference)
+    assert len({tuple(picture.shape) for picture in photos.pictures}) == 3
+    target = network.classes.index("obelisk")
+    each = torch.cat([loop(network, recipe.layer, target, picture[None]) for picture in photos.pictures])
+    step = recipe.run(network)
+    assert (step.index, step.total) == (4 * views, 4 * views)
+    assert torch.allclose(step.gradient, each.mean(0), rtol=1e-3, atol=1e-5)
+    comparison = filter_gradients.compare(recipe, network)
+    assert torch.allclose(comparison.patterns[: 4 * views], each.sum((3, 4)), rtol=1e-3, atol=1e-5)
+    assert comparison.photos.names[: 4 * views] == photos.names
+    ablation = filter_gradients.ablate(recipe, step.ranking, network)
+    with torch.no_grad():
+        logits = torch.stack([network(picture.flip(2)[None])[0, target] for picture in photos.pictures])
+    assert ablation.logits["random"][0] == pytest.approx(logits.mean().item(), rel=1e-5)
+    volumes = filter_pictures.gradient_volumes(comparison.patterns[:2], 1)
+    film = list(filter_pictures.frames(photos.pictures[:2], volumes, ["a", "b"], 1, side=30))
+    assert len({frame.shape for frame in film}) == 1
+
+
+def test_what_is_at_the_end_of_a_wide_photo_counts_when_it_is_whole(network: Network, tmp_path: Path) -> None:
+    for name, colour in (("plain", 100), ("marked", 250)):
+        pixels = np.full((32, 64, 3), 100, np.uint8)
+        pixels[8:24, :8, 0] = colour
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+
+    def gradient(name: str, fit: str) -> torch.Tensor:
+        recipe = FilterGradients(**QUICK | {"reference": str(tmp_path / f"{name}.png"), "size": 32, "views": 1})
+        return recipe.changed(fit=fit).run(network).gradient
+
+    for fit in ("whole", "pad"):
+        plain, marked = gradient("plain", fit), gradient("marked", fit)
+        assert (plain - marked).norm() > 0.01 * plain.norm()
+    assert torch.equal(gradient("plain", "crop"), gradient("marked", "crop"))
+
+
 def test_memory_is_bounded_by_the_batch(small: Network, monkeypatch) -> None:
     models.examine(small, 16)  # looks once, at pictures of its own
     seen = []

@@ -14,7 +14,7 @@ from PIL import Image
 from small_networks import Holder, Small
 from torch import nn
 
-from nbhelpers import models
+from nbhelpers import images, models
 from nbhelpers.models import Network, parts
 from nbhelpers.techniques import fine_tuning
 from nbhelpers.techniques.fine_tuning import FineTuning, tuning_pictures
@@ -69,19 +69,28 @@ class Answering(Small):
 
 
 @pytest.mark.parametrize(
-    ("net", "layer"), [(Small, "second"), (Small, "first"), (Holder, "block"), (Answering, "second")]
+    ("net", "layer", "size"),
+    [
+        (Small, "second", 16),
+        (Small, "first", 16),
+        (Holder, "block", 16),
+        (Answering, "second", 16),
+        (Small, "second", (16, 24)),
+    ],
 )
-def test_the_same_weights_as_the_plain_loop(net: type[nn.Module], layer: str, coloured: Path) -> None:
+def test_the_same_weights_as_the_plain_loop(
+    net: type[nn.Module], layer: str, size: int | tuple[int, int], coloured: Path
+) -> None:
     small = Network(net(), "small", size=16)
-    recipe = FineTuning(data_dir=str(coloured), layer=layer, **{**QUICK, "size": 16}, patience=100)
+    recipe = FineTuning(data_dir=str(coloured), layer=layer, **{**QUICK, "size": size}, patience=100)
     data = fine_tuning.photos(recipe)
     before = copy.deepcopy(small.state_dict())
     *_, last = fine_tuning.tune(recipe, small, data)
     # the longhand: everything through the whole network, every time
-    tuned, _ = parts.with_new_head(small, data.classes, 16)
+    tuned, _ = parts.with_new_head(small, data.classes, size)
     best, best_loss = None, float("inf")
     for number, (names, epochs, rate) in enumerate(
-        [(["head"], 3, recipe.head_rate), (parts.freed_from(tuned, layer, 16), 2, recipe.upper_rate)]
+        [(["head"], 3, recipe.head_rate), (parts.freed_from(tuned, layer, size), 2, recipe.upper_rate)]
     ):
         if best is not None:
             tuned.load_state_dict(best)
@@ -278,6 +287,43 @@ def test_a_network_without_a_classifier_head(coloured: Path) -> None:
 
 
 # --- photos
+
+
+def test_what_is_at_the_end_of_a_wide_photo_is_learnt_when_it_is_padded(tmp_path: Path) -> None:
+    for name, colour in (("green", (20, 230, 20)), ("red", (230, 20, 20))):
+        for number in range(8):
+            write(tmp_path / name, f"{number}.png", (128, 128, 128), number)  # the same for both classes
+            with Image.open(tmp_path / name / f"{number}.png") as photo:
+                wide = photo.resize((80, 40))
+            wide.paste(colour, (0, 0, 15, 40))
+            wide.save(tmp_path / name / f"{number}.png")
+    recipe = FineTuning(data_dir=str(tmp_path), **QUICK | {"fit": "pad", "head_epochs": 15, "upper_epochs": 0})
+    last = run(recipe)
+    assert last.scores.item() == 1
+    assert torch.equal(
+        last.data.train.batch(slice(0, 1))[0][0].mul(255).round(),
+        images.read(tmp_path / last.data.train.names[0], 32, "pad").mul(255).round(),
+    )
+    cut = fine_tuning.photos(recipe.changed(fit="crop"))
+    found = {
+        name: each for part in (cut.train, cut.validation) for name, each in zip(part.names, part.pixels, strict=True)
+    }
+    assert all(torch.equal(found[f"red/{number}.png"], found[f"green/{number}.png"]) for number in range(8))
+    with pytest.raises(ValueError, match=r"fit = 'whole': Input should be 'crop' or 'pad' .*one shape that a batch"):
+        recipe.changed(fit="whole")
+
+
+def test_photos_of_any_proportions_are_viewed_and_kept(coloured: Path, tmp_path: Path) -> None:
+    shape = {"size": (24, 40), "views": 2, "head_epochs": 1, "upper_epochs": 1}
+    last = run(FineTuning(data_dir=str(coloured), **QUICK | shape, keep=str(tmp_path / "kept")))
+    assert last.data.train.pixels.shape[1:] == (24, 40, 3)
+    viewed = folders.views(last.data.train, 2, 6, 0)
+    assert viewed.pixels.shape == (2 * len(last.data.train), 24, 40, 3)
+    kept = fine_tuning.load(last.folder)
+    expected = fine_tuning.predictions(last.network, last.data.validation)
+    assert torch.allclose(fine_tuning.predictions(kept, last.data.validation), expected, atol=1e-5)
+    crops = folders.sample_crops((24, 40), crops=2, folder=SAMPLES)
+    assert crops.train.pixels.shape == (8, 24, 40, 3)
 
 
 def test_unreadable_photos_are_skipped_counted_and_named(coloured: Path) -> None:

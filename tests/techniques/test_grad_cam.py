@@ -1,10 +1,13 @@
 """The Grad-CAM technique: photos, classes, counterfactuals, the contest of maps, and what is said of bad input."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from nbhelpers import images, models, recipes
@@ -214,7 +217,7 @@ def test_sheets_hold_every_photo(network: Network, few: Path) -> None:
 
 
 def test_the_contest_against_its_parts(network: Network) -> None:
-    recipe = GradCAM(photos=str(SAMPLES), photo_size=64, steps=4, score_channels=2, batch_size=4)
+    recipe = GradCAM(fit="crop", photos=str(SAMPLES), photo_size=64, steps=4, score_channels=2, batch_size=4)
     verdict = grad_cam.compare(recipe, network, ["grad_cam", "guided_grad_cam"])
     boxed = boxes.read(SAMPLES, 64)
     for method in ("grad_cam", "guided_grad_cam"):
@@ -232,7 +235,7 @@ def test_the_contest_against_its_parts(network: Network) -> None:
         assert said in verdict.table()
 
 
-def planted(count: int) -> tuple[Network, Boxed]:
+def planted(count: int, width: int = 16) -> tuple[Network, Boxed]:
     """A network whose only class is red, and pictures of noise with a red square somewhere."""
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     with torch.no_grad():
@@ -241,7 +244,7 @@ def planted(count: int) -> tuple[Network, Boxed]:
         net[4].weight.copy_(torch.tensor([[90.0, 0], [0, 1.0]]))
         net[4].bias.zero_()
     source = torch.Generator().manual_seed(0)
-    pictures = torch.rand(count, 3, 16, 16, generator=source) * 0.3 + 0.3
+    pictures = torch.rand(count, 3, 16, width, generator=source) * 0.3 + 0.3
     corners = torch.randint(0, 13, (count, 2), generator=source)
     for picture, (x, y) in zip(pictures, corners.tolist(), strict=True):
         picture[:, y : y + 4, x : x + 4] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
@@ -258,6 +261,46 @@ def test_the_contest_finds_what_was_planted() -> None:
     assert verdict.chance.mean().item() == pytest.approx(16 / 256)
     assert max(shares["random map"], shares["random pixels"]) < 0.3
     assert all(areas["grad_cam"] < areas[control] for control in ("random map", "random pixels", "middle"))
+
+
+def test_photos_of_unlike_shapes_meet_in_one_contest() -> None:
+    network, square = planted(5)
+    _, wide = planted(5, 40)
+    turns = [part for pair in zip(square.photos.pictures, wide.photos.pictures, strict=True) for part in pair]
+    around = [part for pair in zip(square.boxes, wide.boxes, strict=True) for part in pair]
+    mixed = Boxed(Photos(turns, [str(number) for number in range(10)]), around, [["red"]] * 10, {})
+    classes = [0] * 10
+    verdict = contest.compare(network, "1", mixed, classes, ["grad_cam"], steps=8, tolerance=0, batch_size=3)
+    assert verdict.classes == classes
+    assert verdict.hits["grad_cam"].all()
+    assert verdict.chance.tolist() == pytest.approx([16 / 256, 16 / 640] * 5)
+    for number, boxed in enumerate((square, wide)):
+        alone = contest.compare(network, "1", boxed, 0, ["grad_cam"], steps=8, tolerance=0)
+        for name in ("grad_cam", "middle", "untrained network"):
+            assert torch.equal(verdict.hits[name][number::2], alone.hits[name])
+            assert torch.allclose(verdict.deletion[name][number::2], alone.deletion[name], atol=1e-5)
+
+
+def test_the_contest_sees_a_whole_photo_to_its_ends(tmp_path: Path) -> None:
+    network, _ = planted(1)
+    entries = {}
+    for name, left in (("left.png", 0), ("right.png", 28)):
+        pixels = np.full((16, 32, 3), 100, np.uint8)
+        pixels[6:10, left : left + 4] = (230, 25, 25)
+        Image.fromarray(pixels).save(tmp_path / name)
+        entries[name] = {"size": [32, 16], "objects": [{"label": "red", "box": [left, 6, left + 3, 9]}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    recipe = GradCAM(photos=str(tmp_path), photo_size=16, layer="1", target=0, steps=2, tolerance=0)
+    verdict = grad_cam.compare(recipe, network, ["grad_cam"])
+    assert verdict.hits["grad_cam"].tolist() == [True, True]
+    with pytest.raises(ValueError, match="marks no object in the central square"):
+        grad_cam.compare(recipe.changed(fit="crop"), network, ["grad_cam"])
+    whole, cut = (
+        grad_cam.methods_sheet(recipe.changed(fit=fit, opacity=0), network, ["grad_cam"]) for fit in ("whole", "crop")
+    )
+    red = [(np.asarray(sheet).astype(int) @ [1, -1, 0] > 150).sum() for sheet in (whole, cut)]
+    assert red[0] > 1000
+    assert red[1] == 0
 
 
 def test_one_class_for_all_photos_of_the_contest_may_stand_in_a_list() -> None:

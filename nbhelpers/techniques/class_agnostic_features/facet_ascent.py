@@ -45,7 +45,7 @@ class Settings:
     nearest: int
     top_channels: int
     start: Literal["photos", "grey"]
-    size: int
+    size: models.Size
     steps: int
     learning_rate: Schedule
     mask_sigma: Schedule
@@ -67,11 +67,11 @@ class FacetStep(Step):
 
     Attributes:
         facets: the photos and their groups.
-        checkpoints: the pictures so far, by number of steps, `(facets, 3, size, size)` each; 0 is the start.
+        checkpoints: the pictures so far, by number of steps, `(facets, 3, height, width)` each; 0 is the start.
     """
 
     facets: Facets
-    checkpoints: dict[int, Float[Tensor, "facets 3 size size"]]
+    checkpoints: dict[int, Float[Tensor, "facets 3 height width"]]
 
 
 def scheduled(start: float, end: float, index: int, total: int) -> float:
@@ -103,14 +103,14 @@ class State:
     """All that a run needs to go on; replaced as a whole, so that an interrupt leaves the last one complete."""
 
     index: int
-    whole: Float[Tensor, "facets 3 side side"]  # (facets, 3, H, W), the enlarged pictures
+    whole: Float[Tensor, "facets 3 whole_height whole_width"]  # (facets, 3, H, W), the enlarged pictures
     corner: tuple[int, int]  # of the window
-    picture: Float[Tensor, "facets 3 size size"]  # what is in the window, (facets, 3, size, size)
-    velocity: Float[Tensor, "facets 3 size size"]
+    picture: Float[Tensor, "facets 3 height width"]  # what is in the window, (facets, 3, height, width)
+    velocity: Float[Tensor, "facets 3 height width"]
     scores: Float[Tensor, " facets"]
     alive: Bool[Tensor, " facets"]
     random: UInt8[Tensor, " state"]  # state of the generator that places the window
-    checkpoints: dict[int, Float[Tensor, "facets 3 size size"]] = field(default_factory=dict)
+    checkpoints: dict[int, Float[Tensor, "facets 3 height width"]] = field(default_factory=dict)
 
 
 class Run:
@@ -119,6 +119,7 @@ class Run:
     def __init__(self, settings: Settings, network: Network, found: Facets) -> None:
         self.settings, self.facets = settings, found
         self.device = network.mean.device
+        self.sides = models.sides(settings.size)
         target, start = facets.targets(found, settings.nearest)
         self.start = torch.full_like(start, 0.5) if settings.start == "grey" else start
         self.target = target.to(self.device)
@@ -133,15 +134,15 @@ class Run:
 
     def begin(self) -> State:
         settings = self.settings
-        side = round(settings.size * settings.scale)
-        whole = F.interpolate(self.start, size=(side, side), mode="bicubic", align_corners=False).clamp(0, 1)
-        corner = ((side - settings.size) // 2,) * 2
-        picture = _window(whole, corner, settings.size).to(self.device)
+        larger = [round(side * settings.scale) for side in self.sides]
+        whole = F.interpolate(self.start, size=larger, mode="bicubic", align_corners=False).clamp(0, 1)
+        top, left = ((length - side) // 2 for length, side in zip(larger, self.sides, strict=True))
+        picture = self._window(whole, (top, left)).to(self.device)
         count = len(picture)
         return State(
             index=0,
             whole=whole,
-            corner=corner,
+            corner=(top, left),
             picture=picture,
             velocity=torch.zeros_like(picture),
             scores=torch.zeros(count),
@@ -163,8 +164,8 @@ class Run:
 
         if index % settings.window_step == 0:
             state = self._moved(state)
-        mask_sigma = now(*settings.mask_sigma) * settings.size / PUBLISHED_SIZE
-        mask = gaussian_mask(settings.size, settings.size, mask_sigma).to(self.device, non_blocking=True)
+        mask_sigma = now(*settings.mask_sigma) * min(self.sides) / PUBLISHED_SIZE
+        mask = gaussian_mask(*self.sides, mask_sigma).to(self.device, non_blocking=True)
         picture = state.picture
         if index % SMOOTH_EVERY == 0:
             blurred = smoothing.gaussian_blur(picture, now(*settings.blur_sigma))
@@ -210,23 +211,25 @@ class Run:
 
     def _moved(self, state: State) -> State:
         """What is in the window put back into the whole picture, and the window somewhere else."""
-        settings = self.settings
-        size = settings.size
         whole = state.whole.clone()
-        _window(whole, state.corner, size).copy_(state.picture)
+        self._window(whole, state.corner).copy_(state.picture)
         generator = torch.Generator()
         generator.set_state(state.random)
-        free = whole.shape[2] - size
-        draws = free / 2 + free * settings.window * torch.randn(2, generator=generator)
-        top, left = (int(place) for place in draws.clamp(0, free).tolist())
+        free = torch.tensor(whole.shape[2:]) - torch.tensor(self.sides)
+        draws = free / 2 + free * self.settings.window * torch.randn(2, generator=generator)
+        top, left = (int(place) for place in draws.clamp(torch.zeros(2), free).tolist())
         return replace(
             state,
             whole=whole,
             corner=(top, left),
-            picture=_window(whole, (top, left), size).to(self.device),
+            picture=self._window(whole, (top, left)).to(self.device),
             velocity=torch.zeros_like(state.velocity),  # it belongs to the place before
             random=generator.get_state(),
         )
+
+    def _window(self, whole: Tensor, corner: tuple[int, int]) -> Tensor:
+        (top, left), (height, width) = corner, self.sides
+        return whole[:, :, top : top + height, left : left + width]
 
     def _stopped(self, state: State, scores: Tensor) -> NonFiniteScore:
         bad = [number for number, finite in enumerate(scores.isfinite().tolist()) if not finite]
@@ -244,15 +247,17 @@ def save_state(state: State, parameters: dict[str, Any], path: str | Path) -> No
         torch.save({"recipe": parameters, "state": values}, temporary)
 
 
-def load_state(path: str | Path, parameters: dict[str, Any], device: torch.device) -> State:
-    """Read a state that `save_state` wrote for the same parameters.
+def load_state(
+    path: str | Path, parameters: dict[str, Any], device: torch.device, unsaid: dict[str, Any] | None = None
+) -> State:
+    """Read a state that `save_state` wrote for the same parameters; `unsaid` are those that an older one lacks.
 
     Raises:
         ValueError: the file is damaged or something else, or its recipe is another one (says where they differ).
     """
     try:
         document = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
-        was, values = document["recipe"], document["state"]
+        was, values = {**(unsaid or {}), **document["recipe"]}, document["state"]
         state = State(**values)
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no saved run, or a damaged one: delete it to begin anew") from error
@@ -260,8 +265,3 @@ def load_state(path: str | Path, parameters: dict[str, Any], device: torch.devic
     if other:
         raise ValueError(f"the run saved in {path} was made with {edge.few(other)}: give that, or another file")
     return replace(state, picture=state.picture.to(device), velocity=state.velocity.to(device))
-
-
-def _window(whole: Tensor, corner: tuple[int, int], size: int) -> Tensor:
-    top, left = corner
-    return whole[:, :, top : top + size, left : left + size]

@@ -19,12 +19,14 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage, TextArea, VPacker
 from torch import Tensor
 
-from nbhelpers import edge, images
+from nbhelpers import edge, images, models
 from nbhelpers.images import figures
 
 CROP = 0.6  # side of a crop, as a part of the photo's
 PALETTE = ["#d1495b", "#2e86ab", "#e0a030", "#4c956c", "#8e5aa8", "#e8743b", "#3fa7a0", "#6b4226", "#c277b1", "#777c85"]
-THUMBNAIL = 44  # points, side of a photo on the plane
+THUMBNAIL = 44  # points, longer side of a photo on the plane
+PUSHES = 200  # rounds in which boxes that overlap are moved apart
+CLEAR = 6  # pixels between two boxes
 SEEDS = 2**32  # scikit-learn takes no greater seed; a greater one counts on from 0
 FEWEST = 6  # t-SNE needs neighbours; so few photos are laid out by their first two components
 
@@ -34,7 +36,7 @@ class Facets:
     """Photos, what a layer makes of them, and the groups they fall into.
 
     Attributes:
-        pictures: `(N, 3, size, size)`.
+        pictures: `(N, 3, H, W)`.
         names: of the photos; crops are numbered.
         activations: pooled, `(N, C)`.
         positions: on the plane, `(N, 2)`.
@@ -46,7 +48,7 @@ class Facets:
         notes: what was reduced, and why.
     """
 
-    pictures: Float[Tensor, "photos 3 size size"]
+    pictures: Float[Tensor, "photos 3 height width"]
     names: list[str]
     activations: Float[Tensor, "photos channels"]
     positions: Float[Tensor, "photos 2"]
@@ -82,13 +84,15 @@ class Facets:
         return lines
 
 
-def read_crops(folder: str, size: int, crops: int) -> images.Photos:
-    """The photos of a folder, each as `crops` x `crops` overlapping squares; as they are for `crops` 1.
+def read_crops(folder: str, size: models.Size, crops: int, fit: str = "crop") -> images.Photos:
+    """The photos of a folder, each as overlapping crops of one shape; as they are for `crops` 1.
 
     Args:
-        folder: of photos, in any size and shape; the central square is used.
-        size: side of the squares in pixels.
-        crops: squares along each side. Each is 0.6 of the photo's side, so neighbours overlap.
+        folder: of photos, in any size and shape.
+        size: side of the crops in pixels, or `(height, width)`.
+        crops: along each side of a photo's centre, of which each is 0.6, so that neighbours overlap.
+        fit: what they are cut from, as `images.read` has it. Along the longer side of a "whole" photo there are as many
+            more as it is longer; for `crops` 1 all of it lies within the shape, as with "pad".
 
     Returns:
         Photos whose names are numbered `cat.jpg 1`, `cat.jpg 2`, ... from the upper left.
@@ -96,15 +100,28 @@ def read_crops(folder: str, size: int, crops: int) -> images.Photos:
     Raises:
         FileNotFoundError, ValueError: as `images.read_folder`.
     """
+    sides = models.sides(size)
     if crops == 1:
-        return images.read_many(folder, size)
-    whole = images.read_many(folder, round(size / CROP))
-    slack = whole.pictures.shape[2] - size
-    starts = [round(slack * number / (crops - 1)) for number in range(crops)]
-    squares = [whole.pictures[:, :, y : y + size, x : x + size] for y in starts for x in starts]
-    pictures = torch.stack(squares, dim=1).flatten(0, 1)
-    names = [f"{name} {number}" for name in whole.names for number in range(1, crops**2 + 1)]
-    return images.Photos(pictures, names, whole.skipped)
+        return images.read_many(folder, sides, None, fit)
+    larger = tuple(round(side / CROP) for side in sides)
+    photos = images.read_many(folder, max(larger) if fit == "whole" else larger, None, fit)
+    pictures, names = [], []
+    for picture, name in zip(photos.pictures, photos.names, strict=True):
+        if fit == "whole":  # as large as it must be for crops without grey
+            factor = max(least / length for least, length in zip(larger, picture.shape[1:], strict=True))
+            picture = images.fitted(picture, tuple(round(length * factor) for length in picture.shape[1:]))
+        down, across = (_starts(*each, crops) for each in zip(picture.shape[1:], sides, strict=True))
+        parts = [picture[:, top : top + sides[0], left : left + sides[1]] for top in down for left in across]
+        pictures += parts
+        names += [f"{name} {number}" for number in range(1, len(parts) + 1)]
+    return images.Photos(torch.stack(pictures), names, photos.skipped)
+
+
+def _starts(length: int, side: int, crops: int) -> list[int]:
+    """Where crops begin along a side of the photo: `crops` where the photo is as long as `CROP` says, else as dense."""
+    slack = length - side
+    count = 1 + round((crops - 1) * slack / (side / CROP - side))
+    return [round(slack * number / (count - 1)) for number in range(count)]
 
 
 def find(
@@ -201,11 +218,11 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
     axes.margins(*(room / plane).tolist())
     colours = [colour(facet) for facet in facets.labels.tolist()]
     axes.scatter(*facets.positions.T.numpy(), c=colours, s=22, alpha=0.8, linewidths=0)
-    middle = facets.positions.mean(0)
+    middle, boxes = facets.positions.mean(0), []
     for facet in range(facets.count):
         shown = facets.nearest(facet, thumbnails)
-        squares = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
-        drawn = [OffsetImage(square, zoom=THUMBNAIL / len(square)) for square in squares]
+        photos = [facets.pictures[photo].permute(1, 2, 0).numpy() for photo in shown.tolist()]
+        drawn = [OffsetImage(photo, zoom=THUMBNAIL / max(photo.shape)) for photo in photos]
         title = TextArea(f"facet {facet}", textprops={"size": 8, "color": colour(facet)})
         # at the facet's outer corner, so that thumbnails hide none of its points
         place, members = facets.positions[shown[0]], facets.positions[facets.labels == facet]
@@ -221,8 +238,33 @@ def scatter(facets: Facets, thumbnails: int = 2) -> Figure:
         )
         box.set_in_layout(False)
         axes.add_artist(box)
+        boxes.append(box)
     axes.set_axis_off()
+    _spread(figure, boxes)
     return figure
+
+
+def _spread(figure: Figure, boxes: list[AnnotationBbox]) -> None:
+    """Boxes that overlap are pushed apart, each pair the shorter way, and none off the figure."""
+    figure.draw_without_rendering()
+    edges = np.array([box.patch.get_window_extent().extents for box in boxes])
+    centres, halves = (edges[:, :2] + edges[:, 2:]) / 2, (edges[:, 2:] - edges[:, :2]) / 2
+    for _ in range(PUSHES):
+        apart = centres[:, None] - centres
+        room = halves[:, None] + halves + CLEAR - np.abs(apart)  # negative: no need to move along this axis
+        touching = (room > 0).all(2) & ~np.eye(len(boxes), dtype=bool)
+        if not touching.any():
+            break
+        shorter = room == room.min(2, keepdims=True)
+        # of two at the same spot, the later goes on
+        order = np.sign(np.subtract.outer(np.arange(len(boxes)), np.arange(len(boxes))))
+        way = np.where(apart == 0, order[..., None], np.sign(apart))
+        centres = centres + np.where(touching[..., None] & shorter, way * room / 2, 0).sum(1)
+        centres = np.clip(centres, halves, np.maximum(figure.bbox.size - halves, halves))
+    data = boxes[0].axes.transData
+    moved = data.transform([box.xybox for box in boxes]) + centres - (edges[:, :2] + edges[:, 2:]) / 2
+    for box, place in zip(boxes, data.inverted().transform(moved), strict=True):
+        box.xybox = tuple(place)
 
 
 def colour(facet: int) -> str:

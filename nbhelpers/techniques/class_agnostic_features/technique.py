@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nbhelpers import images, models, recipes
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 from nbhelpers.techniques.class_agnostic_features import facets
 from nbhelpers.techniques.class_agnostic_features.facet_ascent import FacetStep, Run, Settings, load_state, save_state
 from nbhelpers.techniques.class_agnostic_features.facets import Facets
@@ -28,17 +28,23 @@ from nbhelpers.techniques.class_agnostic_features.facets import Facets
 class ClassAgnosticFeatures(Recipe):
     """One picture for each facet of a set of photos, as a layer sees them (Stergiou 2021)."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block4.relu1", description="dotted name of the target layer")
     penalty_layer: str = Field("block4.conv1", description="dotted name; what goes into this layer is kept small")
     folder: str = Field("../sample_images", description="the set of photos")
-    crops: int = Field(3, ge=1, le=6, description="overlapping squares along each side of a photo; 1 takes it whole")
+    crops: int = Field(3, ge=1, le=6, description="overlapping crops along each side of a photo; 1 takes it as it is")
+    fit: PhotoFit = Field(
+        "crop",
+        description="what crops are cut from: the centre, as all get one shape; whole, to a photo's ends; or pad",
+    )
     clusters: int = Field(6, ge=1, le=50, description="facets, one picture each")
     components: int = Field(50, ge=1, le=200, description="principal components kept for t-SNE")
     nearest: int = Field(10, ge=1, le=100, description="photos nearest a facet's centre that make its target")
     top_channels: int = Field(50, ge=1, le=1000, description="strongest channels of the target, to be excited")
     start: Literal["photos", "grey"] = Field("photos", description="from the facet's mean photo, or from grey")
-    size: int = Field(128, ge=32, le=1024, description="side of the pictures in pixels")
+    size: PhotoSize = Field(128, description="side of the pictures and crops in pixels, or (height, width)")
     steps: int = Field(80, ge=1, le=10_000, description="steps of gradient ascent")
     start_lr: float = Field(0.5, gt=0, le=2, description="learning rate of the first step")
     end_lr: float = Field(0.08, gt=0, le=2, description="learning rate of the last step")
@@ -91,7 +97,7 @@ def visualise(
     found = find_facets(recipe, network) if found is None else found
     run, parameters = Run(settings(recipe), network, found), recipe.model_dump(mode="json")
     if saved is not None and Path(saved).expanduser().exists():
-        state = load_state(saved, parameters, network.mean.device)
+        state = load_state(saved, parameters, network.mean.device, recipe.unsaid)
         if state.index == recipe.steps:
             yield run.step(state)
     else:
@@ -115,7 +121,7 @@ def find_facets(recipe: ClassAgnosticFeatures, network: nn.Module | None = None)
     """
     network = models.as_network(network if network is not None else recipe.network)
     models.check_layer(network, recipe.layer, recipe.size)
-    photos = facets.read_crops(recipe.folder, recipe.size, recipe.crops)
+    photos = facets.read_crops(recipe.folder, recipe.size, recipe.crops, recipe.fit)
     activations = models.pooled_activations(network, recipe.layer, photos.pictures)
     return facets.find(photos, activations, recipe.clusters, recipe.components, recipe.seed)
 
@@ -186,11 +192,11 @@ def animate(step: FacetStep, path: str | Path, size: int | None = None, seconds_
     Args:
         step: the last step of a run.
         path: ending in .webp or .gif.
-        size: side of each picture in pixels; as it was made if not given.
+        size: shorter side of each picture in pixels; as it was made if not given.
         seconds_per_frame: how long each checkpoint is shown; the last one five times as long.
     """
     made = [step.checkpoints[index] for index in sorted(step.checkpoints)]
-    frames = [images.from_pil(images.tile(images.resize(each, size or each.shape[-1]))) for each in made]
+    frames = [images.from_pil(images.tile(images.resize(each, size or min(each.shape[2:])))) for each in made]
     images.animate([*frames, *frames[-1:] * 4], path, seconds_per_frame)
 
 

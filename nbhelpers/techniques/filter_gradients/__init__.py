@@ -7,6 +7,7 @@ from nbhelpers.techniques.filter_gradients.technique import (
     ablate,
     compare,
     crops,
+    read_photos,
 )
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "crops",
     "filter_pictures",
     "filter_weights",
+    "read_photos",
 ]

@@ -163,7 +163,7 @@ def gradient_volumes(
 
 
 def frames(
-    pictures: Float[Tensor, "photos 3 height width"],
+    pictures: Float[Tensor, "photos 3 height width"] | Sequence[Float[Tensor, "3 _ _"]],
     volumes: UInt8[np.ndarray, "photos rows columns inputs"],
     labels: Sequence[str],
     between: int,
@@ -172,7 +172,7 @@ def frames(
     """Pictures of an animation from photo to photo: the photo, its map of the layer, its volume.
 
     Args:
-        pictures: `(N, 3, H, W)` in [0, 1].
+        pictures: N of them, `(3, H, W)` each, in [0, 1].
         volumes: `(N, rows, columns, inputs)`, uint8, one per photo.
         labels: one per photo.
         between: frames from one photo to the next; each photo itself stands still for as many.
@@ -181,7 +181,7 @@ def frames(
     Yields:
         `(3, height, width)` in [0, 1].
     """
-    shown = F.interpolate(pictures, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    shown = images.framed(pictures, side)
     lengths = np.linalg.norm(volumes.astype(np.float32), axis=3)
     lengths = lengths / max(lengths.max(), 1e-9) * 255
     photos = [images.to_pil(picture) for picture in shown]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ from nbhelpers import images, models
 from nbhelpers.attribution.gradients import frozen
 from nbhelpers.images import Photos
 from nbhelpers.models import Network
-from nbhelpers.recipes import Field, NetworkName, PictureSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoFit, PhotoSize, Recipe
 from nbhelpers.techniques.filter_gradients import filter_weights
 from nbhelpers.techniques.filter_gradients.filter_pictures import grid
 
@@ -29,6 +30,8 @@ GROUPS = ("reference", "similar", "dissimilar")
 class FilterGradients(Recipe):
     """Importance of a convolution's filters for a class, from the gradient of its logit by the filter weights."""
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
+
     network: NetworkName = Field("minivgg_robust", description="a bundled network or any torchvision classifier")
     layer: str = Field("block3.conv2", description="dotted name of a convolution")
     target: str | int = Field("obelisk", description="the class: its name or number")
@@ -36,7 +39,10 @@ class FilterGradients(Recipe):
     similar: str = Field("../sample_images/temple.jpg", description="photos of a similar class: a file, or a folder")
     dissimilar: str = Field("../sample_images/cat.jpg", description="photos of another class: a file, or a folder")
     views: int = Field(6, ge=1, le=64, description="crops of each photo; 1 for folders with many photos")
-    size: PictureSize = Field(96, description="side of the photos' crops in pixels, or (height, width)")
+    size: PhotoSize = Field(96, description="shorter side of the photos in pixels, or (height, width)")
+    fit: PhotoFit = Field(
+        "crop", description="photos' centre, so that all have as many places; whole; or whole, padded"
+    )
     batch_size: int = Field(6, ge=1, le=256, description="photos at a time; bounds the memory")
     top: int = Field(16, ge=1, le=256, description="how many of the most important filters are drawn")
     removed: list[int] = Field([0, 1, 2, 4, 8, 16, 32, 64], min_length=1, description="numbers of filters taken away")
@@ -134,10 +140,10 @@ def averaged(recipe: FilterGradients, network: nn.Module | None = None) -> Itera
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
     (target,) = models.class_indices(network, [recipe.target], recipe.size)
-    photos = crops(recipe.reference, recipe.views, recipe.size)
+    photos = read_photos(recipe, network, recipe.reference)
     gradient = lengths = logit = 0.0
     done = 0
-    for each, logits in filter_weights.gradients(network, recipe.layer, target, photos.pictures, recipe.batch_size):
+    for _, each, logits in _gradients(recipe, network, target, photos):
         done += len(each)
         gradient = gradient + each.sum(0).cpu()
         lengths = lengths + filter_lengths(each).sum(0).cpu()
@@ -155,24 +161,35 @@ def compare(recipe: FilterGradients, network: nn.Module | None = None) -> Compar
     network = models.as_network(network if network is not None else recipe.network)
     filter_weights.convolution(network, recipe.layer)
     (target,) = models.class_indices(network, [recipe.target], recipe.size)
-    parts = [crops(getattr(recipe, group), recipe.views, recipe.size) for group in GROUPS]
+    parts = [read_photos(recipe, network, getattr(recipe, group)) for group in GROUPS]
     if len(parts[0]) < 2:
         raise ValueError(
             f"{recipe.reference} gives a single photo of {recipe.target!r}: nothing to compare it with. "
             "Add photos to the folder, or raise views"
         )
+    pictures = [picture for part in parts for picture in part.pictures]
     photos = Photos(
-        torch.cat([part.pictures for part in parts]),
+        images.in_order([range(len(pictures))], [pictures]),
         [name for part in parts for name in part.names],
         {name: reason for part in parts for name, reason in part.skipped.items()},
     )
-    patterns, lengths, scores = [], [], []
-    for each, logits in filter_weights.gradients(network, recipe.layer, target, photos.pictures, recipe.batch_size):
+    numbers, patterns, lengths, scores = [], [], [], []
+    for some, each, logits in _gradients(recipe, network, target, photos):
+        numbers.append(some)
         patterns.append(each.sum((3, 4)).cpu())
         lengths.append(filter_lengths(each).cpu())
         scores.append(logits.cpu())
     groups = [group for group, part in zip(GROUPS, parts, strict=True) for _ in part.names]
-    return Comparison(photos, groups, torch.cat(patterns), torch.cat(lengths), torch.cat(scores))
+    return Comparison(photos, groups, *(images.in_order(numbers, each) for each in (patterns, lengths, scores)))
+
+
+def _gradients(
+    recipe: FilterGradients, network: Network, target: int, photos: Photos
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Numbers, gradients and logits of some photos of one shape at a time."""
+    for numbers, pictures in images.alike(photos.pictures, recipe.batch_size):
+        for each, logits in filter_weights.gradients(network, recipe.layer, target, pictures, recipe.batch_size):
+            yield numbers, each, logits
 
 
 @dataclass
@@ -221,7 +238,8 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
     (target,) = models.class_indices(network, [recipe.target], recipe.size)
     if max(recipe.removed) > len(ranking) or min(recipe.removed) < 0:
         raise ValueError(f"removed is {recipe.removed}, but layer {recipe.layer!r} has {len(ranking)} filters")
-    pictures = crops(recipe.reference, recipe.views, recipe.size).pictures.flip(3)
+    mirrored = [picture.flip(2) for picture in read_photos(recipe, network, recipe.reference).pictures]
+    pictures = [some for _, some in images.alike(mirrored, recipe.batch_size)]
     generator = torch.Generator().manual_seed(recipe.seed)
     # each draw is one shuffled ranking: 4 random filters are the first 4 of the same 8
     shuffles = [torch.randperm(len(ranking), generator=generator).tolist() for _ in range(recipe.draws)]
@@ -248,27 +266,38 @@ def ablate(recipe: FilterGradients, ranking: Sequence[int], network: nn.Module |
     return Ablation(list(recipe.removed), logits, accuracy, spread)
 
 
-def crops(source: str, views: int, size: models.Size) -> Photos:
-    """Photos from a file or a folder, each in several crops, along the diagonals, of nine tenths of the square.
+def read_photos(recipe: FilterGradients, network: Network, source: str) -> Photos:
+    """One group of the recipe's photos as its network takes them, in crops; a list where their shapes differ.
+
+    Raises:
+        FileNotFoundError, ValueError: no photo can be read.
+    """
+    return crops(source, recipe.views, recipe.size, **models.photo_fit(network, recipe.size, recipe.fit))
+
+
+def crops(source: str, views: int, size: models.Size, fit: str = "crop", stride: int = 1) -> Photos:
+    """Photos from a file or a folder, each in several crops, along the diagonals, of nine tenths of its shorter side.
 
     Args:
         source: path of a photo or of a folder.
-        views: crops per photo; 1 leaves the central square as it is.
-        size: side of the crops in pixels, or `(height, width)`.
+        views: crops per photo; 1 leaves what is seen of it as it is.
+        size: shorter side of the crops in pixels, or `(height, width)`.
+        fit, stride: what is seen of a photo, as `images.read` takes them.
     """
     if views == 1:
-        return images.read_many(source, size)
-    height, width = models.sides(size)
-    margin = max(1, round(min(height, width) / 9))
-    photos = images.read_many(source, (height + margin, width + margin))
+        return images.read_many(source, size, None, fit, stride)
+    margin = max(1, round(min(models.sides(size)) / 9))
+    larger = size + margin if isinstance(size, int) else (size[0] + margin, size[1] + margin)
+    photos = images.read_many(source, larger, None, fit)
     pictures, names = [], []
     for picture, name in zip(photos.pictures, photos.names, strict=True):
+        height, width = (length - margin for length in picture.shape[1:])
         for number in range(views):
             along = round(margin * number / (views - 1))
             left = margin - along if number % 2 else along
             pictures.append(picture[:, along : along + height, left : left + width])
             names.append(f"{name} {number + 1}")
-    return Photos(torch.stack(pictures), names, photos.skipped)
+    return Photos(images.in_order([range(len(pictures))], [pictures]), names, photos.skipped)
 
 
 def filter_lengths(gradients: Float[Tensor, "*photos filters inputs height width"]) -> Float[Tensor, "*photos filters"]:
@@ -277,20 +306,15 @@ def filter_lengths(gradients: Float[Tensor, "*photos filters inputs height width
 
 
 def _fare(
-    network: Network, recipe: FilterGradients, target: int, filters: Sequence[int], pictures: Tensor
+    network: Network, recipe: FilterGradients, target: int, filters: Sequence[int], pictures: Sequence[Tensor]
 ) -> tuple[float, float]:
-    """Mean logit, and share of photos with this class on top, without some filters."""
-    logits = torch.cat(
-        [
-            filter_weights.logits_without(network, recipe.layer, filters, batch)
-            for batch in pictures.split(recipe.batch_size)
-        ]
-    )
+    """Mean logit, and share of photos with this class on top, without some filters; `pictures` come in batches."""
+    logits = torch.cat([filter_weights.logits_without(network, recipe.layer, filters, batch) for batch in pictures])
     return logits[:, target].mean().item(), (logits.argmax(1) == target).float().mean().item()
 
 
-def _by_activity(network: Network, recipe: FilterGradients, pictures: Tensor) -> list[int]:
-    """Filters by the mean of what passes the ReLU after them, the greatest first."""
-    batches = models.activation_batches(network, recipe.layer, pictures, recipe.batch_size)
-    total = sum(each.clamp(min=0).mean((2, 3)).sum(0) for each in batches)
+def _by_activity(network: Network, recipe: FilterGradients, pictures: Sequence[Tensor]) -> list[int]:
+    """Filters by the mean of what passes the ReLU after them, the greatest first; `pictures` come in batches."""
+    given = (each for batch in pictures for each in models.activation_batches(network, recipe.layer, batch))
+    total = sum(each.clamp(min=0).mean((2, 3)).sum(0) for each in given)
     return total.argsort(descending=True, stable=True).tolist()

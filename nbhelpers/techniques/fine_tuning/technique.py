@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, models
 from nbhelpers.models import Network, parts
-from nbhelpers.recipes import Field, NetworkName, Recipe
+from nbhelpers.recipes import Field, NetworkName, PhotoSize, Recipe
 from nbhelpers.techniques.fine_tuning import tuner
 from nbhelpers.techniques.fine_tuning.tuner import Habits, Stage, Tuner
 from nbhelpers.training import folders
@@ -39,7 +39,10 @@ class FineTuning(Recipe):
     classes: list[str] = Field([], description="sub-folders to use; 'cats: tabby, Persian cat' joins; empty: all")
     limit: int = Field(200, ge=0, description="most photos of a class; 0 for all")
     validation: float = Field(0.25, gt=0, lt=1, description="share held out where the folder is not split already")
-    size: int = Field(64, ge=16, le=512, description="side of the photos' central square in pixels")
+    size: PhotoSize = Field(64, description="side of the photos in pixels, or (height, width)")
+    fit: Literal["crop", "pad"] = Field(
+        "crop", description="photos' centre, which fills the one shape that a batch needs, or whole within it"
+    )
     views: int = Field(2, ge=1, le=16, description="each training photo as it is, and so often less one at random")
     shift: int = Field(6, ge=0, le=64, description="how far a random view is moved, at most, in pixels")
     layer: str = Field("", description="upper layers are trained from this one on; empty: the last convolution")
@@ -54,6 +57,7 @@ class FineTuning(Recipe):
     seed: int = Field(0, ge=0, description="of the held-out photos, the views and their order")
     keep: str = Field("", description="folder for checkpoints and features, to go on from; empty: nothing is kept")
 
+    unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
     written: ClassVar = ("keep",)
 
     @field_validator("data_dir", "keep")
@@ -161,7 +165,7 @@ def photos(recipe: FineTuning) -> Labelled:
     if not recipe.data_dir:
         return folders.sample_crops(recipe.size, seed=recipe.seed)
     options = (recipe.classes, recipe.limit, recipe.validation, recipe.seed)
-    return folders.read(recipe.data_dir, recipe.size, *options)
+    return folders.read(recipe.data_dir, recipe.size, *options, recipe.fit)
 
 
 def plan(recipe: FineTuning, tuned: Network, head: str) -> list[Stage]:
@@ -192,7 +196,8 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Network:
         raise FileNotFoundError(f"no {tuner.BEST} in {folder}: no epoch was finished there")
     weights, note = tuner.read_weights(path)
     with edge.understood(path, "what fine-tuning keeps", tuner.AGAIN):
-        named, classes, size = note["network"], list(json.loads(note["classes"])), int(note["size"])
+        named, classes, size = note["network"], list(json.loads(note["classes"])), json.loads(note["size"])
+        size = tuple(map(int, size)) if isinstance(size, list) else int(size)
     network = models.as_network(network if network is not None else named)
     tuned, _ = parts.with_new_head(network, classes, size)
     ours = dict(tuned.net.named_parameters())

@@ -287,8 +287,9 @@ class Tuner:
 
     def describe(self) -> dict[str, str]:
         """What a file of best weights says of itself."""
+        height, width = self.train.pixels.shape[1:3]
         return {"network": self.network.name.removesuffix(" (tuned)"), "classes": json.dumps(self.network.classes),
-                "size": str(self.train.pixels.shape[1])}  # fmt: skip
+                "size": json.dumps(height if height == width else [height, width])}  # fmt: skip
 
     def _save(self) -> None:
         if self.folder is None:

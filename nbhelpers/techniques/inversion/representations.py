@@ -96,7 +96,7 @@ def represent(network: nn.Module, layer: str, photos: Float[Tensor, "photos 3 he
     models.find_module(network, layer)
     photos = photos.to(network.mean.device)
     try:
-        features = capture(network, layer, stop=True)(photos)[layer]
+        features = capture(network, layer, stop=True).alone(photos)[layer]
     except Exception as error:  # of the network, whatever it is
         if layer != OUTPUT:
             models.check_layer(network, layer, tuple(photos.shape[-2:]))  # says the least size
@@ -158,7 +158,7 @@ def alpha_norm(alpha: float = 6.0) -> Objective:
     def score(seen: Mapping[str, Tensor]) -> Tensor:
         picture = seen[PICTURE]
         mean = natural_images()["mean"].to(picture, non_blocking=True).view(3, 1, 1)
-        return ((picture - mean) / HALF_RANGE).abs().pow(alpha).flatten(1).mean(1)
+        return _mean_powers(((picture - mean) / HALF_RANGE).abs(), alpha)
 
     return Objective([], score, f"alpha_norm({alpha:g})")
 
@@ -178,7 +178,7 @@ def variation(beta: float = 2.0) -> Objective:
         right = F.pad(picture.diff(dim=3), (0, 1))
         squares = (down.square() + right.square()) / STEP**2
         # no step has no direction: below beta = 2 the gradient there would be infinite
-        return squares.clamp(min=1e-10).pow(beta / 2).flatten(1).mean(1)
+        return _mean_powers(squares.clamp(min=1e-10), beta / 2)
 
     return Objective([], score, f"variation({beta:g})")
 
@@ -188,3 +188,8 @@ def inversion(
 ) -> Objective:
     """What an inversion maximises: minus the distance, minus both priors (Mahendran and Vedaldi 2015, section 2.3)."""
     return -feature_weight * feature_distance(target) - alpha_weight * alpha_norm(alpha) - tv_weight * variation(beta)
+
+
+def _mean_powers(numbers: Tensor, exponent: float) -> Tensor:
+    """Mean power of each picture's numbers; each alone, as torch raises a batch's last ones in another way."""
+    return torch.stack([each.pow(exponent).mean() for each in numbers])

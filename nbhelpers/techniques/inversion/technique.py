@@ -32,7 +32,7 @@ from nbhelpers.ascent.canvas import Canvas, canvas_of
 from nbhelpers.ascent.objectives import OUTPUT
 from nbhelpers.models import Network
 from nbhelpers.models.stages import stages
-from nbhelpers.recipes import Field, NetworkName, PhotoFit, PictureSize, Recipe
+from nbhelpers.recipes import Field, NetworkName, Numbers, PhotoFit, PictureSize, Recipe
 from nbhelpers.techniques.inversion.representations import Representation, feature_distance, inversion, represent
 
 
@@ -56,7 +56,7 @@ class Inversion(Recipe):
     layers: list[str] = Field([], description="layers of the figure; empty: the last of each block, and the logits")
     photos: str = Field("../sample_images/cat.jpg", description="a photo, or a folder of photos, one picture each")
     batch: int = Field(4, ge=1, le=64, description="most photos of a folder")
-    channels: list[int] = Field([], description="the only channels that are matched; empty: all")
+    channels: Numbers = Field([], description="the only channels that are matched; empty: all")
     kept: int = Field(0, ge=0, le=4096, description="match so many channels, the strongest for the photo; 0: all")
     second: str = Field("../sample_images/coffee.jpg", description="a photo to blend with")
     mix: float = Field(0.0, ge=0, le=1, description="share of the second photo in the representation")

@@ -152,16 +152,14 @@ class _Run:
         yield self._progress()
 
     def _look(self, names: list[str], use) -> None:
-        read: dict[tuple[int, ...], list[Tensor]] = {}
+        pictures = []
         for name in names:
             try:
-                picture = images.read(self.files[name], self.fit.recipe.size, **self.manner)
+                pictures.append(images.read(self.files[name], self.fit.recipe.size, **self.manner))
             except (ValueError, OSError) as error:
                 self.skipped[name] = str(error)
-                continue
-            read.setdefault(tuple(picture.shape), []).append(picture)
         finer = [each.name for each in self.finer]
-        every = [observe(self.network, self.layer.name, finer, torch.stack(alike)) for alike in read.values()]
+        every = [observe(self.network, self.layer.name, finer, some) for _, some in images.alike(pictures)]
         # an interrupt in here would leave half a batch added: such a state is not saved
         self.consistent = not every
         for seen in every:
@@ -184,7 +182,8 @@ class _Run:
         recipe = self.fit.recipe
         if self.shown is None:
             some = [self.files[name] for name in self.files if name not in self.skipped][:PREVIEW]
-            pictures = images.read_many(some, recipe.size).pictures
+            fit = "crop" if recipe.fit == "crop" else "pad"  # all of one shape
+            pictures = images.read_many(some, recipe.size, None, fit).pictures
             self.shown = observe(self.network, palette.layer, palette.shallower, pictures)
         if palette.spread.values is None:  # not measured yet: a copy, so that looking changes nothing
             palette = replace(palette, spread=Spread())

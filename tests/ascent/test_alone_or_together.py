@@ -1,0 +1,61 @@
+"""A picture does not depend on the pictures that are made beside it.
+
+Direction pictures do: they are small and many, and each carries the directions of its whole batch.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from nbhelpers import images, models
+from nbhelpers.models import Network
+from nbhelpers.techniques.activation_maximization import ActivationMaximization
+from nbhelpers.techniques.class_pictures import ClassPictures, for_bundled_networks, for_large_networks
+from nbhelpers.techniques.inversion import Inversion, invert
+
+BATCHES = [[3], [1, 3, 0], [4, 0, 1, 3, 2]]
+SMALL = {"size": 32, "rounds": 2, "steps": 12}
+AT_ONCE = {"size": 48, "rounds": 1, "steps": 12, "view": 32}
+
+
+def channels(**changes) -> Callable[[Network, Sequence[int]], Tensor]:
+    return lambda network, which: ActivationMaximization(channels=list(which), **SMALL | changes).run(network).picture
+
+
+def classes(recipe: ClassPictures) -> Callable[[Network, Sequence[int]], Tensor]:
+    return lambda network, which: recipe.changed(classes=list(which)).run(network).picture
+
+
+def inversions(**changes) -> Callable[[Network, Sequence[int]], Tensor]:
+    def make(network: Network, which: Sequence[int]) -> Tensor:
+        noise = torch.rand(5, 3, 33, 35, generator=torch.Generator().manual_seed(1))[list(which)]
+        photos = images.Photos(noise, [str(each) for each in which], {})
+        *_, last = invert(Inversion(layer="block3", steps=12, **changes), network, photos)
+        return last.picture
+
+    return make
+
+
+KINDS = {
+    **{f"channels, {canvas}": channels(canvas=canvas) for canvas in ("natural", "fourier", "maco", "pixels")},
+    "units": channels(objective="unit"),
+    "a layer": channels(objective="layer"),
+    "classes": classes(ClassPictures(**SMALL)),
+    "classes, bundled": classes(for_bundled_networks(size=32, view=32, steps=12)),
+    "classes, half hidden": classes(for_large_networks(**AT_ONCE)),
+    "inversions": inversions(),
+    "inversions, other powers": inversions(alpha=5.3, beta=1.5, canvas="pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_the_same_alone_or_together(kind: str) -> None:
+    network = models.load("minivgg_robust", device="cpu")
+    made = [dict(zip(batch, KINDS[kind](network, batch), strict=True)) for batch in BATCHES]
+    for few, many in pairwise(made):
+        for which, picture in few.items():
+            if which in many:
+                torch.testing.assert_close(picture, many[which], rtol=0, atol=0)
