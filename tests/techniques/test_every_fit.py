@@ -14,6 +14,7 @@ from torch import Tensor
 from nbhelpers import recipes
 from nbhelpers.models import Network
 from nbhelpers.recipes import Recipe
+from nbhelpers.techniques.inversion import Inversion
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were asked for")
 LAYER = {"layer": "conv2"}
@@ -100,6 +101,15 @@ def test_the_ends_of_a_long_photo_are_seen_unless_it_is_cropped(
         assert before.shape == after.shape
         assert not torch.equal(before, after)
     assert torch.equal(made(name, plain, "crop", network), made(name, marked, "crop", network))
+
+
+def test_a_photo_to_blend_with_is_seen_as_the_other_is(network: Network, tmp_path: Path) -> None:
+    first = photo(tmp_path / "first.png", 150, 100)
+    plain, marked = (photo(tmp_path / kind / "photo.png", 300, 100, at) for kind, at in (("a", None), ("b", (270, 40))))
+    for fit, same in (("whole", False), ("pad", False), ("crop", True)):
+        recipe = Inversion(photos=first, size=32, mix=0.5, steps=2, fit=fit, **LAYER)
+        one, other = (recipe.changed(second=each).run(network).picture for each in (plain, marked))
+        assert torch.equal(one, other) == same
 
 
 @pytest.mark.parametrize("name", sorted(set(KINDS) - {"ActivationVolume", "SemanticDictionary", "Inversion"}))
