@@ -189,6 +189,12 @@ def test_the_explorer_is_used_as_an_app(chromium: Any, tmp_path: Path) -> None:
             _explore(page)
 
 
+PROPORTIONS = """image => {
+    const box = image.getBoundingClientRect();
+    return [box.width / box.height, image.naturalWidth / image.naturalHeight];
+}"""
+
+
 def _explore(page: Any) -> None:
     rows, status = page.locator(".nbhelpers-channel"), page.locator(".nbhelpers-status")
     rows.first.wait_for()
@@ -217,6 +223,16 @@ def _explore(page: Any) -> None:
     rows.first.click()
     page.get_by_role("heading", name="Channel").wait_for()
     page.get_by_role("button", name="Enlarge: how often channel").wait_for()
+
+    # A photo that is no square is shown in its own proportions, and the mark stands where the click was.
+    shown = frame.locator("img").evaluate(PROPORTIONS)
+    assert shown[0] == pytest.approx(shown[1], rel=0.02)
+    assert shown[0] > 1.4
+    box = frame.bounding_box()
+    frame.click(position={"x": 0.95 * box["width"], "y": 0.25 * box["height"]})
+    mark = page.locator(".nbhelpers-mark").first.bounding_box()
+    assert mark["x"] + mark["width"] / 2 - box["x"] == pytest.approx(0.95 * box["width"], abs=2)
+    assert mark["y"] + mark["height"] / 2 - box["y"] == pytest.approx(0.25 * box["height"], abs=2)
 
     # A class by a part of its name, a rival, another network.
     page.get_by_label("target").fill("retriever")

@@ -196,7 +196,7 @@ def representation(
     """
     target = represent(network, recipe.layer, photos)
     if recipe.mix:
-        second = images.read(recipe.second, tuple(photos.shape[-2:]))[None]
+        second = images.read(recipe.second, tuple(photos.shape[-2:]), recipe.fit)[None]
         target = target.blended(represent(network, recipe.layer, second), recipe.mix)
     if recipe.channels:
         return target.only(recipe.channels)
