@@ -97,22 +97,46 @@ def compare_whitening(
     return drawn
 
 
-def speaking(atlas: Atlas, label: str, network: nn.Module | None = None) -> float:
-    """Share of a class in what the network would answer if the layer said what it says at a place, mean over places.
+@dataclass
+class Speaking:
+    """What the network would answer to places that speak for a class: the class's share, in the mean over places.
+
+    Attributes:
+        chosen: if the layer said everywhere what it says at one of the atlas's places.
+        every: at any place of the photos.
+        untrained: at as many places as are on the map, those that speak most for it in the re-initialised network.
+    """
+
+    chosen: float
+    every: float
+    untrained: float
+
+
+def speaking(atlas: Atlas, network: nn.Module | None = None, seed: int = 0) -> Speaking:
+    """Whether a class's atlas is about the class, beside all places and those that a network picks that knows nothing.
 
     Args:
-        atlas: whose places are asked for.
-        label: the class.
+        atlas: of a class.
         network: used in place of the one that the recipe names.
+        seed: of the re-initialised network.
 
     Raises:
-        ValueError: no such class.
+        ValueError: the atlas is of no class.
     """
-    network = models.as_network(network if network is not None else atlas.recipe.network)
-    (number,) = models.class_indices(network, [label], atlas.recipe.size)
-    return float(
-        photographs.answers(network, atlas.recipe.layer, atlas.collected.vectors, atlas.recipe.size)[:, number].mean()
-    )
+    recipe = atlas.recipe
+    network = models.as_network(network if network is not None else recipe.network)
+    if not recipe.label:
+        raise ValueError("an atlas of all places speaks for no class: give its recipe a label")
+    (label,) = models.class_indices(network, [recipe.label], recipe.size)
+    untrained = models.randomised(network, seed)
+    theirs = photographs.collect(untrained, recipe.layer, atlas.pictures, recipe.places, recipe.seed)
+    adds = photographs.effects(untrained, recipe.layer, atlas.pictures, theirs, label)
+    most = adds.topk(len(atlas.collected.vectors)).indices
+
+    def share(vectors: Tensor) -> float:
+        return float(photographs.answers(network, recipe.layer, vectors, recipe.size)[:, label].mean())
+
+    return Speaking(share(atlas.collected.vectors), share(atlas.among), share(atlas.among[most]))
 
 
 @dataclass
@@ -120,10 +144,10 @@ class Mixing:
     """How mixed the places of two networks or layers are in the space that both were brought into.
 
     Attributes:
-        others: share of the nearest neighbours of a place that are of the other map; 0, the two lie apart.
-        shuffled: the same if every place is dealt to one of the two maps at random.
-        twins: share of places whose nearest ones in the other map include the same place of the same photo.
-        by_chance: the same if the other map's places are dealt out at random.
+        others: share of a place's nearest neighbours that are the other's; 0, the two lie apart.
+        shuffled: the same if every place is dealt to one of the two at random.
+        twins: share of places whose nearest ones in the other include the same place of the same photo.
+        by_chance: the same if the other's places are dealt out at random.
     """
 
     others: float
@@ -132,31 +156,29 @@ class Mixing:
     by_chance: float
 
 
-def mixing(atlas: Atlas, seed: int = 0) -> Mixing:
-    """How mixed the places of the two maps of an atlas are, of two networks or layers that saw the same places.
+def mixing(
+    first: Float[Tensor, "places components"], second: Float[Tensor, "places components"], seed: int = 0
+) -> Mixing:
+    """How mixed the same places are as two networks or layers have them, in one space (`layouts.aligned`).
 
-    Raises:
-        ValueError: it has one map only, or maps of other places.
+    Args:
+        first, second: place by place, such as the components of an atlas and of the one beside it.
+        seed: of what is dealt.
     """
-    first, second = atlas.components, atlas.beside.components if atlas.beside else None
-    if not atlas.recipe.other or atlas.recipe.label:
-        raise ValueError(
-            "how mixed two maps are can be said of all places as two networks or layers have them: give other"
-        )
     generator = torch.Generator().manual_seed(seed % 2**63)
     count = min(layouts.NEIGHBOURS, len(first) - 1)
-    distances = torch.cdist(torch.cat([first, second]), torch.cat([first, second]))
-    near = distances.fill_diagonal_(torch.inf).topk(count, largest=False).indices
-    sides = torch.arange(len(near)) // len(first)
+    both = torch.cat([first, second])
+    near = torch.cdist(both, both).fill_diagonal_(torch.inf).topk(count, largest=False).indices
+    sides = torch.arange(len(both)) // len(first)
     dealt = sides[torch.randperm(len(sides), generator=generator)]
     nearest = torch.cdist(first, second).topk(count, largest=False).indices
-    twins = torch.arange(len(first))[:, None]
-    wrong = twins[torch.randperm(len(twins), generator=generator)]
+    twins = torch.arange(len(first))
+    wrong = torch.randperm(len(first), generator=generator)
 
-    def other(of: Tensor) -> float:
+    def others(of: Tensor) -> float:
         return float((of[near] != of[:, None]).float().mean())
 
     def met(whom: Tensor) -> float:
-        return float((nearest == whom).any(1).float().mean())
+        return float((nearest == whom[:, None]).any(1).float().mean())
 
-    return Mixing(other(sides), other(dealt), met(twins), met(wrong))
+    return Mixing(others(sides), others(dealt), met(twins), met(wrong))

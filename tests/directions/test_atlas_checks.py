@@ -1,13 +1,13 @@
 """Is an atlas real: measures that know what is so from what is dealt at random."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_networks import noise, tiny
 
-from nbhelpers.directions import activation_atlas, atlas_checks
+from nbhelpers import models
+from nbhelpers.directions import activation_atlas, atlas_checks, photographs
 from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.models import Network
 
@@ -60,35 +60,40 @@ def test_the_network_itself_draws_the_same_pictures_again(atlas: Atlas, network:
 
 def test_places_that_speak_for_a_class_are_answered_with_it(undecided: Network, folder: Path) -> None:
     recipe = ActivationAtlas(**SMALL, photos=str(folder)).changed(label="cat", fewest=1)
-    its, all_places = (activation_atlas.survey(recipe.changed(label=name), undecided) for name in ("cat", ""))
-    expected = undecided.net.head(its.collected.vectors).softmax(1)[:, 2].mean().item()
-    assert atlas_checks.speaking(its, "cat", undecided) == pytest.approx(expected, abs=1e-5)
-    assert atlas_checks.speaking(its, "cat", undecided) > atlas_checks.speaking(all_places, "cat", undecided)
+    its = activation_atlas.survey(recipe, undecided)
+    found = atlas_checks.speaking(its, undecided)
+    said = undecided.net.head(its.among).softmax(1)[:, 2].detach()
+    assert found.every == pytest.approx(said.mean().item(), abs=1e-5)
+    on_map = (its.among[:, None] == its.collected.vectors).all(2).any(1)
+    assert found.chosen == pytest.approx(said[on_map].mean().item(), abs=1e-5)
+    assert found.chosen > found.every
+    # as many places, picked by a network that has learned nothing
+    untrained = models.randomised(undecided, 0)
+    theirs = untrained.net[:4](its.pictures.batch(slice(None))[0]).detach()
+    places = photographs.collect(undecided, "relu2", its.pictures, 1, 0)
+    column, row = (places.centres * 8).long().unbind(1)
+    vectors = theirs[places.photos, :, row, column]
+    shares = untrained(its.pictures.batch(slice(None))[0]).softmax(1).detach()
+    weights = untrained.net.head.weight.detach()
+    adds = (vectors * (weights[2] - shares @ weights)[places.photos]).sum(1)
+    picked = adds.argsort(descending=True)[: len(its.collected.vectors)]
+    assert found.untrained == pytest.approx(said[picked].mean().item(), abs=1e-5)
 
 
-def two(atlas: Atlas, first: torch.Tensor, second: torch.Tensor) -> Atlas:
-    return replace(
-        atlas,
-        recipe=atlas.recipe.changed(other="another"),
-        components=first,
-        beside=replace(atlas, components=second),
-    )
+def test_an_atlas_of_all_places_speaks_for_no_class(atlas: Atlas, network: Network) -> None:
+    with pytest.raises(ValueError, match="give its recipe a label"):
+        atlas_checks.speaking(atlas, network)
 
 
-def test_mixing_knows_two_that_are_the_same_from_two_that_are_apart(atlas: Atlas) -> None:
-    points = noise(60, 6)
-    near, apart = points + 1e-3 * noise(60, 6, seed=1), noise(60, 6, seed=2) + 9
-    same = atlas_checks.mixing(two(atlas, points, near))
+def test_mixing_knows_two_that_are_the_same_from_two_that_are_apart() -> None:
+    points = noise(400, 6)
+    near, apart = points + 1e-3 * noise(400, 6, seed=1), noise(400, 6, seed=2) + 9
+    same = atlas_checks.mixing(points, near)
     assert same.twins == 1
-    assert same.others == pytest.approx(0.5, abs=0.1)  # each place's twin, and as many of the one as of the other
-    assert same.shuffled == pytest.approx(0.5, abs=0.06)
-    assert same.by_chance == pytest.approx(10 / 60, abs=0.1)
-    other = atlas_checks.mixing(two(atlas, points, apart))
+    assert same.others == pytest.approx(0.5, abs=0.06)  # each place's twin, and as many of the one as of the other
+    assert same.shuffled == pytest.approx(0.5, abs=0.05)
+    assert same.by_chance == pytest.approx(10 / 400, abs=0.02)
+    other = atlas_checks.mixing(points, apart)
     assert other.others == 0
-    assert other.shuffled == pytest.approx(0.5, abs=0.06)
-    assert other.twins == pytest.approx(10 / 60, abs=0.1)
-
-
-def test_a_single_map_is_not_mixed(atlas: Atlas) -> None:
-    with pytest.raises(ValueError, match="as two networks or layers have them"):
-        atlas_checks.mixing(atlas)
+    assert other.shuffled == pytest.approx(0.5, abs=0.05)
+    assert other.twins == pytest.approx(10 / 400, abs=0.03)

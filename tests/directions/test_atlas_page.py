@@ -187,16 +187,36 @@ def test_the_command_writes_page_and_poster(tmp_path: Path) -> None:
     assert images.read_recipe(poster)["parameters"]["drawn"] == "block2.conv2"
 
 
+def test_the_command_maps_two_networks_beside_each_other(tmp_path: Path) -> None:
+    photos = Path(__file__).parents[2] / "sample_images"
+    options = ["--photos", str(photos), "--cells", "3", "--coarser", "2", "--size", "32", "--picture-size", "16"]
+    more = ["--steps", "1", "--rounds", "1", "--limit", "36", "--fewest", "2", "--poster", "240", "--no-photos"]
+    ran = CliRunner().invoke(
+        command, ["minivgg", "block2.relu2", "--and", "minivgg_robust", *options, *more, "--results", str(tmp_path)]
+    )
+    assert ran.exit_code == 0, ran.output
+    folders = [tmp_path / "atlas" / f"{name}-block2.relu2" for name in ("minivgg", "minivgg_robust")]
+    assert sorted((tmp_path / "atlas").iterdir()) == folders
+    assert all((folder / "index.html").exists() for folder in folders)
+    (poster,) = folders[0].glob("*.png")
+    assert images.decode(poster).shape[1] == 480
+    assert images.read_recipe(poster)["parameters"]["other"] == "minivgg_robust"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--beside", "teapot"], "beside which class is 'teapot' to be mapped"),
+        (["--label", "teapott"], "teapott"),
+        (["--and", ":block9"], "block9"),
         (["minivgg_robust", "block9"], "block9"),
         (["no_such_network"], "no network is called 'no_such_network'"),
         (["--photos", "no_such_folder"], "no_such_folder"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments: list[str], said: str, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(command, [*arguments, "--results", str(tmp_path)])
+    few = ["--photos", str(Path(__file__).parents[2] / "sample_images"), "--limit", "24"]
+    ran = CliRunner().invoke(command, [*few, *arguments, "--results", str(tmp_path)])
     assert ran.exit_code == 2
     assert said in ran.output
     assert "Traceback" not in ran.output

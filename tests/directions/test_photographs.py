@@ -150,3 +150,18 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"no readable picture: a\.png"):
         photographs.read(tmp_path, 16, 10, 1, 0)
+
+
+def test_photos_that_cannot_be_read_are_left_out_with_all_their_places(network: Network, tmp_path: Path) -> None:
+    """Of unreadable ones among readable ones, the others are what they would be alone."""
+    write(tmp_path / "clean", "a/1.png", "b/2.png", "b/3.png")
+    write(tmp_path / "mixed", "a/1.png", "b/2.png", "b/3.png")
+    (tmp_path / "mixed" / "a" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "mixed" / "b" / "22.jpg").write_bytes((tmp_path / "mixed" / "b" / "2.png").read_bytes()[:200])
+    (clean, names), (mixed, others) = (photographs.read(tmp_path / each, 16, 100, 2, 0) for each in ("clean", "mixed"))
+    assert names == others == ["a", "b"]
+    assert torch.equal(clean.pixels, mixed.pixels)
+    assert torch.equal(clean.labels, mixed.labels)
+    assert len(mixed.skipped) == 2
+    first, second = (photographs.collect(network, "relu2", each, 2) for each in (clean, mixed))
+    assert torch.equal(first.vectors, second.vectors)
