@@ -104,7 +104,7 @@ def test_every_requirement_has_a_lower_bound() -> None:
 
 
 # what a message asks to be installed, where its own requirements do not fit beside the others
-ASKED_FOR = {"torchattacks"}
+ASKED_FOR = {"torchattacks", "umap"}
 
 
 def test_what_the_package_imports_is_required() -> None:
