@@ -50,7 +50,7 @@ class GradCAM(Recipe):
     score_channels: int = Field(16, ge=1, le=4096, description="channels per photo that score_cam tries; 4096 for all")
     opacity: float = Field(0.55, ge=0, le=1, description="share of the map in the overlay; 0 shows the photo alone")
     colour_map: Literal["magma", "inferno", "viridis", "turbo", "gray"] = Field(
-        "turbo", description="colours of the overlay, from no evidence to most"
+        "magma", description="colours of the overlay, from no evidence to most"
     )
     boxes: str = Field("", description="file of the objects' boxes, for the table; empty: boxes.json beside the photos")
     tolerance: float = Field(0.067, ge=0, le=1, description="distance from a box that counts as a hit, in sides")

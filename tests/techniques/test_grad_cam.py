@@ -45,7 +45,7 @@ def test_maps_classes_and_overlays_fit_together(network: Network, few: Path) -> 
     assert torch.allclose(step.probabilities, shares.amax(1), atol=1e-5)
     maps, _ = cams.class_maps(network, "block4", pictures)
     assert torch.allclose(step.maps, maps, atol=1e-6)
-    assert torch.allclose(step.picture, overlays.overlay(pictures, maps, 0.55, "turbo"), atol=1e-5)
+    assert torch.allclose(step.picture, overlays.overlay(pictures, maps, 0.55, "magma"), atol=1e-5)
     assert step.empty == []
 
 
