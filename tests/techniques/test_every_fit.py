@@ -1,5 +1,6 @@
 """Photos three times as wide as high, three times as high as wide, and small ones, through every technique and fit."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from small_networks import tiny
-from torch import Tensor
+from torch import Tensor, nn
 
 from nbhelpers import recipes
 from nbhelpers.models import Network
@@ -81,7 +82,7 @@ def photo(path: Path, width: int, height: int, mark: tuple[int, int] | None = No
 
 def made(name: str, source: str, fit: str, network: Network) -> Any:
     parameters, result = KINDS[name]
-    return result(Recipe.kinds[name](**parameters(source), fit=fit).run(network))
+    return result(recipes.kind_named(name)(**parameters(source), fit=fit).run(network))
 
 
 def test_every_technique_with_a_fit_is_here() -> None:
@@ -101,6 +102,17 @@ def test_the_ends_of_a_long_photo_are_seen_unless_it_is_cropped(
         assert before.shape == after.shape
         assert not torch.equal(before, after)
     assert torch.equal(made(name, plain, "crop", network), made(name, marked, "crop", network))
+
+
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"ClassAgnosticFeatures"}))  # whose crops have the shape it takes
+def test_a_network_of_one_shape_gets_whole_photos_padded(name: str, tmp_path: Path) -> None:
+    parts = {"conv1": nn.Conv2d(3, 4, 3, 2, 1), "relu": nn.ReLU(), "conv2": nn.Conv2d(4, 6, 3, 1, 1)}
+    net = nn.Sequential(OrderedDict(parts, flat=nn.Flatten(), head=nn.Linear(6 * 16 * 16, 5)))
+    fixed = Network(net, "fixed", size=32)
+    source = photo(tmp_path / "photo.png", 300, 100, (270, 40))
+    whole, padded, cut = (made(name, source, fit, fixed) for fit in ("whole", "pad", "crop"))
+    assert torch.equal(whole, padded)
+    assert not torch.equal(whole, cut)
 
 
 def test_a_photo_to_blend_with_is_seen_as_the_other_is(network: Network, tmp_path: Path) -> None:
