@@ -204,7 +204,8 @@ def lay_out_picture(path: Path) -> dict[str, object]:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, target)
     technique = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", document["recipe"]).lower()
-    tags = [technique, values["network"], f"canvas {values['canvas']}"]
+    canvas = [f"canvas {values['canvas']}"] if "canvas" in values else []
+    tags = [technique, values["network"], *canvas]
     return {
         "words": f"{values['network']}: {results_page.words('', document)}",
         "link": f"pictures/{path.name}",

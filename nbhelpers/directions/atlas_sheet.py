@@ -20,8 +20,9 @@ PAPER, INK, DIM = "#faf9f6", "#1c2126", "#7b8088"
 MARGIN = 0.25  # of a square's side, around the map
 LEGIBLE = 84  # pixels; squares of this side have room for a caption,
 FINEST = 20  # where there are no more of them along a side: on a larger map the captions are too small beside it
-LETTERS = 1 / 72  # of the map's side, the height of a region's name
-LEAST, LARGEST = 12, 2.0  # pixels; times as high in a large region
+LETTERS = 1 / 90  # of the map's side, the height of a region's name
+LEAST, LARGEST = 11, 1.7  # pixels; times as high in a large region
+REGION = 3  # squares that a region needs to be named
 
 
 @dataclass
@@ -99,9 +100,9 @@ def side_by_side(maps: Sequence[Image.Image], titles: Sequence[str]) -> Image.Im
 
 
 def _name_regions(pen: ImageDraw.ImageDraw, squares: Sequence[Square], side: float, width: int) -> None:
-    """Regions of several squares by their names, the largest first; a name that would cover another is left out."""
+    """Regions of several squares by their names, the largest first; a name that would touch another is left out."""
     taken: list[tuple[float, ...]] = []
-    named = [(name, region) for name, region in regions(squares) if len(region) > 1 and name]
+    named = [(name, region) for name, region in regions(squares) if len(region) >= REGION and name]
     for name, region in named:
         size = max(LEAST, width * LETTERS * min(LARGEST, (len(region) / 4) ** 0.5))
         letters, edge = images.font(round(size)), max(2, round(size / 7))
@@ -109,8 +110,8 @@ def _name_regions(pen: ImageDraw.ImageDraw, squares: Sequence[Square], side: flo
         # across the square that is nearest to the region's middle, and not over the paper's edge
         x, y = places[np.square(places - places.mean(0)).sum(1).argmin()] * side
         half = letters.getlength(name) / 2 + edge
-        x = min(max(x, half), width - half)
-        box = pen.textbbox((x, y), name, letters, anchor="mm", stroke_width=edge)
+        x = min(max(x, half + edge), width - half - edge)
+        box = pen.textbbox((x, y), name, letters, anchor="mm", stroke_width=2 * edge)
         if not any(
             box[0] < right and left < box[2] and box[1] < bottom and top < box[3] for left, top, right, bottom in taken
         ):

@@ -186,7 +186,8 @@ def effects(network: Network, layer: str, pictures: Pictures, places: Places, la
     for number, (batch, _) in enumerate(pictures.batches(FEW)):
         with models.differentiable():
             seen = look(gradients.as_batch(fast, batch))
-            score = gradients.class_logits(fast, seen[gradients.OUTPUT], len(batch)).log_softmax(1)[:, label].sum()
+            logits = gradients.class_logits(fast, seen[gradients.OUTPUT], len(batch))
+            score = models.log_shares(logits)[:, label].sum()
             (slopes,) = torch.autograd.grad(score, seen[layer], allow_unused=True) if score.requires_grad else (None,)
         if slopes is None:
             gradients.depending(network, layer, batch, slopes)

@@ -1,5 +1,6 @@
 """The atlas: squares by hand, whitening by hand, planted classes found, files drawn again, and what is refused."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from small_networks import tiny
 
 from nbhelpers import gallery, images, models
 from nbhelpers.directions import activation_atlas as technique
+from nbhelpers.directions import atlas_checks
 from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.models import Network
 from nbhelpers.techniques import direction_pictures
@@ -181,6 +183,50 @@ def test_another_layer_is_mapped_from_the_same_places(network: Network, folder: 
     assert atlas.beside.collected.vectors.shape[1] == 8
     assert (atlas.beside.collected.centres - atlas.collected.centres).abs().max() <= 1 / 16
     assert atlas.components.shape == atlas.beside.components.shape
+
+
+def test_photos_of_one_class_only_make_a_map_too(network: Network, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "red.png", tmp_path)
+    atlas = technique.survey(ActivationAtlas(**SMALL, photos=str(tmp_path)), network)
+    assert atlas.labels == ["red"]
+    assert {atlas.name(square) for square in range(atlas.total)} == {"red"}
+    assert atlas_checks.purity(atlas) == (1, 1)
+
+
+def test_a_network_of_one_logit_says_yes_or_no(folder: Path) -> None:
+    """What speaks for its one class raises the logit."""
+    net = tiny()
+    net.head = torch.nn.Linear(6, 1)
+    weights = torch.tensor([[1.0, 1, 1, -1, -1, -1]])
+    net.head.weight.data = weights
+    alone = Network(net.eval(), "alone", classes=["cat"], size=16)
+    recipe = ActivationAtlas(**SMALL, photos=str(folder)).changed(fewest=1)
+    everything = technique.survey(recipe, alone).collected.vectors
+    speaks = everything @ weights[0] > 0
+    if not speaks.any():
+        weights.neg_()
+        speaks = ~speaks
+    assert torch.equal(technique.survey(recipe.changed(label="cat"), alone).collected.vectors, everything[speaks])
+
+
+def test_a_class_that_nothing_speaks_for_is_said(network: Network, folder: Path) -> None:
+    recipe = ActivationAtlas(**SMALL, photos=str(folder)).changed(label="dog")
+    with pytest.raises(ValueError, match="none of the 60 places of layer 'relu2' speaks for 'dog': take a class that"):
+        technique.survey(recipe, network)
+
+
+@pytest.mark.parametrize("whitening", ["none", "covariance"])
+def test_dead_channels_do_no_harm(folder: Path, whitening: str) -> None:
+    net = tiny()
+    with torch.no_grad():
+        net.conv2.bias[[1, 4]] = -1e3
+    atlas = technique.survey(
+        ActivationAtlas(**SMALL, photos=str(folder)).changed(whitening=whitening), Network(net.eval(), "dead", size=16)
+    )
+    assert (atlas.collected.vectors[:, [1, 4]] == 0).all()
+    assert atlas.directions.isfinite().all()
+    assert (atlas.directions[:, [1, 4]] == 0).all()
+    assert len(atlas.plane.unique(dim=0)) == 60
 
 
 def test_the_layer_before_a_relu(network: Network) -> None:

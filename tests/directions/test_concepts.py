@@ -99,6 +99,38 @@ def test_the_sheet_has_a_row_for_each_direction(found: Found, network: Network) 
     assert sheet.shape[1] > sheet.shape[0] > 3 * 16
 
 
+def test_an_autoencoder_that_was_stopped_leaves_its_state(network, folder, tmp_path, monkeypatch) -> None:
+    recipe = Concepts(**SMALL, photos=str(folder)).changed(method="autoencoder")
+    through = technique.find(recipe, network)
+    load, largest, steps = torch.load, technique.dictionaries._largest, []
+
+    def stopped(codes: torch.Tensor, active: int) -> torch.Tensor:
+        steps.append(active)
+        if len(steps) > 400:
+            raise KeyboardInterrupt
+        return largest(codes, active)
+
+    monkeypatch.setattr(technique.dictionaries, "_largest", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        technique.find(recipe, network, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(technique.dictionaries, "_largest", largest)
+    read = []
+    monkeypatch.setattr(torch, "load", lambda *given, **options: read.append(given) or load(*given, **options))
+    again = technique.find(recipe, network, tmp_path)
+    assert len(read) == 1
+    assert torch.equal(again.codes, through.codes)
+
+
+def test_the_report_says_what_was_left_out_and_of_how_many_was_learned(found, network, monkeypatch) -> None:
+    assert found.report() == ["18 pictures, 1152 places, 6 channels", "3 directions, learned from all places"]
+    monkeypatch.setattr(technique.dictionaries, "MANY", 500)
+    few = technique.find(found.recipe, network)
+    assert few.report()[-1] == "3 directions, learned from 500 random places"
+    few.pictures.skipped.append("a.png: broken")
+    assert "1 files that cannot be read were left out" in few.report()
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -47,6 +47,9 @@ def test_a_class_rises_along_its_own_weights_and_falls_against_them() -> None:
     assert found.random_shares == [float(each @ weights > 0) for each in random]
 
 
-def test_too_few_examples_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 photos with the concept and 40 without: at least four of each"):
-        examples.learn(noise(3, 6), noise(40, 6))
+@pytest.mark.parametrize(("with_it", "without_it"), [(3, 40), (0, 40), (40, 0)])
+def test_too_few_examples_are_refused(with_it: int, without_it: int) -> None:
+    """Also a folder without the concept, and one where every photo has it."""
+    words = f"{with_it} photos with the concept and {without_it} without: at least four of each"
+    with pytest.raises(ValueError, match=words):
+        examples.learn(noise(with_it, 6), noise(without_it, 6))
