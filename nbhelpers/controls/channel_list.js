@@ -16,6 +16,19 @@ function bar(parent, value, greatest, words) {
     made("span", "nbhelpers-bar-words", parent, words);
 }
 
+// A channel's page appears below all that is in sight: there, as soon as it is written.
+function reveal(below) {
+    if (!below) return;
+    const scroll = () => below.scrollIntoView({ behavior: "smooth", block: "start" });
+    const written = new MutationObserver(() => {
+        written.disconnect();
+        scroll();
+    });
+    written.observe(below, { childList: true, subtree: true });
+    setTimeout(() => written.disconnect(), 5000); // it was written before
+    scroll();
+}
+
 function render({ model, el }) {
     const list = made("ul", "nbhelpers-channels", el);
     const showPictures = () => {
@@ -46,7 +59,10 @@ function render({ model, el }) {
             for (const event of ["pointerleave", "blur"]) {
                 button.addEventListener(event, () => model.send({ seen: null }));
             }
-            button.addEventListener("click", () => model.send({ opened: row.channel }));
+            button.addEventListener("click", () => {
+                model.send({ opened: row.channel });
+                reveal(el.closest(".nbhelpers-explorer")?.querySelector(".nbhelpers-below"));
+            });
         }
         showPictures();
     };

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from nbhelpers import edge
 
-REFILL = 20  # seconds after which a kernel is made ready for the next visit: not while the first one is beginning
+REFILL = 60  # seconds after which a kernel is made ready for the next visit: not while the first one is beginning
 FIRST = "cat.jpg"  # of the sample photos
 TEMPLATE = "nbhelpers"  # Voila's own, without what that asks from other machines: icons that the explorer has none of
 PAGE = """{% extends "lab/index.html.j2" %}

@@ -113,7 +113,7 @@ function render({ model, el }) {
         group.title = model.get("tooltip");
         group.setAttribute("aria-label", `${model.get("description")}: choose, upload, drop or paste a photo`);
         path.value = path.title = model.get("value");
-        path.scrollLeft = path.scrollWidth; // the name is at the end
+        requestAnimationFrame(() => (path.scrollLeft = path.scrollWidth)); // the name is at the end
         complaint.textContent = model.get("complaint");
         live.hidden = !model.get("live");
         complaint.hidden = !model.get("complaint");
@@ -121,7 +121,10 @@ function render({ model, el }) {
         for (const button of strip.children) {
             const chosen = button.dataset.path === model.get("value");
             button.setAttribute("aria-pressed", String(chosen));
-            if (chosen) strip.scrollLeft = button.offsetLeft + button.offsetWidth - strip.clientWidth;
+            if (!chosen) continue;
+            requestAnimationFrame(() => {
+                strip.scrollLeft = button.offsetLeft + button.offsetWidth - strip.clientWidth;
+            });
         }
     };
     const offer = () => {

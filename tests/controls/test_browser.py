@@ -69,7 +69,7 @@ def _play(notebook: browser.NotebookPage) -> None:
     picture = notebook.await_other_picture(picture)
     for label, key in [
         ("channel", "ArrowRight"),
-        ("blur", "ArrowLeft"),
+        ("blur (px)", "ArrowLeft"),
         ("upscale factor", "ArrowRight"),
     ]:
         notebook.press(label, key)
@@ -77,7 +77,7 @@ def _play(notebook: browser.NotebookPage) -> None:
         assert picture != first, f"moving {label!r} brought the first picture back"
 
     # The way back ends where it began: what is seen belongs to the sliders' values, not to the order of events.
-    for label, key in [("upscale factor", "ArrowLeft"), ("blur", "ArrowRight"), ("channel", "ArrowLeft")]:
+    for label, key in [("upscale factor", "ArrowLeft"), ("blur (px)", "ArrowRight"), ("channel", "ArrowLeft")]:
         notebook.press(label, key)
     layer.select_option(label=first_layer)
     notebook.await_picture(first)
@@ -174,6 +174,12 @@ COUNT_PICTURES = """() => {
 }"""
 
 
+IN_SIGHT = """() => {
+    const box = document.querySelector(".nbhelpers-below h4").getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight;
+}"""
+
+
 def _barriers(page) -> list[str]:
     """What axe finds on the players that keeps somebody out; JupyterLab is dark here, the app light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
@@ -222,6 +228,7 @@ def _explore(page: Any) -> None:
     until("document.querySelector('.nbhelpers-frame img').alt.includes('answers in the photo')")
     rows.first.click()
     page.get_by_role("heading", name="Channel").wait_for()
+    until(IN_SIGHT)
     page.get_by_role("button", name="Enlarge: how often channel").wait_for()
 
     # A photo that is no square is shown in its own proportions, and the mark stands where the click was.

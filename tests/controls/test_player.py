@@ -121,6 +121,7 @@ def test_sliders_have_the_recipes_ranges_values_and_words(network):
     assert (decay.value, decay.max) == (1e-6, 0)
     assert isinstance(sliders["seed"], widgets.IntSlider)
     assert sliders["upscale_factor"].description == "upscale factor"
+    assert (sliders["blur"].description, sliders["jitter"].description) == ("blur (px)", "jitter (px)")
     # the default lies on a slider's stop: one step there and back is where it started
     for name in ("upscale_factor", "learning_rate", "jitter"):
         stops = (sliders[name].value - sliders[name].min) / sliders[name].step
@@ -431,7 +432,7 @@ def test_an_error_marks_its_control_and_fades_the_old_picture(network):
     player.sliders["start"].value = "noise"
     player.wait(WAIT)
     assert not player.image.stale
-    assert "score" in player.image.text
+    assert "mean activation" in player.image.text
 
 
 def test_a_saved_picture_holds_its_recipe(network, tmp_path, monkeypatch):
