@@ -1,6 +1,6 @@
 """The sheets in `results/gallery`, drawn again; `nbhelpers replay` then gives each of them to the pixel.
 
-    python -m tools.gallery_sheets                              # all eight: a quarter of an hour on two cores
+    python -m tools.gallery_sheets                              # all nine: a quarter of an hour on two cores
     python -m tools.gallery_sheets minivgg_robust-maco          # some of them
     nbhelpers replay results/gallery/minivgg_robust-maco.png    # on the same machine, with as many threads: the same
 
@@ -15,6 +15,8 @@ from pathlib import Path
 
 from nbhelpers import models
 from nbhelpers.ascent import Recognition, recognised
+from nbhelpers.directions import activation_atlas
+from nbhelpers.directions.activation_atlas import ActivationAtlas
 from nbhelpers.gallery import Sheet
 from nbhelpers.recipes import Recipe
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
@@ -76,6 +78,14 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
 }
 """By file name, the quick ones first."""
 
+ATLASES = {
+    "minivgg_robust-atlas": ActivationAtlas(
+        **dict(layer="block4.relu1", drawn="block4.conv1", photos="../sample_images", cuts=100, places=2),
+        **dict(cells=10, fewest=5, rounds=2, names="answers", width=1200),
+    )
+}
+"""Maps of what a layer tells apart, made pictures only, of the photos that come along, as a notebook finds them."""
+
 
 def draw(name: str, drawing: Drawing, folder: Path = FOLDER) -> Path:
     """Make the pictures of one sheet and write it."""
@@ -89,6 +99,12 @@ def draw(name: str, drawing: Drawing, folder: Path = FOLDER) -> Path:
     return folder / f"{name}.png"
 
 
+def draw_atlas(name: str, recipe: ActivationAtlas, folder: Path = FOLDER) -> Path:
+    """Draw a map and write it."""
+    atlas = recipe.changed(photos=recipe.photos.removeprefix("../")).run()
+    return activation_atlas.save(replace(atlas, recipe=recipe), folder).rename(folder / f"{name}.png")
+
+
 def verdict(found: Recognition) -> list[str]:
     """Two lines per picture: its class, and that a judge recognises it, or at which place of its answers it stands."""
     places = ["recognised" if rank == 1 else f"no. {rank}" for rank in found.ranks]
@@ -98,11 +114,14 @@ def verdict(found: Recognition) -> list[str]:
 def main() -> None:
     """Draw the sheets that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[[], *DRAWINGS], metavar="NAME", help=", ".join(DRAWINGS))
+    parser.add_argument("names", nargs="*", choices=[[], *DRAWINGS, *ATLASES], metavar="NAME")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     chosen = parser.parse_args()
-    for name in chosen.names or DRAWINGS:
-        print(draw(name, DRAWINGS[name](), chosen.folder))
+    for name in chosen.names or [*DRAWINGS, *ATLASES]:
+        if name in ATLASES:
+            print(draw_atlas(name, ATLASES[name], chosen.folder))
+        else:
+            print(draw(name, DRAWINGS[name](), chosen.folder))
 
 
 if __name__ == "__main__":

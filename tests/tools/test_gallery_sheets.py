@@ -17,7 +17,22 @@ GALLERY = Path(__file__).parents[2] / "results" / "gallery"
 
 
 def test_every_sheet_of_the_gallery_is_drawn_by_the_tool() -> None:
-    assert {path.stem for path in GALLERY.glob("*.png")} == set(gallery_sheets.DRAWINGS)
+    assert {path.stem for path in GALLERY.glob("*.png")} == {*gallery_sheets.DRAWINGS, *gallery_sheets.ATLASES}
+
+
+@pytest.mark.parametrize("name", gallery_sheets.ATLASES)
+def test_an_atlas_of_the_gallery_is_of_the_tools_recipe(name: str) -> None:
+    path, recipe = GALLERY / f"{name}.png", gallery_sheets.ATLASES[name]
+    assert recipes.from_picture(path) == recipe
+    assert images.read_recipe(path)["drawn_by"] == "draw"
+    with Image.open(path) as image:
+        assert image.size == (recipe.width, recipe.width)
+
+
+def test_an_atlas_is_drawn_and_comes_back(tmp_path: Path) -> None:
+    small = dict(cells=2, cuts=2, limit=24, places=1, size=32, picture_size=16, rounds=1, steps=1, width=240)
+    recipe = gallery_sheets.ATLASES["minivgg_robust-atlas"].changed(**small, fewest=1)
+    assert gallery.replay(gallery_sheets.draw_atlas("small", recipe, tmp_path)).same
 
 
 @pytest.mark.parametrize("name", gallery_sheets.DRAWINGS)
