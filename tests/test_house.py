@@ -103,8 +103,8 @@ def test_every_requirement_has_a_lower_bound() -> None:
         assert ">=" in str(requirement.specifier), requirement
 
 
-# what a message asks to be installed, where its own requirements do not fit beside the others
-ASKED_FOR = {"torchattacks"}
+# what a message asks to be installed, where its own requirements do not fit beside the others, or (numba) hold them back
+ASKED_FOR = {"torchattacks", "umap"}
 
 
 def test_what_the_package_imports_is_required() -> None:
