@@ -70,7 +70,7 @@ class ActivationAtlas(Recipe):
         "", description="what is mapped beside it from the same places: NETWORK, NETWORK:LAYER or :LAYER"
     )
     layout: Literal["t-sne", "umap"] = Field("t-sne", description="how the plane is made; umap needs umap-learn")
-    width: int = Field(900, ge=200, le=8000, description="side of the whole map in pixels")
+    width: int = Field(800, ge=200, le=8000, description="side of the whole map in pixels")
     seed: int = Field(0, ge=0, description="of cuts, places, layout and pictures")
 
     def scored(self) -> str:
