@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,7 +108,7 @@ def served(command: list[str], says: str, log: Path, environment: dict[str, str]
         )
     try:
         until = time.monotonic() + PATIENCE / 1000
-        while (address := re.search(says, log.read_text())) is None:
+        while (address := re.search(says, log.read_text())) is None or not _listens(address[0]):
             if server.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{command[0]} does not start:\n{log.read_text()}")
             time.sleep(0.1)
@@ -118,6 +120,16 @@ def served(command: list[str], says: str, log: Path, environment: dict[str, str]
         except subprocess.TimeoutExpired:
             server.kill()  # kernels end themselves when their parent is gone
             server.wait()
+
+
+def _listens(address: str) -> bool:
+    """Whether a server is there: some say that they run a moment before they do."""
+    where = urllib.parse.urlsplit(address)
+    try:
+        socket.create_connection((where.hostname, where.port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def explorer_app(scratch: Path, *options: str) -> Any:
