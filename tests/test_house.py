@@ -103,7 +103,7 @@ def test_every_requirement_has_a_lower_bound() -> None:
         assert ">=" in str(requirement.specifier), requirement
 
 
-# what a message asks to be installed, where its own requirements do not fit beside the others, or (numba) hold them back
+# what a message asks to be installed, where its own requirements do not fit beside the others, or hold them back
 ASKED_FOR = {"torchattacks", "umap"}
 
 
