@@ -62,7 +62,7 @@ def test_names_are_matched_by_synonyms_and_every_namesake_counts():
     pictures = torch.zeros(3, 3, 16, 16)
     pictures[0, :, 0, 2] = 1
     pictures[1:, :, 0, 3] = 1
-    found = recognised(pictures, ["crane", "teapot", "tabby"], network)
+    found = recognised(pictures, ["CRANE", "teapot", "tabby"], network)
     assert found.ranks[:2] == [1, None]
     assert found.ranks[2] > 1
     assert (found.known, found.top1) == (2, 0.5)
