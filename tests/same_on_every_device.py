@@ -153,7 +153,7 @@ def _multi_scale(network: Network) -> Made:
 
 @case("class pictures", ClassPictures)
 def _class_pictures(network: Network) -> Made:
-    return climbed(ClassPictures(classes=CLASSES, size=48, steps=2, variation_weight=1).iterate(network))
+    return climbed(ClassPictures(classes=CLASSES, size=48, steps=1, variation_weight=1).iterate(network))
 
 
 @case("class pictures, views and dropout", ClassPictures)

@@ -197,7 +197,8 @@ def load(folder: str | Path, network: nn.Module | None = None) -> Network:
     weights, note = tuner.read_weights(path)
     with edge.understood(path, "what fine-tuning keeps", tuner.AGAIN):
         named, classes, size = note["network"], list(json.loads(note["classes"])), json.loads(note["size"])
-        size = tuple(map(int, size)) if isinstance(size, list) else int(size)
+        height, width = map(int, size if isinstance(size, list) else (size, size))
+        size = height if height == width else (height, width)
     network = models.as_network(network if network is not None else named)
     tuned, _ = parts.with_new_head(network, classes, size)
     ours = dict(tuned.net.named_parameters())
