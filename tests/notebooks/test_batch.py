@@ -128,7 +128,7 @@ def test_an_interrupt_keeps_what_was_made_and_ends_the_kernel(tmp_path: Path) ->
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
 
     assert process.returncode == 130, output
     assert "interrupted" in output
