@@ -53,12 +53,11 @@ class Recognition:
 
     def within(self, places: int) -> float:
         """Share of the pictures of known classes with the right one among the judge's first answers."""
-        return sum(rank is not None and rank <= places for rank in self.ranks) / self.known
+        return self._right(places) / self.known
 
     def interval(self, places: int) -> tuple[float, float]:
         """Where the share of all classes these were drawn from lies, with 95 % confidence (Wilson 1927)."""
-        right = round(self.within(places) * self.known)
-        low, high = binomtest(right, self.known).proportion_ci(method="wilson")
+        low, high = binomtest(self._right(places), self.known).proportion_ci(method="wilson")
         return float(low), float(high)
 
     @property
@@ -75,6 +74,9 @@ class Recognition:
         )
         unknown = len(self.ranks) - self.known
         return text + (f"; it does not know the classes of {unknown} others" if unknown else "")
+
+    def _right(self, places: int) -> int:
+        return sum(rank is not None and rank <= places for rank in self.ranks)
 
     def _told(self, places: int) -> str:
         low, high = self.interval(places)
