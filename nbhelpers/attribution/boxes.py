@@ -102,7 +102,8 @@ def read(
         found.append(within[inside])
         labels.append([each["label"] for each, yes in zip(entries[name]["objects"], inside, strict=True) if yes])
     if not kept:
-        raise ValueError(f"{file} marks no object in the central square of any photo of {source}: nothing to point at")
+        seen = "the central square of any photo" if fit == "crop" else "any photo"
+        raise ValueError(f"{file} marks no object in {seen} of {source}: nothing to point at")
     names = [photos.names[index] for index in kept]
     pictures = images.in_order([kept], [[photos.pictures[index] for index in kept]])
     return Boxed(Photos(pictures, names, photos.skipped), found, labels, left_out)
