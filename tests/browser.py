@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -88,6 +88,24 @@ def page(
         assert complaints == [], complaints
     finally:
         context.close()
+
+
+class Held(NamedTuple):
+    """What a page holds on to: its objects in memory, in MB, elements and listeners."""
+
+    megabytes: float
+    nodes: int
+    listeners: int
+
+
+def held(page: Any) -> Held:
+    """What a page still holds after its garbage was collected."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    session.send("HeapProfiler.collectGarbage")
+    found = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    session.detach()
+    return Held(found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]), int(found["JSEventListeners"]))
 
 
 def _line(said: Any) -> str:
@@ -209,6 +227,11 @@ class NotebookPage:
 
     def run_all(self) -> None:
         """Run every cell from the menu, and wait for the last one."""
+        self.start()
+        self.finish()
+
+    def start(self) -> None:
+        """Run every cell from the menu, until the first one does."""
         for _ in range(5):
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -217,6 +240,9 @@ class NotebookPage:
                 break
             except self.timeout_error:
                 pass  # JupyterLab drops what is asked while its kernel is coming up: ask again
+
+    def finish(self) -> None:
+        """Wait until the last cell has run."""
         failed = f"document.querySelector('{ERROR_OUTPUT}') !== null"
         try:
             self.page.wait_for_function(f"(pattern) => {failed} || ({ALL_PROMPTS})(pattern)", arg=r"\[\d+\]")

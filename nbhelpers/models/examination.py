@@ -23,6 +23,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from nbhelpers import edge
+from nbhelpers.models.folding import run_watched
 from nbhelpers.models.network import Network, Size, Unfit, answers, quiet_copy, sides
 
 SIDES = (
@@ -59,6 +60,7 @@ class Examination:
         channels_last: whether it bears pictures that are laid out so, which is faster.
         no_gradient: why the logits have no gradient with respect to the picture; "" where they have one.
         remarks: what a user should know of its results, one sentence each.
+        foldable: names of convolutions and of the batch normalisations that alone read what they give.
     """
 
     output: str
@@ -66,6 +68,7 @@ class Examination:
     channels_last: bool
     no_gradient: str
     remarks: tuple[str, ...]
+    foldable: tuple[tuple[str, str], ...] = ()
 
 
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Any, Examination]] = weakref.WeakKeyDictionary()
@@ -171,7 +174,7 @@ def _examined(network: Network, size: Size) -> Examination:
         double = quiet_copy(network)
         with differentiable():
             shown = pictures[:2].clone().requires_grad_()
-            raw = double.net(double.normalise(shown))
+            raw, foldable = run_watched(double.net, double.normalise(shown))
             given = double.logits(raw, 2)
     except Exception as error:  # a module of the user's own may raise anything
         raise refusal(network, size, error) from error
@@ -182,7 +185,8 @@ def _examined(network: Network, size: Size) -> Examination:
     if isinstance(given, Tensor) and given.is_floating_point() and len(given) == 2:
         more, channels_last = _unsteady(double, pictures, given.detach(), beside, channels_last)
         remarks += more
-    return Examination(described(given, 2), given.shape[1] if proper else None, channels_last, why, tuple(remarks))
+    classes = given.shape[1] if proper else None
+    return Examination(described(given, 2), classes, channels_last, why, tuple(remarks), foldable)
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from nbhelpers.models.examination import examine
+from nbhelpers.models.examination import Examination, examine
+from nbhelpers.models.folding import FoldedConvolution, fold
 from nbhelpers.models.network import Network, sharing_copy
 
 HALF = (torch.float16, torch.bfloat16)
@@ -29,8 +30,9 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
 
     Weights are shared with the original, and converted (`channels_last` where the network bears it, `dtype`) only in
     modules that run, when they first run, with those below them: a pass that stops early converts little behind the
-    stop. At its first pass the network is examined at the size of these pictures; what there is to say of its results
-    is said as a warning, once.
+    stop. A convolution does the work of the batch normalisation behind it where nobody looks in between. At its first
+    pass the network is examined at the size of these pictures; what there is to say of its results is said as a
+    warning, once.
 
     Args:
         network: never touched.
@@ -51,11 +53,15 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
         # with those below it: attention uses its parts' weights without calling the parts
         with torch.inference_mode(False):
             for part in module.modules():
-                if part in handles:
-                    handles.pop(part).remove()
-                    convert(part)
+                if isinstance(part, FoldedConvolution) and part in handles:
+                    part.take_over()
+                    convert(part.behind[0])
+                convert(part)
 
     def convert(module: nn.Module) -> None:
+        if module not in handles:
+            return
+        handles.pop(module).remove()
         # takes bfloat16 activations with float32 statistics
         normalisation = isinstance(module, nn.modules.batchnorm._BatchNorm)
         own = torch.float32 if normalisation and dtype in HALF else dtype
@@ -70,7 +76,9 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
     def enter(module: nn.Module, inputs: tuple) -> tuple:
         nonlocal layout, examined
         if not examined:
-            layout, examined = _examined(network, tuple(inputs[0].shape[-2:]), gradients), True
+            examination, examined = _examined(network, tuple(inputs[0].shape[-2:]), gradients), True
+            layout = torch.channels_last if examination.channels_last else torch.contiguous_format
+            fold(double.net, examination.foldable)
         return tuple(x.to(dtype, memory_format=layout) for x in inputs)
 
     examined = False
@@ -81,7 +89,7 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
     return double
 
 
-def _examined(network: Network, size: tuple[int, int], gradients: bool) -> torch.memory_format:
+def _examined(network: Network, size: tuple[int, int], gradients: bool) -> Examination:
     examination = examine(network, size)
     if gradients and examination.no_gradient:
         raise ValueError(
@@ -92,4 +100,4 @@ def _examined(network: Network, size: tuple[int, int], gradients: bool) -> torch
         if remark not in _SAID.setdefault(network.net, set()):
             _SAID[network.net].add(remark)
             warnings.warn(remark, stacklevel=2)
-    return torch.channels_last if examination.channels_last else torch.contiguous_format
+    return examination

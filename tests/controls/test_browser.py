@@ -20,6 +20,10 @@ QUICK = {
     "08_activation_volumes": {"layer": "block3.relu1", "size": 64},
     "12_explorer": {"photo_size": 64},
 }
+LONG = """
+from nbhelpers import controls
+from nbhelpers.techniques.activation_maximization import ActivationMaximization
+controls.play(ActivationMaximization(network="minivgg_robust", layer="block4.conv1", steps=2000), ["channels"])"""
 WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -41,6 +45,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in quick.items())
         nbformat.write(notebook, work / "notebooks" / f"{name}.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LONG)]), work / "notebooks" / "long.ipynb")
     with browser.jupyter_lab(work, tmp_path_factory.mktemp("server")) as address:
         yield address
 
@@ -114,6 +119,35 @@ def _play(notebook: browser.NotebookPage) -> None:
     assert notebook.await_other_picture(kept) != kept
 
     assert notebook.errors() == []
+
+
+def test_the_first_run_is_stopped_while_its_cell_runs(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/long.ipynb") as notebook:
+        notebook.start()
+        notebook.await_status(r"^step ([3-9]|\d\d+) of \d{4}")
+        notebook.page.get_by_role("button", name="Stop", exact=True).click()
+        notebook.await_status(r"^stopped at step \d+ of \d{4}")
+        notebook.finish()
+        assert notebook.page.locator(browser.PICTURE).first.evaluate("image => image.naturalWidth") >= 300
+
+
+def test_a_browsers_memory_stays_while_the_channel_changes(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/01_activation_maximization.ipynb") as notebook:
+        notebook.run_all()
+        notebook.await_status("^done")
+
+        def changed(times: int) -> browser.Held:
+            for turn in range(times):
+                before = notebook.picture()
+                notebook.press("channel", "ArrowRight" if turn % 2 == 0 else "ArrowLeft")
+                notebook.await_other_picture(before)
+            return browser.held(notebook.page)
+
+        changed(10)  # what is loaded once
+        before, after = changed(2), changed(30)
+        assert after.nodes <= before.nodes + 30
+        assert after.listeners <= before.listeners + 30
+        assert after.megabytes <= before.megabytes + 3
 
 
 def test_05_explains_with_another_method(chromium: Any, lab: str) -> None:
