@@ -213,8 +213,7 @@ def save_pictures(
     names: Iterable[str | None],
     folder: str | Path,
     numbers: Iterable[int] | None = None,
-    *,
-    judged: bool = True,
+    measured: Iterable[Mapping[str, float]] | None = None,
 ) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `remake` makes it again.
 
@@ -224,18 +223,19 @@ def save_pictures(
         names: what each file is called after the recipe's slug, without an ending; None leaves a picture out.
         folder: where they go; made if need be.
         numbers: of the pictures among all that the recipe makes; 0, 1, 2, ... unless given.
-        judged: whether each also says how natural it is (`images.naturalness`); a photo under a map does not.
+        measured: numbers about each picture, by name; the file holds them, and a gallery shows them as columns.
 
     Returns:
         The paths, one per picture that was written.
     """
     paths, pictures = [], list(pictures)
     numbers = range(len(pictures)) if numbers is None else numbers
-    for index, name, picture in zip(numbers, names, pictures, strict=True):
+    measured = [{}] * len(pictures) if measured is None else measured
+    for index, name, picture, known in zip(numbers, names, pictures, measured, strict=True):
         if name is not None:
             paths.append(Path(folder) / f"{recipe.slug}-{name}.png")
-            natural = {"naturalness": images.naturalness(picture[None]).of(0)} if judged else {}
-            images.save(picture, paths[-1], recipe=recipe.document() | {"index": index} | natural)
+            about = {"index": index} | ({"measured": dict(known)} if known else {})
+            images.save(picture, paths[-1], recipe=recipe.document() | about)
     return paths
 
 

@@ -289,11 +289,13 @@ def test_only_the_last_cell_of_papermills_counts_and_in_it_plain_assignments() -
         recipes.from_notebook(ActivationMaximization, {"In": [*mended["In"], "# Parameters\nlayr = 'x'"]})
 
 
-def test_a_made_picture_says_how_natural_it_is_and_a_photo_under_a_map_does_not(tmp_path: Path) -> None:
+def test_a_picture_holds_what_was_measured_of_it(tmp_path: Path) -> None:
     recipe, made = Stripes(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     made[1, :, :, :4] = 1
-    first, second = (images.read_recipe(path) for path in recipes.save_pictures(recipe, made, ["a", "b"], tmp_path))
-    assert first["naturalness"]["contrast"] == pytest.approx(made[0].mean(0).std(correction=0).item(), abs=0.005)
-    assert second["naturalness"]["burnt out"] > 0.5 > first["naturalness"]["burnt out"]
-    (plain,) = recipes.save_pictures(recipe, made[:1], ["c"], tmp_path, judged=False)
-    assert "naturalness" not in images.read_recipe(plain)
+    natural = images.naturalness_of_each(made)
+    paths = recipes.save_pictures(recipe, made, ["a", "b"], tmp_path, measured=natural)
+    first, second = (images.read_recipe(path)["measured"] for path in paths)
+    assert first["contrast"] == pytest.approx(made[0].mean(0).std(correction=0).item(), abs=0.005)
+    assert second["burnt out"] > 0.5 > first["burnt out"]
+    (plain,) = recipes.save_pictures(recipe, made[:1], ["c"], tmp_path)
+    assert "measured" not in images.read_recipe(plain)

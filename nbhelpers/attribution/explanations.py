@@ -217,7 +217,7 @@ def save(recipe: Recipe, explanation: Explanation, folder: str | Path) -> list[P
     """
     parts = zip(explanation.numbers, explanation.photos.names, strict=True)
     names = [_file_name(number, name) for number, name in parts]
-    return recipes.save_pictures(recipe, explanation.picture, names, folder, explanation.numbers, judged=False)
+    return recipes.save_pictures(recipe, explanation.picture, names, folder, explanation.numbers)
 
 
 def write(

@@ -141,11 +141,11 @@ def _groups(folder: PictureFolder) -> dict[str, dict[str, Column]]:
         return {str(place): part for place, part in enumerate(parts) if part}
 
     def results(picture: Picture) -> dict[str, Any]:
-        values = mapping(picture.document.get("naturalness")) | mapping(picture.job.get("results"))
+        values = mapping(picture.document.get("measured")) | mapping(picture.job.get("results"))
         return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
 
     pictures = folder.pictures
-    said = ("parameters", "naturalness")  # in columns of their own
+    said = ("parameters", "measured")  # in columns of their own
     documents = [{key: value for key, value in p.document.items() if key not in said} for p in pictures]
     return {
         "parameters": columns([_plain(picture.parameters) for picture in pictures], _plain(folder.axes)),

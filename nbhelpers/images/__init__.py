@@ -9,7 +9,7 @@ Besides the names below, four modules are for everybody: `figures` (matplotlib f
 
 from nbhelpers.images import figures, overlays, recipe_text, smoothing
 from nbhelpers.images.decoding import decode, decode_bytes, endings, opened, thumbnail
-from nbhelpers.images.naturalness import Naturalness, naturalness
+from nbhelpers.images.naturalness import Naturalness, naturalness, naturalness_of_each
 from nbhelpers.images.photos import (
     SYSTEMS,
     Fit,
@@ -55,6 +55,7 @@ __all__ = [
     "joined",
     "listed",
     "naturalness",
+    "naturalness_of_each",
     "opened",
     "overlays",
     "placement",

@@ -7,6 +7,7 @@ Of 80 photographs, 10th, 50th and 90th percentile (`python -m tools.naturalness`
     contrast      0.14, 0.21, 0.31
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -29,14 +30,6 @@ class Naturalness:
     edge: Float[Tensor, " pictures"]
     contrast: Float[Tensor, " pictures"]
 
-    def of(self, index: int) -> dict[str, float]:
-        """One picture's numbers, to two digits, by the names that people read."""
-        return {
-            "saturation": round(self.saturation[index].item(), 2),
-            "burnt out": round(self.edge[index].item(), 2),
-            "contrast": round(self.contrast[index].item(), 2),
-        }
-
     def lines(self) -> list[str]:
         """One short line per picture."""
         rows = zip(self.saturation.tolist(), self.edge.tolist(), self.contrast.tolist(), strict=True)
@@ -51,3 +44,15 @@ def naturalness(pictures: Float[Tensor, "pictures 3 height width"]) -> Naturalne
         edge=burnt.to(pictures.dtype).mean((1, 2, 3)),
         contrast=pictures.mean(1).flatten(1).std(1, correction=0),
     )
+
+
+def naturalness_of_each(pictures: Iterable[Float[Tensor, "3 _ _"]]) -> list[dict[str, float]]:
+    """The same of pictures that may differ in size, to two digits, by the names that people read."""
+    return [
+        {
+            "saturation": round(found.saturation.item(), 2),
+            "burnt out": round(found.edge.item(), 2),
+            "contrast": round(found.contrast.item(), 2),
+        }
+        for found in (naturalness(picture[None]) for picture in pictures)
+    ]

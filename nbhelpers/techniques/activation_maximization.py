@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import torch
+from jaxtyping import Float
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from nbhelpers import ascent, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, last_size, measure, objectives, picture_seeds, planned
@@ -165,32 +167,75 @@ def verdicts(recipe: ActivationMaximization, step: Step, network: nn.Module | No
     return lines
 
 
-def sheet(recipe: ActivationMaximization, step: Step, network: nn.Module | None = None) -> Image.Image:
-    """All pictures of the batch side by side, with verdicts and naturalness; one that never fires is left blank."""
+def surpassed(
+    recipe: ActivationMaximization,
+    step: Step,
+    photos: Float[Tensor, "photos 3 height width"],
+    network: nn.Module | None = None,
+) -> Float[Tensor, " pictures"]:
+    """Share of the photos that each picture excites its channel more than; a picture is to surpass them all.
+
+    Args:
+        recipe: what made them.
+        step: its last one.
+        photos: `(N, 3, H, W)` in [0, 1], best of the pictures' size.
+        network: used in place of the one the recipe names.
+    """
+    network = models.as_network(network if network is not None else recipe.network)
+    objective, photos = _objective(recipe.changed(diversity=0)), photos.to(step.pixels)
+    made = measure(network, objective, step.pixels)
+    by_photos = torch.stack([measure(network, objective, photo.expand(len(made), -1, -1, -1)) for photo in photos])
+    return (made > by_photos).float().mean(0).cpu()
+
+
+def sheet(
+    recipe: ActivationMaximization,
+    step: Step,
+    network: nn.Module | None = None,
+    photos: Float[Tensor, "photos 3 height width"] | None = None,
+) -> Image.Image:
+    """All pictures of the batch side by side; under each its verdict, how many photos it surpasses, its naturalness.
+
+    A channel that never fires is left blank.
+    """
     pictures = step.picture
     if len(pictures) > MANY:
         pictures[~step.alive] = 1.0
         labels = [line.removeprefix("channel ") for line in verdicts(recipe, step, network)]
         return images.tile(images.resize(pictures, min(SMALL, *pictures.shape[2:])), labels=labels)
-    labels = [
-        f"{line}\n{natural}" if alive else line
-        for line, natural, alive in zip(
-            verdicts(recipe, step, network), images.naturalness(pictures).lines(), step.alive.tolist(), strict=True
-        )
-    ]
+    told = verdicts(recipe, step, network)
+    if photos is not None:
+        counts = (surpassed(recipe, step, photos, network) * len(photos)).round().int().tolist()
+        told = [f"{line}\nabove {count} of {len(photos)} photos" for line, count in zip(told, counts, strict=True)]
+    natural, alive = images.naturalness(pictures).lines(), step.alive.tolist()
+    labels = [f"{a}\n{b}" if fires else a for a, b, fires in zip(told, natural, alive, strict=True)]
     pictures[~step.alive] = 1.0
     return images.tile(images.resize(pictures, max(SIDE, min(pictures.shape[2:]))), labels=labels)
 
 
-def save(recipe: ActivationMaximization, step: Step, folder: str | Path) -> list[Path]:
+def save(
+    recipe: ActivationMaximization,
+    step: Step,
+    folder: str | Path,
+    network: nn.Module | None = None,
+    photos: Float[Tensor, "photos 3 height width"] | None = None,
+) -> list[Path]:
     """Write each picture as a PNG with its recipe inside, from which `recipes.remake` makes it again.
+
+    Each holds how natural it is and, where photos are given, the share that it surpasses (`surpassed`).
 
     Returns:
         The paths, one per picture, named after layer, channel and recipe. A channel that never fires has no picture.
     """
     layer, channels = recipe.layer or "logits", zip(recipe.channels, step.alive.tolist(), strict=True)
     names = [f"{layer}-{channel}-{index}" if alive else None for index, (channel, alive) in enumerate(channels)]
-    return recipes.save_pictures(recipe, step.picture, names, folder)
+    measured = images.naturalness_of_each(step.picture)
+    if photos is not None:
+        shares = surpassed(recipe, step, photos, network).tolist()
+        measured = [
+            known | {"surpassed photos": round(share, 3)} for known, share in zip(measured, shares, strict=True)
+        ]
+    return recipes.save_pictures(recipe, step.picture, names, folder, measured=measured)
 
 
 def _objective(recipe: ActivationMaximization) -> objectives.Objective:

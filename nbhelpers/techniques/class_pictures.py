@@ -257,7 +257,7 @@ def save(recipe: ClassPictures, step: Step, folder: str | Path, network: nn.Modu
     """
     plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in class_names(recipe, network)]
     names = [f"{name}-{index}" for index, name in enumerate(plain)]
-    return recipes.save_pictures(recipe, step.picture, names, folder)
+    return recipes.save_pictures(recipe, step.picture, names, folder, measured=images.naturalness_of_each(step.picture))
 
 
 def _seen(recipe: ClassPictures) -> models.Size:

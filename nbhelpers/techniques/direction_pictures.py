@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nbhelpers import ascent, edge, models, recipes
+from nbhelpers import ascent, edge, images, models, recipes
 from nbhelpers.ascent import Step, Transforms, generators, objectives, picture_seeds, planned
 from nbhelpers.ascent.canvas import canvas_of
 from nbhelpers.models import Network
@@ -142,7 +142,9 @@ def save(
     paths = []
     for batch in batches(recipe):
         names = [f"{recipe.layer}-{index}" for index in range(len(batch.directions))]
-        paths += recipes.save_pictures(batch, pictures[len(paths) :][: len(names)], names, folder)
+        drawn = pictures[len(paths) :][: len(names)]
+        natural = images.naturalness_of_each(drawn)
+        paths += recipes.save_pictures(batch, drawn, names, folder, measured=natural)
     return paths
 
 

@@ -601,10 +601,10 @@ def test_pictures_that_are_all_damaged_are_not_called_missing(tmp_path: Path) ->
         gallery.write(tmp_path)
 
 
-def test_how_natural_pictures_are_is_a_column_to_sort_by(tmp_path: Path) -> None:
+def test_what_was_measured_of_pictures_is_a_column_to_sort_by(tmp_path: Path) -> None:
     for index, saturation in enumerate([0.3, 0.12]):
-        told = {"naturalness": {"saturation": saturation, "burnt out": 0.0, "contrast": 0.25}}
+        told = {"measured": {"saturation": saturation, "burnt out": 0.0, "contrast": 0.25}}
         save(tmp_path / f"{index}.png", 0.5, document() | told)
     data = data_in(gallery.write(tmp_path))
     assert data["results"]["saturation"]["values"] == ["0.12", "0.3"]
-    assert "naturalness" not in data["document"]
+    assert "measured" not in data["document"]

@@ -420,3 +420,28 @@ def test_many_channels_make_a_sheet_of_small_pictures(minivgg: Network) -> None:
     assert sheet.width < 8 * 40  # seven in a row, as large as they were made
     first = np.asarray(sheet)[:32, :32] / 255
     assert np.abs(first - step.picture[0].permute(1, 2, 0).numpy()).max() < 1 / 255
+
+
+@pytest.mark.parametrize("objective", ["channel", "unit"])
+def test_how_many_photos_a_picture_surpasses_is_counted_by_hand(
+    network: Network, tmp_path: Path, objective: str
+) -> None:
+    recipe = ActivationMaximization(**SMALL).changed(objective=objective, rounds=1, steps=2, diversity=0.5)
+    step, photos = recipe.run(network), torch.cat([noise(12, 3, 16, 16, seed=3), torch.zeros(1, 3, 16, 16)])
+
+    def height(pictures: torch.Tensor, number: int) -> torch.Tensor:
+        maps = models.capture(network, "conv2")(pictures)["conv2"][:, number]
+        return maps.mean((1, 2)) if objective == "channel" else maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
+
+    expected = [
+        (height(step.picture[index : index + 1], number) > height(photos, number)).float().mean().item()
+        for index, number in enumerate(recipe.channels)
+    ]
+    assert technique.surpassed(recipe, step, photos, network).tolist() == pytest.approx(expected)
+    assert len(set(expected)) == 2
+    paths = technique.save(recipe, step, tmp_path, network, photos)
+    known = [images.read_recipe(path)["measured"] for path in paths]
+    assert [each["surpassed photos"] for each in known] == pytest.approx(expected, abs=0.001)
+    assert all("saturation" in each for each in known)
+    plain, more = technique.sheet(recipe, step, network), technique.sheet(recipe, step, network, photos)
+    assert more.height > plain.height

@@ -207,7 +207,7 @@ def save(recipe: ClassAgnosticFeatures, step: FacetStep, folder: str | Path) -> 
         The paths, one per facet.
     """
     names = [f"{recipe.layer}-facet{facet}" for facet in range(len(step.picture))]
-    return recipes.save_pictures(recipe, step.picture, names, folder)
+    return recipes.save_pictures(recipe, step.picture, names, folder, measured=images.naturalness_of_each(step.picture))
 
 
 def settings(recipe: ClassAgnosticFeatures) -> Settings:

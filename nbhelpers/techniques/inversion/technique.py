@@ -313,7 +313,7 @@ def save(recipe: Inversion, step: Reconstruction, folder: str | Path) -> list[Pa
     """
     stems = [name.replace("/", "-").rsplit(".", 1)[0] for name in step.photos.names]
     names = [f"{recipe.layer or 'logits'}-{stem}-{index}" for index, stem in enumerate(stems)]
-    return recipes.save_pictures(recipe, step.picture, names, folder)
+    return recipes.save_pictures(recipe, step.picture, names, folder, measured=images.naturalness_of_each(step.picture))
 
 
 def nearest(
