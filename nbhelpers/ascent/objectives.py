@@ -29,6 +29,8 @@ class Objective:
         layers: dotted names of the layers whose activations `score` reads.
         score: maps activations by layer name (and the picture, under `PICTURE`) to `(B,)` scores.
         text: how the objective reads.
+        of_one: the same for picture i alone; None where its score depends on the other pictures.
+        pictures: how many it is for, if it is for so many and no others.
     """
 
     def __init__(
@@ -36,10 +38,19 @@ class Objective:
         layers: Sequence[str],
         score: Callable[[Mapping[str, Shaped[Tensor, "..."]]], Float[Tensor, " pictures"]],
         text: str,
+        of_one: Callable[[int], Objective] | None = None,
+        pictures: int | None = None,
     ) -> None:
         self.layers = tuple(dict.fromkeys(layers))
         self.score = score
         self.text = text
+        self.of_one, self.pictures = of_one, pictures
+
+    def each(self, pictures: int) -> list[Objective] | None:
+        """One objective for each picture of a batch; None where they hang together, or it is for another number."""
+        if self.of_one is None or self.pictures not in (None, pictures):
+            return None
+        return [self.of_one(index) for index in range(pictures)]
 
     def __call__(self, seen: Mapping[str, Shaped[Tensor, "..."]]) -> Float[Tensor, " pictures"]:
         return self.score(seen)
@@ -51,13 +62,24 @@ class Objective:
         if not isinstance(other, Objective):
             return NotImplemented
         return Objective(
-            self.layers + other.layers, lambda seen: self(seen) + other(seen), f"{self.text} + {other.text}"
+            self.layers + other.layers,
+            lambda seen: self(seen) + other(seen),
+            f"{self.text} + {other.text}",
+            _both(self.of_one, other.of_one, self.pictures, other.pictures),
+            self.pictures if other.pictures is None else other.pictures,
         )
 
     def __mul__(self, weight: float) -> Objective:
         if not isinstance(weight, int | float):
             return NotImplemented
-        return Objective(self.layers, lambda seen: weight * self(seen), f"{weight:g} * ({self.text})")
+        of_one = self.of_one
+        return Objective(
+            self.layers,
+            lambda seen: weight * self(seen),
+            f"{weight:g} * ({self.text})",
+            None if of_one is None else lambda index: weight * of_one(index),
+            self.pictures,
+        )
 
     __rmul__ = __mul__
 
@@ -79,7 +101,13 @@ def channel(layer: str, channels: Sequence[int]) -> Objective:
     def score(seen: Mapping[str, Tensor]) -> Tensor:
         return _one_each(_positions(seen[layer]), channels, layer).float().mean(1)
 
-    return Objective([layer], score, f"channel({layer!r}, {list(channels)})")
+    return Objective(
+        [layer],
+        score,
+        f"channel({layer!r}, {list(channels)})",
+        lambda index: channel(layer, [channels[index]]),
+        len(channels),
+    )
 
 
 def unit(layer: str, channels: Sequence[int], row: int | None = None, column: int | None = None) -> Objective:
@@ -103,19 +131,32 @@ def unit(layer: str, channels: Sequence[int], row: int | None = None, column: in
         return maps[:, y, x].float()
 
     place = "" if row is None and column is None else f", {row}, {column}"
-    return Objective([layer], score, f"unit({layer!r}, {list(channels)}{place})")
+    return Objective(
+        [layer],
+        score,
+        f"unit({layer!r}, {list(channels)}{place})",
+        lambda index: unit(layer, [channels[index]], row, column),
+        len(channels),
+    )
 
 
 def logit(classes: Sequence[int]) -> Objective:
     """Class logit, one class per picture (Simonyan et al. 2014); the logit, so that no other class need be lowered."""
     objective = channel(OUTPUT, classes)
-    return Objective(objective.layers, objective.score, f"logit({list(classes)})")
+    text = f"logit({list(classes)})"
+    return Objective(objective.layers, objective.score, text, lambda index: logit([classes[index]]), len(classes))
 
 
 def probability(classes: Sequence[int]) -> Objective:
     """Class probability, as `models.shares` gives it; it also rises when the other classes fall."""
     objective = log_probability(classes)
-    return Objective(objective.layers, lambda seen: objective(seen).exp(), f"probability({list(classes)})")
+    return Objective(
+        objective.layers,
+        lambda seen: objective(seen).exp(),
+        f"probability({list(classes)})",
+        lambda index: probability([classes[index]]),
+        len(classes),
+    )
 
 
 def log_probability(classes: Sequence[int]) -> Objective:
@@ -128,7 +169,8 @@ def log_probability(classes: Sequence[int]) -> Objective:
             )
         return _one_each(log_shares(seen[OUTPUT].float()), classes, OUTPUT)
 
-    return Objective([OUTPUT], score, f"log_probability({list(classes)})")
+    text = f"log_probability({list(classes)})"
+    return Objective([OUTPUT], score, text, lambda index: log_probability([classes[index]]), len(classes))
 
 
 def direction(layer: str, vectors: Float[Tensor, "pictures channels"]) -> Objective:
@@ -149,12 +191,22 @@ def direction(layer: str, vectors: Float[Tensor, "pictures channels"]) -> Object
             )
         return (mean * unit_vectors.to(mean.device, non_blocking=True)).sum(1)
 
-    return Objective([layer], score, f"direction({layer!r})")
+    return Objective(
+        [layer],
+        score,
+        f"direction({layer!r})",
+        lambda index: direction(layer, vectors[index : index + 1]),
+        len(vectors),
+    )
 
 
 def deep_dream(layer: str) -> Objective:
     """Mean squared activation of a whole layer: more of whatever is there already (Mordvintsev et al. 2015)."""
-    return Objective([layer], lambda seen: seen[layer].float().flatten(1).square().mean(1), f"deep_dream({layer!r})")
+
+    def score(seen: Mapping[str, Tensor]) -> Tensor:
+        return seen[layer].float().flatten(1).square().mean(1)
+
+    return Objective([layer], score, f"deep_dream({layer!r})", lambda index: deep_dream(layer))
 
 
 def diversity(layer: str) -> Objective:
@@ -176,7 +228,11 @@ def diversity(layer: str) -> Objective:
 
 def squared_norm() -> Objective:
     """Mean squared distance of the pixels from mid-grey: the L2 penalty of Simonyan et al. 2014, per pixel."""
-    return Objective([], lambda seen: (seen[PICTURE] - 0.5).flatten(1).square().mean(1), "squared_norm()")
+
+    def score(seen: Mapping[str, Tensor]) -> Tensor:
+        return (seen[PICTURE] - 0.5).flatten(1).square().mean(1)
+
+    return Objective([], score, "squared_norm()", lambda index: squared_norm())
 
 
 def total_variation() -> Objective:
@@ -188,7 +244,19 @@ def total_variation() -> Objective:
         horizontal = picture.diff(dim=3).abs().flatten(1).mean(1)
         return vertical + horizontal
 
-    return Objective([], score, "total_variation()")
+    return Objective([], score, "total_variation()", lambda index: total_variation())
+
+
+def _both(
+    one: Callable[[int], Objective] | None,
+    other: Callable[[int], Objective] | None,
+    pictures: int | None,
+    others: int | None,
+) -> Callable[[int], Objective] | None:
+    """The sum of two objectives of one picture, where both have such, for as many pictures."""
+    if one is None or other is None or (None not in (pictures, others) and pictures != others):
+        return None
+    return lambda index: one(index) + other(index)
 
 
 def _positions(activations: Tensor) -> Tensor:

@@ -52,6 +52,10 @@ class Representation:
         """Squared norm of the channels that count, `(B,)`."""
         return (self.features * self.mask).flatten(1).square().sum(1)
 
+    def of(self, index: int) -> Representation:
+        """That of one photo."""
+        return Representation(self.layer, self.features[index : index + 1], self.counts[index : index + 1])
+
     def blended(self, other: Representation, mix: float) -> Representation:
         """`(1 - mix) * this + mix * other`: the representation halfway to another's, which no photo may have."""
         return Representation(self.layer, torch.lerp(self.features, other.features, mix), self.counts)
@@ -144,7 +148,13 @@ def feature_distance(target: Representation) -> Objective:
         difference = found - target.features
         return (difference if whole else difference * mask).flatten(1).square().sum(1) / energy
 
-    return Objective([target.layer], score, f"feature_distance({target.layer!r})")
+    return Objective(
+        [target.layer],
+        score,
+        f"feature_distance({target.layer!r})",
+        lambda index: feature_distance(target.of(index)),
+        len(target.features),
+    )
 
 
 def alpha_norm(alpha: float = 6.0) -> Objective:
@@ -160,7 +170,7 @@ def alpha_norm(alpha: float = 6.0) -> Objective:
         mean = natural_images()["mean"].to(picture, non_blocking=True).view(3, 1, 1)
         return _mean_powers(((picture - mean) / HALF_RANGE).abs(), alpha)
 
-    return Objective([], score, f"alpha_norm({alpha:g})")
+    return Objective([], score, f"alpha_norm({alpha:g})", lambda index: alpha_norm(alpha))
 
 
 def variation(beta: float = 2.0) -> Objective:
@@ -180,7 +190,7 @@ def variation(beta: float = 2.0) -> Objective:
         # no step has no direction: below beta = 2 the gradient there would be infinite
         return _mean_powers(squares.clamp(min=1e-10), beta / 2)
 
-    return Objective([], score, f"variation({beta:g})")
+    return Objective([], score, f"variation({beta:g})", lambda index: variation(beta))
 
 
 def inversion(
