@@ -22,9 +22,10 @@ from nbhelpers.models import Capture, Network, Size, differentiable, twin
 
 Classes = Sequence[str | SupportsIndex] | Int[Tensor, "*photos"] | str | SupportsIndex | None
 OUTPUT = ""  # the layer that is the network's own output
-# So many pixels at a time: a processor is faster while the largest activation lies in memory that is used again and
-# again. At 32 MB the C library stops doing so; two photos of 224 pixels on VGG16 stay below. Peak memory falls, too.
-PORTION = 2 * 224 * 224
+# So many bytes in the largest activation at a time: a processor is faster while it lies in memory that is used again
+# and again. At 32 MB the C library stops doing so: two photos of 224 pixels on VGG16, nine on ResNet-50. Peak memory
+# falls, too.
+PORTION = 30 * 2**20
 
 
 class NotFinite(ValueError):
@@ -61,7 +62,7 @@ def raw_pixel_gradients(
 ) -> tuple[Float[Tensor, "photos classes"], Float[Tensor, "photos 3 height width"]]:
     """What `pixel_gradients` returns, of a `frozen` network and photos `as_batch`; finite or not."""
     found = []
-    for part in _parts(pixels):
+    for part in _parts(fast, pixels):
         with differentiable():
             some = pixels[part].clone().requires_grad_()
             logits = class_logits(fast, fast(some), len(some))
@@ -99,7 +100,7 @@ def layer_gradients(
     pixels = as_batch(fast, photos)
     found = []
     with differentiable():
-        for part in _parts(pixels):
+        for part in _parts(fast, pixels):
             seen = look(pixels[part])
             logits = class_logits(fast, seen[OUTPUT], len(pixels[part]))
             activations, wanted = seen[layer], _wanted(fast, logits, of_part(classes, part, len(pixels)))
@@ -212,11 +213,13 @@ def chosen_class(network: Network, target: str | int, size: Size) -> int | None:
     return None if nothing else models.class_indices(network, [target], size)[0]
 
 
-def _parts(pixels: Tensor) -> list[slice]:
+def _parts(fast: Network, pixels: Tensor) -> list[slice]:
     """A batch in portions that suit the device."""
-    count = len(pixels)
-    portion = max(1, PORTION // (pixels.shape[2] * pixels.shape[3])) if pixels.device.type == "cpu" else max(1, count)
-    return [slice(start, start + portion) for start in range(0, max(1, count), portion)]
+    count = portion = max(1, len(pixels))
+    if count > 1 and pixels.device.type == "cpu":
+        largest = fast.examined(tuple(pixels.shape[2:])).largest * pixels.element_size()
+        portion = min(count, max(1, PORTION // largest))
+    return [slice(start, start + portion) for start in range(0, count, portion)]
 
 
 def of_part(classes: Classes, part: slice | Sequence[int], count: int) -> Classes:

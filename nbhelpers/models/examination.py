@@ -61,6 +61,7 @@ class Examination:
         no_gradient: why the logits have no gradient with respect to the picture; "" where they have one.
         remarks: what a user should know of its results, one sentence each.
         foldable: names of convolutions and of the batch normalisations that alone read what they give.
+        largest: numbers in the largest tensor that is computed on the way, for one picture.
     """
 
     output: str
@@ -68,7 +69,8 @@ class Examination:
     channels_last: bool
     no_gradient: str
     remarks: tuple[str, ...]
-    foldable: tuple[tuple[str, str], ...] = ()
+    foldable: tuple[tuple[str, str], ...]
+    largest: int
 
 
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Any, Examination]] = weakref.WeakKeyDictionary()
@@ -174,19 +176,21 @@ def _examined(network: Network, size: Size) -> Examination:
         double = quiet_copy(network)
         with differentiable():
             shown = pictures[:2].clone().requires_grad_()
-            raw, foldable = run_watched(double.net, double.normalise(shown))
-            given = double.logits(raw, 2)
+            watched = run_watched(double.net, double.normalise(shown))
+            given = double.logits(watched.given, 2)
     except Exception as error:  # a module of the user's own may raise anything
         raise refusal(network, size, error) from error
     proper = isinstance(given, Tensor) and given.ndim == 2 and len(given) == 2
     why = _no_gradient(network, given, shown, size)
-    remarks = _several(network, raw)
+    remarks = _several(network, watched.given)
     beside, channels_last = _second_pass(double, pictures[[2, 0]])
     if isinstance(given, Tensor) and given.is_floating_point() and len(given) == 2:
         more, channels_last = _unsteady(double, pictures, given.detach(), beside, channels_last)
         remarks += more
     classes = given.shape[1] if proper else None
-    return Examination(described(given, 2), classes, channels_last, why, tuple(remarks), foldable)
+    return Examination(
+        described(given, 2), classes, channels_last, why, tuple(remarks), watched.foldable, watched.largest
+    )
 
 
 @torch.no_grad()

@@ -5,12 +5,14 @@ before it can do on the way: its weights are scaled instead (Jacob et al. 2018, 
 Networks for Efficient Integer-Arithmetic-Only Inference", section 3.2).
 
 Which convolutions are read by a normalisation alone is learned from a pass (`run_watched`), since only the forward pass
-knows, not the order of the modules. A convolution that somebody looks at gives its own numbers still.
+knows, not the order of the modules; how much memory the largest activation takes is learned on the way. A convolution
+that somebody looks at gives its own numbers still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -73,10 +75,23 @@ def fold(net: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
         module.own, module.behind = (module.weight, module.bias), (norm,)
 
 
-def run_watched(
-    net: nn.Module, pictures: Shaped[Tensor, "pictures channels height width"]
-) -> tuple[Any, tuple[tuple[str, str], ...]]:
-    """A pass, and the names of convolutions and normalisations that may be folded.
+@dataclass(frozen=True)
+class Watched:
+    """What a pass told.
+
+    Attributes:
+        given: what the module gives.
+        foldable: names of convolutions and of the normalisations behind them.
+        largest: numbers in the largest tensor that was computed on the way, for one picture.
+    """
+
+    given: Any
+    foldable: tuple[tuple[str, str], ...]
+    largest: int
+
+
+def run_watched(net: nn.Module, pictures: Shaped[Tensor, "pictures channels height width"]) -> Watched:
+    """A pass that finds convolutions and normalisations that may be folded.
 
     They run once each, one behind the other, in evaluation mode and as torch's own classes, nothing hooked in between,
     and nothing but the normalisation reads what the convolution gives.
@@ -84,14 +99,11 @@ def run_watched(
     Args:
         net: hooks are added to it and taken away.
         pictures: as the bare module takes them.
-
-    Returns:
-        What the module gives, and the pairs.
     """
     with _Watch(net) as watch:
         given = net(pictures)
     watch.read(given)
-    return given, watch.pairs()
+    return Watched(given, watch.pairs(), watch.largest // len(pictures))
 
 
 class _Watch(TorchFunctionMode):
@@ -103,6 +115,7 @@ class _Watch(TorchFunctionMode):
         self._readers: dict[str, set[str]] = {}
         self._runs: list[str] = []
         self._within = ""  # the normalisation that runs
+        self.largest = 0
         self._handles = []
         for name, module in net.named_modules():
             if module._forward_hooks or module._forward_pre_hooks:
@@ -122,7 +135,10 @@ class _Watch(TorchFunctionMode):
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.read((args, kwargs))
-        return function(*args, **(kwargs or {}))
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, Tensor):
+            self.largest = max(self.largest, made.numel())
+        return made
 
     def read(self, values: Any) -> None:
         """Note who reads the convolutions' results that are among these values."""

@@ -63,6 +63,7 @@ class Network(nn.Module):
         self.channels = channels or given or _channels_taken(net, self.size)
         self.output = output
         self.computes_in: torch.dtype | None = None  # set where the bare module casts what it is given
+        self.examined: Callable[[Size], Any] | None = None  # set on a twin: what is known of the network it is one of
         like = next((each for each in net.parameters() if each.is_floating_point()), torch.empty(0))
         precise = torch.float64 if like.dtype == torch.float64 else torch.float32
         for called, values, default in (("mean", mean, 0.0), ("std", std, 1.0)):

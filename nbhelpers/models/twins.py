@@ -44,6 +44,7 @@ def twin(network: Network, dtype: torch.dtype | None = None, gradients: bool = T
     """
     double = sharing_copy(network)
     dtype = double.computes_in = dtype or precise(network)
+    double.examined = lambda size: examine(network, size)  # a function is not copied with what it holds
     layout = torch.channels_last
     handles: weakref.WeakKeyDictionary[nn.Module, RemovableHandle] = (
         weakref.WeakKeyDictionary()

@@ -11,6 +11,7 @@ from small_networks import noise, outside, same_outside, tiny
 from torch import Tensor, nn
 
 from nbhelpers import models
+from nbhelpers.attribution import gradients
 from nbhelpers.attribution.gradients import GuidedReLUs, layer_gradients, pixel_gradients
 from nbhelpers.models import Network
 
@@ -203,3 +204,14 @@ def tanh() -> nn.Module:
     """A network whose gradient depends on its input everywhere."""
     layers = OrderedDict(tanh=nn.Tanh(), again=nn.Tanh(), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
     return nn.Sequential(layers | {"head": nn.Linear(3, 4)})
+
+
+def test_a_portion_of_photos_fits_its_largest_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64, 5))
+    network, photos = Network(net, size=8), noise(7, 3, 8, 8)
+    whole = pixel_gradients(network, photos, 2)
+    monkeypatch.setattr(gradients, "PORTION", 3 * 8 * 8 * 8 * 4 + 1)  # three photos of eight maps, four bytes a number
+    parts = gradients._parts(gradients.frozen(network), photos)
+    assert [len(photos[part]) for part in parts] == [3, 3, 1]
+    for made, wanted in zip(pixel_gradients(network, photos, 2), whole, strict=True):
+        torch.testing.assert_close(made, wanted)
