@@ -271,7 +271,7 @@ class NotebookPage:
     def await_status(self, pattern: str) -> str:
         """Wait until the status line matches; the line."""
         self.page.wait_for_function(
-            "(pattern) => new RegExp(pattern).test(document.querySelector('.nbhelpers-status').textContent.trim())",
+            "(pattern) => new RegExp(pattern).test(document.querySelector('.nbhelpers-status')?.textContent.trim())",
             arg=pattern,
         )
         return self.status()

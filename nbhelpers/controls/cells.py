@@ -42,6 +42,17 @@ def succeed(maker: Closing) -> list[Closing]:
     return made
 
 
+def heard_meanwhile(widget: widgets.Widget) -> None:
+    """Let what the reader does with a widget be heard while its cell still runs.
+
+    JupyterLab (4.4 and later) speaks to widgets on a thread of their own, but ipykernel (7.4 and later) hands what
+    comes to the thread that last wrote to the widget: the one that is busy with the cell. A widget forgets here who
+    that was; it must not be written to again while the cell runs. With other front ends and kernels it is heard when
+    the cell has ended; there, interrupting the kernel does the same as Stop.
+    """
+    vars(widget.comm).pop("_reply_subshell_id", None)
+
+
 def complaint(error: Exception) -> str:
     """An error as HTML, for a line of a widget: what a callback or a thread raises has no other audience."""
     text = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -199,6 +199,7 @@ class Player:
 
     def _ipython_display_(self) -> None:
         """Show the widgets at once, and add the finished picture for where they do not run."""
+        cells.heard_meanwhile(self.stop_button)
         shown = display(self.widget, display_id=True)
         try:
             self.wait()

@@ -23,7 +23,7 @@ QUICK = {
 LONG = """
 from nbhelpers import controls
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
-controls.play(ActivationMaximization(network="minivgg_robust", layer="block4.conv1", steps=2000), ["channels"])"""
+controls.play(ActivationMaximization(network="minivgg_robust", layer="block4.conv1", steps=1000), ["channels"])"""
 WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -125,7 +125,7 @@ def test_the_first_run_is_stopped_while_its_cell_runs(chromium: Any, lab: str) -
     with browser.notebook(chromium, lab, "notebooks/long.ipynb") as notebook:
         notebook.start()
         notebook.await_status(r"^step ([3-9]|\d\d+) of \d{4}")
-        notebook.page.get_by_role("button", name="Stop", exact=True).click()
+        notebook.player.get_by_role("button", name="Stop").click()
         notebook.await_status(r"^stopped at step \d+ of \d{4}")
         notebook.finish()
         assert notebook.page.locator(browser.PICTURE).first.evaluate("image => image.naturalWidth") >= 300
