@@ -23,7 +23,7 @@ TARGET = ROOT / "docs" / "explorer.webp"
 SIZE = (1200, 720)
 SHOWN = 860
 """Width of the animation in pixels."""
-STOPS = ((0.42, 0.42), (0.5, 0.68), (0.66, 0.22), (0.2, 0.75))
+STOPS = ((0.39, 0.37), (0.58, 0.8), (0.22, 0.12), (0.2, 0.75))
 """Places in the photo, from the left and from above: an eye, the nose, an ear, the fur."""
 PATIENCE = 240_000
 
@@ -69,7 +69,7 @@ def record(where: str) -> list[Image.Image]:
         settle(page)
         box = photo.bounding_box()
         rows = page.locator(".nbhelpers-channels").bounding_box()
-        left, bottom = box["x"] - 46, max(rows["y"] + rows["height"], box["y"] + box["height"]) + 48
+        left, bottom = box["x"] - 8, max(rows["y"] + rows["height"], box["y"] + box["height"]) + 48
         seen = {"x": left, "y": 0, "width": SIZE[0] - left, "height": bottom}
         frames = [picture(page, seen)]
         for across, down in STOPS:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any, SupportsIndex
 
 import torch
@@ -27,8 +30,9 @@ def class_indices(
     Args:
         network: a name, a `Network` or your own module.
         names: numbers from 0, also NumPy's and torch's, or names: the whole name as it is written, or in any case the
-            whole name, one of its comma-separated synonyms, or a part that only one class has. Digits that are no name
-            are a number, as a text field gives it.
+            whole name, one of its comma-separated synonyms, a part that only one class has, or another name that
+            WordNet has for one of ImageNet's classes ("puma" for cougar). Digits that are no name are a number, as a
+            text field gives it.
         size: side of the pictures in pixels at which the classes are counted where their names are not known; the
             network's own size if not given.
 
@@ -80,6 +84,7 @@ def _named(network: Network, name: str, size: Size | None) -> int:
         lambda index: wanted in synonyms[index],
         lambda index: not wanted.isdecimal() and bool(wanted) and whole_word.search(classes[index]),
         lambda index: not wanted.isdecimal() and len(wanted) > 2 and wanted in classes[index],
+        lambda index: any(wanted in _other_names().get(known, ()) for known in synonyms[index]),
     ):
         found = found or [index for index in range(len(classes)) if fits(index)]
     if not found and wanted.isdecimal():
@@ -92,6 +97,15 @@ def _named(network: Network, name: str, size: Size | None) -> int:
     if not found:
         raise ValueError(f"{network.name} knows no class {name!r}. {nearest(name, network.classes)}")
     return found[0]
+
+
+@cache
+def _other_names() -> dict[str, list[str]]:
+    """By a name in small letters: all that goes by it among ImageNet's classes; not where it means several."""
+    text = (files("nbhelpers.models") / "imagenet_names.txt").read_text(encoding="utf-8")
+    rows = [line.lower().split(", ") for line in text.splitlines() if not line.startswith("#")]
+    times = Counter(name for names in rows for name in names)
+    return {name: names for names in rows for name in names if times[name] == 1}
 
 
 def _numbered(network: Network, number: Any, size: Size | None) -> int:

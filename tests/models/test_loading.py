@@ -7,6 +7,7 @@ import shutil
 import urllib.error
 import urllib.request
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -401,6 +402,38 @@ def test_one_synonym_of_several_classes():
     assert models.class_indices(network, ["tank suit"]) == [1]
     with pytest.raises(ValueError, match=r"'duck' means several classes .*: 2 \(drake, duck\), 3 \(hen, duck\)"):
         models.class_indices(network, ["duck"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"), [("puma", "cougar"), ("Felis concolor", "cougar"), ("mobile phone", "cellular telephone")]
+)
+def test_a_class_is_found_by_its_other_names(wanted: str, meant: str) -> None:
+    network = named("cougar", "cellular telephone", "lion", "crane", "puma-like cat")
+    if wanted == "puma":  # a part of a name that the network has comes first
+        assert models.class_indices(network, wanted) == [4]
+        network = named("cougar", "lion")
+    assert network.class_name(models.class_indices(network, wanted)[0]) == meant
+
+
+def test_every_name_of_imagenet_finds_its_class() -> None:
+    from torchvision.models import ResNet50_Weights
+
+    names = ResNet50_Weights.DEFAULT.meta["categories"]
+    network = named(*names)
+    text = (Path(models.__file__).parent / "imagenet_names.txt").read_text(encoding="utf-8")
+    rows = [line.split(", ") for line in text.splitlines() if not line.startswith("#")]
+    assert [row[0] for row in rows] == names
+    times = Counter(name.lower() for row in rows for name in row)
+    wrong = []
+    for number, row in enumerate(rows):
+        for name in row[1:]:
+            try:
+                found = models.class_indices(network, name)
+            except ValueError:  # a part of several classes' names
+                continue
+            part = any(name.lower() in each.lower() for each in names)
+            wrong += [name] if found != [number] and times[name.lower()] == 1 and not part else []
+    assert wrong == []
 
 
 def test_digits_are_a_number_unless_they_are_a_name():
