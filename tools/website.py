@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 from nbhelpers import gallery, images, notebooks
 from nbhelpers.notebooks import reading, results_page
-from tools import links
+from tools import course_graph, links, parameter_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "docs" / "site"
@@ -68,18 +68,19 @@ def lay_out(chosen: Sequence[Path] | None = None) -> None:
     hero.crop((0, 0, hero.width, hero.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
     code: set[Path] = set()
     for path in documents():
-        write(path, linked((ROOT / path).read_text(encoding="utf-8"), path, code))
+        write(path, drawn(linked((ROOT / path).read_text(encoding="utf-8"), path, code)))
         copy_pictures(path)
     cards = [lay_out_notebook(path, code) for path in chosen or sorted(ROOT.glob("notebooks/*.ipynb"))]
     pictures = [lay_out_picture(path) for path in sorted(ROOT.glob("results/gallery/*.png"))]
     extras = lay_out_extras()
     names = {short: tag for picture in pictures for short, tag in picture["tags"].items()}
-    hero.thumbnail((1472, 4000))
-    shown = dict(notebooks=cards, pictures=pictures, extras=extras, names=names, hero=save_thumbnail(hero, "classes"))
+    shown = dict(notebooks=cards, pictures=pictures, extras=extras, names=names)
     fill = Environment(loader=FileSystemLoader(OWN), undefined=StrictUndefined, trim_blocks=True)
     for template in OWN.glob("*.md"):
         text = fill.get_template(template.name).render(shown)
         write(Path(template.name), linked(text, Path(template.name), code))
+    for name in ("atlas.webp", "explorer.webp"):  # on the front page, as in the README
+        shutil.copy(ROOT / "docs" / name, SOURCES / "docs")
     for room in ROOMS:
         write(Path("reference") / f"{room}.md", reference(room))
     while code:  # a folder's page may lead to others
@@ -102,6 +103,12 @@ def linked(text: str, path: Path, code: set[Path]) -> str:
         return os.path.relpath(found, path.parent) + (f"#{anchor}" if anchor else "")
 
     return links.replaced(text, follow)
+
+
+def drawn(text: str) -> str:
+    """A document's text with the diagram of the course as a drawing, for which a page needs no script."""
+    picture = f"```{{raw}} html\n{course_graph.svg(parameter_tables.course())}\n```"
+    return re.sub(r"^```mermaid\n.*?^```$", lambda _: picture, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def is_code(path: Path) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from nbhelpers import notebooks
-from tools import links, website
+from tools import links, parameter_tables, website
 
 TWO = ("00_tour", "12_explorer")
 
@@ -59,6 +59,12 @@ def test_a_notebook_gets_its_note_its_words_and_folded_solutions(
     assert all(cell.metadata.mystnb.image.alt for cell in with_pictures)
     assert (card["number"], card["title"]) == ("12", notebooks.title(original))
     assert (sources / card["picture"]).stat().st_size > 1000
+
+
+def test_the_diagram_of_the_course_is_drawn_without_a_script() -> None:
+    text = website.drawn((website.ROOT / "notebooks" / "README.md").read_text())
+    assert "mermaid" not in text
+    assert text.count("<a href=") == len(parameter_tables.course())
 
 
 @pytest.mark.parametrize("room", ["edge", "models", "techniques"])

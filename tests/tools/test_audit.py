@@ -1,0 +1,49 @@
+"""A page is looked at in a browser: what keeps a reader out of it is found, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import audit
+
+PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
+<meta name="viewport" content="width=device-width">
+<style>:root {{ color-scheme: light dark; }}
+@media (prefers-color-scheme: dark) {{ .dim {{ color: #444; }} }}</style></head>
+<body><main><h1>A page</h1>{body}</main></body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("<p>Some words.</p>", set()),
+        ("<p style='color: #ccc; background: #fff'>pale</p>", {"color-contrast (light)", "color-contrast (dark)"}),
+        ("<p class='dim'>legible on white alone</p>", {"color-contrast (dark)"}),
+        ("<img src='data:,'>", {"image-alt (light)", "image-alt (dark)"}),
+        ("<button></button>", {"button-name (light)", "button-name (dark)"}),
+        ("<div style='width: 700px'>wide</div>", {"wider than a screen of 400 pixels"}),
+        ("<script>console.error('no')</script>", {"the console complains"}),
+    ],
+)
+def test_what_keeps_a_reader_out_is_found(body: str, found: set[str], chromium: Any, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(PAGE.format(body=body))
+    assert {rule.partition(":")[0] for rule, _ in audit.barriers(chromium, page)} == found
+
+
+def test_a_page_weighs_what_it_loads_and_each_file_once(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "a b.png").write_bytes(b"x" * 3_000_000)
+    one = tmp_path / "page.html"
+    one.write_text(
+        "<img src='a%20b.png'><img src='a%20b.png'><img src='https://example.com/c.png'><a href='d.png'>d</a>"
+    )
+    for name in "xyz":
+        (tmp_path / "code" / f"{name}.html").write_text("<p>" + "x" * 500_000)
+    assert audit.weight(one) == 3_000_000 + one.stat().st_size
+    assert audit.sizes(tmp_path, audit.pages_of(tmp_path))[2:] == [
+        "| at the top | 1 | 3.00 | 3.00 | page.html |",
+        "| code/ | 3 | 0.50 | 0.50 | code/z.html |",
+    ]
+    assert [page.name for page in audit.pages_of(tmp_path, each_kind=2)] == ["page.html", "x.html", "y.html"]
