@@ -78,8 +78,6 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
     sources: Path, monkeypatch: pytest.MonkeyPatch, chromium: Any
 ) -> None:
     """The whole way, on a site of two notebooks and nothing else."""
-    for needed in ("sphinx", "myst_nb", "furo", "sphinx_design"):
-        pytest.importorskip(needed, reason="needs the extra `site`")
     kept = [website.ROOT / "notebooks" / f"{name}.ipynb" for name in TWO]
     original = {path: notebooks.read(path) for path in kept}
     original[kept[0]].cells.append(new_code_cell("answer = 3", metadata={"tags": ["solution"]}))
