@@ -168,7 +168,7 @@ def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
         "number": path.stem[:2],
         "link": str(place),
         "picture": thumbnail_of(notebook, path.stem),
-        "idea": re.split(r"(?<=[.!?])\s", idea(notebook))[0],
+        "aim": aim(notebook),
     }
 
 
@@ -176,11 +176,11 @@ def is_prose(cell: nbformat.NotebookNode) -> bool:
     return cell.cell_type == "markdown"
 
 
-def idea(notebook: nbformat.NotebookNode) -> str:
-    """The first paragraph of prose, without marks."""
-    first = notebook.cells[0].source.split("\n\n")
-    prose = next((part for part in first if not part.startswith(("#", "!", "<", "|", "-"))), "")
-    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)))
+def aim(notebook: nbformat.NotebookNode) -> str:
+    """What a reader will be able to do, from the notebook's opening, without marks."""
+    said = re.search(r"^\*\*You will be able to\*\* (.+)$", notebook.cells[0].source, re.MULTILINE)
+    plain = re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", said[1])) if said else ""
+    return plain[:1].upper() + plain[1:]
 
 
 def thumbnail_of(notebook: nbformat.NotebookNode, name: str, folder: Path | None = None, width: int = 640) -> str:

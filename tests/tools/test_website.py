@@ -58,6 +58,7 @@ def test_a_notebook_gets_its_note_its_words_and_folded_solutions(
     assert with_pictures
     assert all(cell.metadata.mystnb.image.alt for cell in with_pictures)
     assert (card["number"], card["title"]) == ("12", notebooks.title(original))
+    assert card["aim"].startswith("Click on a photo and read what a layer says there, tell ")
     assert (sources / card["picture"]).stat().st_size > 1000
 
 
