@@ -369,9 +369,9 @@ def test_pictures_in_a_folder_of_their_own_belong_to_their_job(tmp_path: Path) -
 
 def test_a_failed_job_opens_as_its_page_if_it_came_to_one(tmp_path: Path) -> None:
     sweep = small_sweep(tmp_path / "sweep")
-    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["failed/ab12.ipynb"]
+    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["./failed/ab12.ipynb"]
     (sweep / "failed" / "ab12.html").write_text("the page that a sweep writes beside it")
-    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["failed/ab12.html"]
+    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["./failed/ab12.html"]
 
 
 def test_values_that_vary_together_are_one_axis(tmp_path: Path) -> None:

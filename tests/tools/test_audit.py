@@ -9,8 +9,7 @@ from tools import audit
 
 PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
 <meta name="viewport" content="width=device-width">
-<style>:root {{ color-scheme: light dark; }}
-@media (prefers-color-scheme: dark) {{ .dim {{ color: #444; }} }}</style></head>
+<style>@media (prefers-color-scheme: dark) {{ body {{ color: #eee; background: #111; }} .dim {{ color: #444; }} }}</style></head>
 <body><main><h1>A page</h1>{body}</main></body></html>"""
 
 
