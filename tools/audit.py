@@ -4,7 +4,7 @@
     python -m tools.audit build/site --each-kind 3    # no more than three pages of one folder
 
 On every page axe-core looks for barriers (contrast, words for pictures, headings, names of controls), in light and in
-dark; at 1280 and at 400 pixels no page may be wider than the screen; and the browser's console must stay empty. Links,
+dark, at 1280 and at 400 pixels; no page may be wider than the screen; and the browser's console must stay empty. Links,
 titles and descriptions are `tools/links.py`'s, which `make site` asks by itself.
 """
 
@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +28,7 @@ from tools import links
 
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 400)
+AXE = {"resultTypes": ["violations"], "preload": False}  # styles are not asked for again: a page on a disk may not
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -45,15 +46,15 @@ def barriers(window: Any, page: Path) -> Iterator[tuple[str, str]]:
     opened.on("pageerror", lambda error: said.append(str(error)))
     try:
         opened.goto(page.as_uri())
-        for scheme in SCHEMES:
+        for scheme, width in product(SCHEMES, WIDTHS):
             opened.emulate_media(color_scheme=scheme)
-            for broken in Axe().run(opened).response["violations"]:
-                for node in broken["nodes"]:
-                    yield f"{broken['id']} ({scheme}): {broken['help']}", " ".join(node["html"].split())[:160]
-        for width in WIDTHS:
             opened.set_viewport_size({"width": width, "height": 900})
+            for broken in Axe().run(opened, options=AXE).response["violations"]:
+                for node in broken["nodes"]:
+                    rule = f"{broken['id']} ({scheme}, {width} pixels): {broken['help']}"
+                    yield rule, " ".join(node["html"].split())[:160]
             if (wide := opened.evaluate("document.documentElement.scrollWidth")) > width:
-                yield f"wider than a screen of {width} pixels", f"{wide} pixels"
+                yield f"wider than the screen ({scheme}, {width} pixels)", f"{wide} pixels"
         yield from (("the console complains", line[:160]) for line in said)
     finally:
         context.close()

@@ -62,7 +62,7 @@ def lay_out(chosen: Sequence[Path] | None = None) -> None:
     static = SOURCES / "_static"
     static.mkdir(parents=True)
     shutil.copy(OWN / "conf.py", SOURCES)
-    for name in ("site.css", "tags.js"):
+    for name in ("site.css", "tags.js", "scrolling.js"):
         shutil.copy(OWN / name, static)
     hero = Image.open(PREVIEW).convert("RGB")
     hero.crop((0, 0, hero.width, hero.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
@@ -83,6 +83,9 @@ def lay_out(chosen: Sequence[Path] | None = None) -> None:
         shutil.copy(ROOT / "docs" / name, SOURCES / "docs")
     for room in ROOMS:
         write(Path("reference") / f"{room}.md", reference(room))
+    # shown for any address, however deep: what it leads to must be whole
+    home = (os.environ.get("SITE_ADDRESS") or ".").rstrip("/") + "/index.html"
+    write(Path("_extra") / "404.html", fill.get_template("404.html").render(home=home))
     while code:  # a folder's page may lead to others
         write_code(code.pop(), code)
 

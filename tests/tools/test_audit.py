@@ -7,9 +7,11 @@ import pytest
 
 from tools import audit
 
+ALL = [f"({scheme}, {width} pixels)" for scheme in audit.SCHEMES for width in audit.WIDTHS]
 PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
 <meta name="viewport" content="width=device-width">
-<style>@media (prefers-color-scheme: dark) {{ body {{ color: #eee; background: #111; }} .dim {{ color: #444; }} }}</style></head>
+<style>@media (prefers-color-scheme: dark) {{ body {{ color: #eee; background: #111; }} .dim {{ color: #444; }} }}</style>
+</head>
 <body><main><h1>A page</h1>{body}</main></body></html>"""
 
 
@@ -17,11 +19,11 @@ PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
     ("body", "found"),
     [
         ("<p>Some words.</p>", set()),
-        ("<p style='color: #ccc; background: #fff'>pale</p>", {"color-contrast (light)", "color-contrast (dark)"}),
-        ("<p class='dim'>legible on white alone</p>", {"color-contrast (dark)"}),
-        ("<img src='data:,'>", {"image-alt (light)", "image-alt (dark)"}),
-        ("<button></button>", {"button-name (light)", "button-name (dark)"}),
-        ("<div style='width: 700px'>wide</div>", {"wider than a screen of 400 pixels"}),
+        ("<p style='color: #ccc; background: #fff'>pale</p>", {f"color-contrast {each}" for each in ALL}),
+        ("<p class='dim'>legible on white alone</p>", {f"color-contrast {each}" for each in ALL[2:]}),
+        ("<img src='data:,'>", {f"image-alt {each}" for each in ALL}),
+        ("<button></button>", {f"button-name {each}" for each in ALL}),
+        ("<div style='width: 700px'>wide</div>", {f"wider than the screen {each}" for each in ALL[1::2]}),
         ("<script>console.error('no')</script>", {"the console complains"}),
     ],
 )
