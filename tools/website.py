@@ -84,7 +84,7 @@ def lay_out(chosen: Sequence[Path] | None = None) -> None:
     for room in ROOMS:
         write(Path("reference") / f"{room}.md", reference(room))
     # shown for any address, however deep: what it leads to must be whole
-    home = (os.environ.get("SITE_ADDRESS") or ".").rstrip("/") + "/index.html"
+    home = (os.environ.get("SITE_ADDRESS") or ".").rstrip("/")
     write(Path("_extra") / "404.html", fill.get_template("404.html").render(home=home))
     while code:  # a folder's page may lead to others
         write_code(code.pop(), code)
@@ -239,6 +239,9 @@ def lay_out_extras() -> dict[str, str]:
         if pages:
             shutil.copytree(pages[0].parent, extra / name, ignore=shutil.ignore_patterns("*.png.part", "poster*"))
             found[name] = f"{name}/index.html"
+    for page in (extra / place for place in found.values()):
+        preview = '<meta property="og:image" content="../_static/preview.webp">'
+        page.write_text(page.read_text(encoding="utf-8").replace("</head>", f"{preview}</head>", 1), encoding="utf-8")
     return found
 
 

@@ -54,6 +54,7 @@ html_baseurl = address + "/" if address else ""
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", inline_renderers=(_formula, None), block_renderers=(_formula, None))
     app.connect("html-page-context", describe)
+    app.connect("autodoc-process-docstring", one_error_a_line, priority=400)  # before napoleon reads it
     app.connect("autodoc-process-docstring", with_parameters)
     app.connect("autodoc-process-signature", without_fields)
     app.connect("autodoc-skip-member", without_machinery)
@@ -108,6 +109,16 @@ def with_parameters(app: Sphinx, what: str, name: str, thing: object, options: o
         for index, cell in enumerate(row):
             lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")
     lines.append("")
+
+
+def one_error_a_line(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Several errors in one paragraph under "Raises:" become one line each, as napoleon wants them."""
+    if "Raises:" not in (bare := [line.strip() for line in lines]):
+        return
+    first = bare.index("Raises:") + 1
+    last = next((i for i in range(first, len(lines)) if not bare[i]), len(lines))
+    errors = re.split(r"(?<=[.;]) (?=[A-Z]\w+(?:, [A-Z]\w+)*: )", " ".join(bare[first:last]))
+    lines[first:last] = [f"    {error}" for error in errors]
 
 
 def without_fields(

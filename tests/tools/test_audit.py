@@ -10,8 +10,9 @@ from tools import audit
 ALL = [f"({scheme}, {width} pixels)" for scheme in audit.SCHEMES for width in audit.WIDTHS]
 PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
 <meta name="viewport" content="width=device-width">
-<style>@media (prefers-color-scheme: dark) {{ body {{ color: #eee; background: #111; }} .dim {{ color: #444; }} }}</style>
-</head>
+<style>
+@media (prefers-color-scheme: dark) {{ body {{ color: #eee; background: #111; }} .dim {{ color: #444; }} }}
+</style></head>
 <body><main><h1>A page</h1>{body}</main></body></html>"""
 
 
