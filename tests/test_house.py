@@ -310,6 +310,21 @@ def test_cleaning_keeps_the_outputs_and_drops_the_run(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (["\rdrawing:   0%|", "\rdrawing: 100%|", "\r      ", "\r"], False),
+        (["\rdrawing:   0%|", "\rdrawing: 100%|"], True),  # it stayed, or was stopped
+        (["a.py:3: UserWarning: odd\n", "\rdrawing:   0%|", "\r    \r"], True),
+    ],
+)
+def test_cleaning_drops_bars_that_are_gone(written: list[str], kept: bool) -> None:
+    notebook = good_notebook()
+    notebook.cells[2].outputs += [new_output("stream", name="stderr", text=text) for text in written]
+    outputs = notebooks.clean(notebook).cells[2].outputs
+    assert [output.name for output in outputs] == ["stdout", *["stderr"] * len(written) * kept]
+
+
 def test_the_pre_commit_hooks_need_no_network_and_stop_a_bad_commit(tmp_path: Path) -> None:
     if shutil.which("git") is None:
         pytest.skip("needs git")

@@ -106,7 +106,7 @@ def of_site(site: Path) -> list[str]:
     found, titles = [], {}
     for path, page in pages.items():
         name = path.relative_to(site)
-        found += [f"{name}: {said}" for said in _lacks(page)] if page.find(class_="sidebar-brand") else []
+        found += [f"{name}: {said}" for said in _lacks(page)]
         for tag in page.find_all(["a", "img", "link", "script", "source"]):
             target = tag.get("href") or tag.get("src") or ""
             loads = tag.name != "a" and "canonical" not in tag.get("rel", [])

@@ -6,6 +6,7 @@ python tools/parameter_tables.py --check  say whether it is up to date
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -42,13 +43,30 @@ def builds_on(notebook: NotebookNode) -> list[str]:
     return re.findall(r"\((\d\d)_\w+\.ipynb\)", known[1]) if known else []
 
 
+@dataclass(frozen=True)
+class Step:
+    """A notebook's place in the course: its file, the first words of its title, numbers of what it builds on."""
+
+    file: str
+    title: str
+    earlier: list[str]
+
+
+def course() -> dict[str, Step]:
+    """Every notebook by its number."""
+    read = {path: notebooks.read(path) for path in sorted(FOLDER.glob("*.ipynb"))}
+    return {
+        path.stem[:2]: Step(path.name, notebooks.title(notebook).partition(":")[0], builds_on(notebook))
+        for path, notebook in read.items()
+    }
+
+
 def graph() -> str:
     """What builds on what, as a Mermaid diagram."""
     lines = []
-    for path in sorted(FOLDER.glob("*.ipynb")):
-        notebook, number = notebooks.read(path), path.stem[:2]
-        lines.append(f'    n{number}["{number} {notebooks.title(notebook).partition(":")[0]}"]')
-        lines += [f"    n{earlier} --> n{number}" for earlier in builds_on(notebook)]
+    for number, step in course().items():
+        lines.append(f'    n{number}["{number} {step.title}"]')
+        lines += [f"    n{earlier} --> n{number}" for earlier in step.earlier]
     return "\n".join(["```mermaid", "graph LR", *lines, "```", ""])
 
 

@@ -90,7 +90,7 @@ def fit(points: list[tuple[Convolution, float]]) -> tuple[np.ndarray, float]:
 
 
 def job(channels: int, network: str = "minivgg_robust") -> tuple[float, float, int]:
-    """Core seconds of a run of notebook 01 with so many channels; bytes of a PNG and of the executed notebook."""
+    """Core seconds of a run of notebook 01 with so many channels; bytes of a PNG, and of a notebook with its page."""
     with tempfile.TemporaryDirectory() as folder:
         given = ["-p", "network", network, "-p", "channels", str(list(range(1, channels + 1)))]
         command = [sys.executable, "-m", "nbhelpers", "run", str(NOTEBOOK), *given, "--results", folder]
@@ -100,7 +100,8 @@ def job(channels: int, network: str = "minivgg_robust") -> tuple[float, float, i
         seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         pictures = [path.stat().st_size for path in Path(folder).rglob("*.png")]
         (executed,) = Path(folder).glob("*.ipynb")
-        return seconds, statistics.mean(pictures), executed.stat().st_size
+        both = (executed, executed.with_suffix(".html"))
+        return seconds, statistics.mean(pictures), sum(path.stat().st_size for path in both)
 
 
 def pictures_seconds(channels: int) -> float:
@@ -158,7 +159,7 @@ def main() -> None:
     print(f"{per_picture:.2f} s a picture ({alone:.2f} s without the notebook), and {least - per_picture:.1f} s for "
           f"start, imports and the notebook's own demonstrations, as much as {beside:.0f} pictures.")  # fmt: skip
     print(
-        f"A PNG of {plan(recipe)[-1][0]} px has {png / 1000:.0f} kB, an executed notebook {executed / 1000:.0f} kB.\n"
+        f"A PNG of {plan(recipe)[-1][0]} px: {png / 1000:.0f} kB, a notebook and its page: {executed / 1000:.0f} kB.\n"
     )
 
     print("| | " + " | ".join(found) + " |\n|---|" + "---|" * len(found))

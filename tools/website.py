@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 from nbhelpers import gallery, images, notebooks
 from nbhelpers.notebooks import reading, results_page
-from tools import links
+from tools import course_graph, links, parameter_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "docs" / "site"
@@ -41,7 +41,7 @@ ATLAS = ("minivgg_robust", "block3.relu2", "--cells", "8", "--coarser", "4", "--
 ATLAS += ("--whitening", "none", "--names", "labels", "--no-photos")
 # The picture that stands for a notebook, by its number among the outputs, where the choice by shape is a poor one; and
 # never a person's photo under the name of a class.
-COVERS = {"00": 1, "03": 2, "05": 0, "07": 2, "10": 7, "12": 1}
+COVERS = {"00": 1, "03": 2, "04": 2, "05": 4, "07": 2, "08": 2, "10": 7, "12": 1, "13": 3, "15": 3}
 SHOWN = ("layer", "size", "rounds", "steps", "canvas")
 NOTE = (
     "This page shows the notebook as it was last run. Its sliders come alive where it runs: {{download}}`{name}`, in "
@@ -62,26 +62,30 @@ def lay_out(chosen: Sequence[Path] | None = None) -> None:
     static = SOURCES / "_static"
     static.mkdir(parents=True)
     shutil.copy(OWN / "conf.py", SOURCES)
-    for name in ("site.css", "tags.js"):
+    for name in ("site.css", "tags.js", "scrolling.js"):
         shutil.copy(OWN / name, static)
     hero = Image.open(PREVIEW).convert("RGB")
     hero.crop((0, 0, hero.width, hero.width * 630 // 1200)).resize((1200, 630)).save(static / "preview.webp")
     code: set[Path] = set()
     for path in documents():
-        write(path, linked((ROOT / path).read_text(encoding="utf-8"), path, code))
+        write(path, drawn(linked((ROOT / path).read_text(encoding="utf-8"), path, code)))
         copy_pictures(path)
     cards = [lay_out_notebook(path, code) for path in chosen or sorted(ROOT.glob("notebooks/*.ipynb"))]
     pictures = [lay_out_picture(path) for path in sorted(ROOT.glob("results/gallery/*.png"))]
     extras = lay_out_extras()
     names = {short: tag for picture in pictures for short, tag in picture["tags"].items()}
-    hero.thumbnail((1472, 4000))
-    shown = dict(notebooks=cards, pictures=pictures, extras=extras, names=names, hero=save_thumbnail(hero, "classes"))
+    shown = dict(notebooks=cards, pictures=pictures, extras=extras, names=names)
     fill = Environment(loader=FileSystemLoader(OWN), undefined=StrictUndefined, trim_blocks=True)
     for template in OWN.glob("*.md"):
         text = fill.get_template(template.name).render(shown)
         write(Path(template.name), linked(text, Path(template.name), code))
+    for name in ("atlas.webp", "explorer.webp"):  # on the front page, as in the README
+        shutil.copy(ROOT / "docs" / name, SOURCES / "docs")
     for room in ROOMS:
         write(Path("reference") / f"{room}.md", reference(room))
+    # shown for any address, however deep: what it leads to must be whole
+    home = (os.environ.get("SITE_ADDRESS") or ".").rstrip("/")
+    write(Path("_extra") / "404.html", fill.get_template("404.html").render(home=home))
     while code:  # a folder's page may lead to others
         write_code(code.pop(), code)
 
@@ -102,6 +106,12 @@ def linked(text: str, path: Path, code: set[Path]) -> str:
         return os.path.relpath(found, path.parent) + (f"#{anchor}" if anchor else "")
 
     return links.replaced(text, follow)
+
+
+def drawn(text: str) -> str:
+    """A document's text with the diagram of the course as a drawing, for which a page needs no script."""
+    picture = f"```{{raw}} html\n{course_graph.svg(parameter_tables.course())}\n```"
+    return re.sub(r"^```mermaid\n.*?^```$", lambda _: picture, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def is_code(path: Path) -> bool:
@@ -161,7 +171,7 @@ def lay_out_notebook(path: Path, code: set[Path]) -> dict[str, str]:
         "number": path.stem[:2],
         "link": str(place),
         "picture": thumbnail_of(notebook, path.stem),
-        "idea": re.split(r"(?<=[.!?])\s", idea(notebook))[0],
+        "aim": aim(notebook),
     }
 
 
@@ -169,11 +179,11 @@ def is_prose(cell: nbformat.NotebookNode) -> bool:
     return cell.cell_type == "markdown"
 
 
-def idea(notebook: nbformat.NotebookNode) -> str:
-    """The first paragraph of prose, without marks."""
-    first = notebook.cells[0].source.split("\n\n")
-    prose = next((part for part in first if not part.startswith(("#", "!", "<", "|", "-"))), "")
-    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", prose)))
+def aim(notebook: nbformat.NotebookNode) -> str:
+    """What a reader will be able to do, from the notebook's opening, without marks."""
+    said = re.search(r"^\*\*You will be able to\*\* (.+)$", notebook.cells[0].source, re.MULTILINE)
+    plain = re.sub(r"[*`]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", said[1])) if said else ""
+    return plain[:1].upper() + plain[1:]
 
 
 def thumbnail_of(notebook: nbformat.NotebookNode, name: str, folder: Path | None = None, width: int = 640) -> str:
@@ -229,6 +239,9 @@ def lay_out_extras() -> dict[str, str]:
         if pages:
             shutil.copytree(pages[0].parent, extra / name, ignore=shutil.ignore_patterns("*.png.part", "poster*"))
             found[name] = f"{name}/index.html"
+    for page in (extra / place for place in found.values()):
+        preview = '<meta property="og:image" content="../_static/preview.webp">'
+        page.write_text(page.read_text(encoding="utf-8").replace("</head>", f"{preview}</head>", 1), encoding="utf-8")
     return found
 
 

@@ -26,7 +26,8 @@ from nbhelpers.gallery.picture_folder import ONE_OF, THUMBNAILS, Job, Picture, P
 
 _SIGN = '<meta name="generator" content="nbhelpers gallery">'
 _TOLD_OF_A_JOB = ("seconds", "peak_mb", "finished", "version")
-_FETCHED = (".png", "job.json", "sweep.json", "index.html", ".ipynb")
+_FETCHED = (".png", "job.json", "sweep.json", ".html", ".ipynb")
+_ONLY_LINKED = ("/notebook.html", "/notebook.ipynb")
 
 
 def write(folder: str | Path) -> Path | str:
@@ -91,7 +92,10 @@ def _write_there(address: str) -> str:
         local = Path(scratch) / root.rpartition("/")[2]
         for name in wanted:
             (local / name).parent.mkdir(parents=True, exist_ok=True)
-            files.get_file(f"{root}/{name}", str(local / name))
+            if name.endswith(_ONLY_LINKED):
+                (local / name).touch()
+            else:
+                files.get_file(f"{root}/{name}", str(local / name))
         page = _write_here(local, address, typed=None)  # `replay` reads no address
         for made in [*(local / THUMBNAILS).glob("*"), page]:  # the page last, when all it shows is there
             place = f"{root}/{made.relative_to(local).as_posix()}"

@@ -214,12 +214,17 @@ def _executed(folder: Path, home: Path, job: dict[str, Any]) -> str:
     if home == folder:
         return ""
     notebook = home / "notebook.ipynb" if job else home.with_name(f"{home.name}.ipynb")
-    found = [path for path in (notebook.with_suffix(".html"), notebook) if path.exists()]
-    return found[0].relative_to(folder).as_posix() if found else ""
+    return _page_of(notebook).relative_to(folder).as_posix() if notebook.exists() else ""
+
+
+def _page_of(notebook: Path) -> Path:
+    """What a reader opens of an executed notebook: the page beside it, if there is one."""
+    page = notebook.with_suffix(".html")
+    return page if page.exists() else notebook
 
 
 def _failed(path: Path, axes: list[str]) -> Job:
-    name, link = path.stem, f"{path.parent.name}/{path.name}"
+    name, link = path.stem, f"{path.parent.name}/{_page_of(path).name}"
     try:
         notebook = notebooks.read(path)
     except (ValueError, OSError):

@@ -203,6 +203,16 @@ def show_statically(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def without_bars(notebook: NotebookNode) -> NotebookNode:
+    """Drops, in place, what progress bars wrote that are gone: a terminal would show nothing of it."""
+    for cell in notebook.cells:
+        errors = [output for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+        written = "".join("".join(output.text) for output in errors)
+        if errors and "\n" not in written and not written.rpartition("\r")[2].strip():
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
 def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     """Makes an executed notebook fit to be committed, in place: the same outputs, and nothing of the run around them.
 
@@ -213,7 +223,7 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
         notebook: the executed notebook.
         root: the repository's folder, written as `.` wherever an output names it.
     """
-    show_statically(notebook)
+    without_bars(show_statically(notebook))
     notebook.metadata = NotebookNode(
         kernelspec=NotebookNode(display_name="Python 3", language="python", name="python3"),
         language_info=NotebookNode(name="python"),

@@ -75,10 +75,10 @@ def execute(
 
 
 def without_the_run(executed: NotebookNode) -> NotebookNode:
-    """An executed notebook without the paths papermill noted and the widgets nobody can start again, in place."""
+    """An executed notebook without what only its run needed, in place: paths, bars, widgets nobody can start again."""
     for key in ("input_path", "output_path"):
         executed.metadata.get("papermill", {}).pop(key, None)
-    return documents.show_statically(executed)
+    return documents.without_bars(documents.show_statically(executed))
 
 
 @contextmanager

@@ -152,17 +152,15 @@ function caption(i) {
   return words.filter(Boolean).join(" · ") || fileName(i);
 }
 
-function picture(i, lazy = true) {
-  const image = make("img", {
-    alt: caption(i), loading: lazy ? "lazy" : "eager", decoding: "async", width: data.width[i], height: data.height[i],
-  });
+function picture(i, alt) {
+  const image = make("img", { alt, loading: "lazy", decoding: "async", width: data.width[i], height: data.height[i] });
   image.src = "thumbnails/" + data.small[i];
   return image;
 }
 
 function link(i, ...children) {
   const attributes = { href: address({ ...state, picture: i }), title: caption(i), "data-i": i };
-  return make("a", attributes, picture(i), ...children);
+  return make("a", attributes, picture(i, children.length ? "" : caption(i)), ...children); // words once, not twice
 }
 
 // --- the grid
@@ -173,7 +171,6 @@ function card(i) {
   if (!cards[i]) {
     cards[i] = link(i, make("span", {}, caption(i)), make("span", { hidden: true }));
     cards[i].className = "card";
-    cards[i].setAttribute("role", "listitem");
   }
   const by = sortable.find((each) => each.name === state.sort && !told.some(({ name }) => name === each.name));
   const second = cards[i].lastChild;

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nbhelpers import edge, notebooks
-from nbhelpers.notebooks import execution
+from nbhelpers.notebooks import execution, reading
 from nbhelpers.sweeps.kernels import JobKernel, PreparedKernel
 
 CHECKED = "nbval-check-output"
@@ -47,6 +47,7 @@ def main(folder: Path, forked: bool = False) -> None:
         errors += notebooks.errors(notebook)
         outcome["results"] = _results(workspace, notebook)
         notebooks.write(execution.without_the_run(notebook), executed)
+        reading.write_page(notebook, executed.with_suffix(".html"))
     outcome["errors"] = errors
     edge.write_text(edge.to_json(outcome), folder / "outcome.json")
 

@@ -1,8 +1,8 @@
 """Where a sweep's results lie: a folder here, or a place that fsspec knows (`s3://`, `gs://`, `abfs://`, ...).
 
     RESULTS/NAME/sweep.json           what was asked for
-    RESULTS/NAME/jobs/ID/             one finished job, whole: notebook.ipynb, its pictures, job.json
-    RESULTS/NAME/failed/ID.ipynb      how far a failed one came
+    RESULTS/NAME/jobs/ID/             one finished job, whole: notebook.ipynb and a page of it, its pictures, job.json
+    RESULTS/NAME/failed/ID.ipynb      how far a failed one came; ID.html, the page of it
     RESULTS/NAME/damaged/ID-.../      what looked like a finished one and was not
     RESULTS/NAME/manifest.sqlite      the record of all
 
@@ -53,7 +53,7 @@ class Store(Protocol):
         """Puts a filled workspace into its place as a whole job."""
 
     def keep_failed(self, executed: Path, job: str) -> None:
-        """Keeps how far a failed job came."""
+        """Keeps how far a failed job came, and the page beside it if there is one."""
 
     def write(self, name: str, text: str) -> None:
         """Writes a text file beside the jobs."""
@@ -143,11 +143,13 @@ class Folder:
             for made in workspace.rglob("*"):
                 edge.synced(made)
             workspace.rename(there)
-        (self.folder / "failed" / f"{job}.ipynb").unlink(missing_ok=True)
+        for each in (self.folder / "failed").glob(f"{job}.*"):
+            each.unlink(missing_ok=True)
 
     def keep_failed(self, executed: Path, job: str) -> None:
         (self.folder / "failed").mkdir(exist_ok=True)
-        os.replace(executed, self.folder / "failed" / f"{job}.ipynb")
+        for each in _with_page(executed):
+            os.replace(each, self.folder / "failed" / f"{job}{each.suffix}")
 
     def write(self, name: str, text: str) -> None:
         edge.write_text(text, self.folder / name)
@@ -225,13 +227,14 @@ class Remote:
             with contextlib.suppress(OSError):
                 files.rm(f"{root}/jobs/{job}", recursive=True)
             raise
-        if files.exists(failed := f"{root}/failed/{job}.ipynb"):
+        for failed in files.glob(f"{root}/failed/{job}.*"):
             files.rm_file(failed)
 
     def keep_failed(self, executed: Path, job: str) -> None:
         files, root = self._opened()
         files.makedirs(f"{root}/failed", exist_ok=True)
-        files.put_file(str(executed), f"{root}/failed/{job}.ipynb")
+        for each in _with_page(executed):
+            files.put_file(str(each), f"{root}/failed/{job}{each.suffix}")
 
     def write(self, name: str, text: str) -> None:
         files, root = self._opened()
@@ -245,6 +248,11 @@ class Remote:
         import fsspec
 
         return fsspec.core.url_to_fs(self.address)
+
+
+def _with_page(executed: Path) -> list[Path]:
+    """An executed notebook, and the page of it, which a job that was ended did not come to write."""
+    return [each for each in (executed, executed.with_suffix(".html")) if each.exists()]
 
 
 def _description(text: bytes) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -60,7 +60,7 @@ class ActivationMaximization(Recipe):
     seed: int = Field(0, ge=0, description="the same seed gives the same picture")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
 
-    unsaid: ClassVar = {"settle": False}
+    unsaid: ClassVar[dict[str, Any]] = {"settle": False}
 
     def idle(self) -> dict[str, str]:
         """The growth between rounds, where there is one round; what concerns several pictures, where there is one."""

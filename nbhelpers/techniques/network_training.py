@@ -53,7 +53,7 @@ class NetworkTraining(Recipe):
     seed: int = Field(0, ge=0, description="of everything random")
     keep: str = Field("", description="folder of the run, to go on from; empty: nothing is kept")
 
-    written: ClassVar = ("keep",)
+    written: ClassVar[tuple[str, ...]] = ("keep",)
 
     def scored(self) -> str:
         return "share of the validation photos that is right"

@@ -177,7 +177,7 @@ def markdown(document: dict, name: str) -> str:
         "",
         f"## Measured on {measured['pictures']} validation pictures, float32",
         "",
-        "| | % |",
+        "| measured | % |",
         "|---|---|",
         f"| right (top 1) | {measured['clean_top1']} |",
         f"| among the first five | {measured['clean_top5']} |",

@@ -72,6 +72,11 @@ WRONG: dict[str, Any] = {
 }
 
 
+def wrong(number: str) -> Any:
+    """A wrong answer to an exercise."""
+    return WRONG[number]() if callable(WRONG[number]) else WRONG[number]
+
+
 @pytest.fixture(autouse=True)
 def among_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT / "notebooks")
@@ -85,8 +90,7 @@ def hint_of(outcome: exercises.Outcome) -> str:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_wrong_answer_gets_its_hint(number: str) -> None:
     task = exercises.declared(number[:2])[number]
-    wrong = WRONG[number]() if callable(WRONG[number]) else WRONG[number]
-    outcome = exercises.check(number, wrong)
+    outcome = exercises.check(number, wrong(number))
     assert outcome.right is False
     assert outcome.text.startswith("Not yet. ")
     assert hint_of(outcome) == task.hints[0]

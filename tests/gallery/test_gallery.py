@@ -363,6 +363,15 @@ def test_pictures_in_a_folder_of_their_own_belong_to_their_job(tmp_path: Path) -
     assert told["src"] == ["jobs/ab/frames/late/a.png"]
     assert told["parameters"]["seed"]["values"] == ["3"]
     assert told["job"]["executed"]["values"] == ['"../../notebook.ipynb"']
+    (job / "notebook.html").write_text("the page that a sweep writes beside it")
+    assert data_in(gallery.write(tmp_path))["job"]["executed"]["values"] == ['"../../notebook.html"']
+
+
+def test_a_failed_job_opens_as_its_page_if_it_came_to_one(tmp_path: Path) -> None:
+    sweep = small_sweep(tmp_path / "sweep")
+    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["./failed/ab12.ipynb"]
+    (sweep / "failed" / "ab12.html").write_text("the page that a sweep writes beside it")
+    assert [each["link"] for each in data_in(gallery.write(sweep))["failed"]] == ["./failed/ab12.html"]
 
 
 def test_values_that_vary_together_are_one_axis(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """What teachers rely on: every notebook says what it is for, has slides, and no link leads nowhere."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert import SlidesExporter
+from traitlets.config import Config
 
 from nbhelpers import exercises
 from tools import parameter_tables
@@ -82,3 +85,13 @@ def test_a_slide_holds_one_picture_and_little_text(path: Path) -> None:
         ]
         assert len(pictures) <= 2, slide[0].id
         assert sum(len(cell.source.split()) for cell in slide if cell.cell_type == "markdown") <= 190, slide[0].id
+
+
+def test_slides_are_large_and_without_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docs/teaching.md` says to make them, in the notebooks' folder."""
+    monkeypatch.chdir(ROOT / "notebooks")
+    settings = Config(json.loads((ROOT / "tools" / "slides.json").read_text(encoding="utf-8")))
+    slides, _ = SlidesExporter(config=settings).from_filename(str(NOTEBOOKS[2]))
+    assert slides.count("<section>") >= 8
+    assert "max-height: 540px" in slides
+    assert slides.index("max-height: 540px") < slides.index("<body")

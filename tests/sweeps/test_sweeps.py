@@ -428,6 +428,7 @@ def test_a_job_is_there_when_it_is_whole(place: store.Store) -> None:
         (workspace / "deep" / "picture.png").write_bytes(b"png")
         (workspace / "job.json").write_text('{"seconds": 3}')
         (workspace / "notebook.ipynb").write_text("{}")
+        (workspace / "notebook.html").write_text("a page")
         assert place.finished() == set()
         place.keep_failed(workspace / "notebook.ipynb", "id")
         (workspace / "notebook.ipynb").write_text("{}")
@@ -622,7 +623,12 @@ def test_a_forked_job_is_what_a_fresh_one_is(tmp_path: Path) -> None:
             assert told["command"] == f"nbhelpers run n.ipynb -p seed {seed} -p channels '[{seed}]'"
             assert 20 < told["peak_mb"] < 1000
             assert told["seconds"] == outcome["seconds"]
-            assert sorted(path.name for path in folder.iterdir()) == ["job.json", "notebook.ipynb", "p"]
+            assert sorted(path.name for path in folder.iterdir()) == [
+                *("job.json", "notebook.html", "notebook.ipynb", "p")
+            ]
+            page = (folder / "notebook.html").read_text()
+            assert page.count("<img") == 1
+            assert "sum of channels" in page
             if way == "fresh":
                 break
     printed = {}
@@ -646,6 +652,7 @@ def test_an_error_in_a_widgets_callback_fails_the_job(tmp_path: Path) -> None:
     assert (outcome["state"], outcome["cell"]) == (FAILED, None)
     assert "ZeroDivisionError" in outcome["error"]
     assert (tmp_path / "r" / "s" / "failed" / "id1.ipynb").exists()
+    assert "failed" in (tmp_path / "r" / "s" / "failed" / "id1.html").read_text()
 
 
 @pytest.mark.usefixtures("_close_server")

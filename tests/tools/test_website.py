@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 
 from nbhelpers import notebooks
-from tools import links, website
+from tools import links, parameter_tables, website
 
 TWO = ("00_tour", "12_explorer")
 
@@ -58,7 +58,14 @@ def test_a_notebook_gets_its_note_its_words_and_folded_solutions(
     assert with_pictures
     assert all(cell.metadata.mystnb.image.alt for cell in with_pictures)
     assert (card["number"], card["title"]) == ("12", notebooks.title(original))
+    assert card["aim"].startswith("Click on a photo and read what a layer says there, tell ")
     assert (sources / card["picture"]).stat().st_size > 1000
+
+
+def test_the_diagram_of_the_course_is_drawn_without_a_script() -> None:
+    text = website.drawn((website.ROOT / "notebooks" / "README.md").read_text())
+    assert "mermaid" not in text
+    assert text.count("<a href=") == len(parameter_tables.course())
 
 
 @pytest.mark.parametrize("room", ["edge", "models", "techniques"])
@@ -72,8 +79,6 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
     sources: Path, monkeypatch: pytest.MonkeyPatch, chromium: Any
 ) -> None:
     """The whole way, on a site of two notebooks and nothing else."""
-    for needed in ("sphinx", "myst_nb", "furo", "sphinx_design"):
-        pytest.importorskip(needed, reason="needs the extra `site`")
     kept = [website.ROOT / "notebooks" / f"{name}.ipynb" for name in TWO]
     original = {path: notebooks.read(path) for path in kept}
     original[kept[0]].cells.append(new_code_cell("answer = 3", metadata={"tags": ["solution"]}))

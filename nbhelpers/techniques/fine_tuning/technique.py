@@ -58,7 +58,7 @@ class FineTuning(Recipe):
     keep: str = Field("", description="folder for checkpoints and features, to go on from; empty: nothing is kept")
 
     unsaid: ClassVar[dict[str, Any]] = {"fit": "crop"}
-    written: ClassVar = ("keep",)
+    written: ClassVar[tuple[str, ...]] = ("keep",)
 
     @field_validator("data_dir", "keep")
     @classmethod
