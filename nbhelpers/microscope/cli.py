@@ -23,6 +23,7 @@ from nbhelpers.microscope import made, site
 )
 @click.option("--photos", default="", help="Folder of photographs, labelled by its sub-folders, or a data folder.")
 @click.option("--no-photos", is_flag=True, help="Leave photographs out, so that the site may be published.")
+@click.option("--judge", default="", help="Network that answers the two-choice test.  [default: another bundled one]")
 @click.option("--limit", default=5000, show_default=True, type=click.IntRange(1), help="Most photographs to look at.")
 @click.option(
     "--steps", default=24, show_default=True, type=click.IntRange(1, 500), help="Steps of Adam for each picture."
@@ -36,6 +37,7 @@ def microscope(
     pictures: str,
     photos: str,
     no_photos: bool,
+    judge: str,
     limit: int,
     steps: int,
     workers: int | None,
@@ -46,7 +48,7 @@ def microscope(
         model = models.load(network)
         chosen = made.layers(model, [name.strip() for name in names.split(",") if name.strip()])
         kinds = list(made.KINDS) if pictures == "full" else ["made"]
-        shown = _photographs(photos, max(models.sides(model.size)), limit) if photos and not no_photos else None
+        shown = _photographs(photos, max(models.sides(model.size)), limit, judge) if photos and not no_photos else None
         about = [f"{len(shown.pictures):,} photographs of {Path(photos).name}"] if shown else ["made pictures only"]
         folder = edge.folder_to_write(results)
         jobs = made.jobs(model, chosen, kinds, steps=steps)
@@ -71,12 +73,14 @@ def microscope(
         raise click.UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
 
 
-def _photographs(source: str, size: int, limit: int) -> site.Photographs:
+def _photographs(source: str, size: int, limit: int, judge: str) -> site.Photographs:
     """Read under the network's size; what cannot be read is named and left out."""
+    if judge:
+        models.load(judge)  # one that is not there is known before hours of drawing
     pictures, labels = photographs.read(source, size, limit, cuts=1, seed=0)
     if pictures.skipped:
         click.echo(f"not read: {edge.few(pictures.skipped, separator='; ')}", err=True)
-    return site.Photographs(pictures, labels)
+    return site.Photographs(pictures, labels, judge)
 
 
 def _draw(

@@ -47,10 +47,12 @@ class Photographs:
     Attributes:
         pictures: with the number of the label of each.
         labels: their names.
+        judge: the network that answers the two-choice test; empty for the default one.
     """
 
     pictures: Pictures
     labels: Sequence[str]
+    judge: str = ""
 
 
 def write(
@@ -87,25 +89,26 @@ def write(
     steps = circuits.facts(network, chosen, looked)
     spoken = evidence.classes(network, chosen, looked) if looked is not None else None
     judge = (
-        evidence.Judge(network, chosen, photos.pictures)
+        evidence.Judge(network, chosen, photos.pictures, photos.judge)
         if photos and evidence.can_judge(network, photos.pictures)
         else None
     )
     layers = []
     for index, layer in enumerate(chosen):
-        channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
+        of_layer = seen.get(layer.name)
+        channels = _channels(network, layer, pictures, of_layer, photos)
         channels = [fact | circuit for fact, circuit in zip(channels, steps[index], strict=True)]
         for fact, tuned in zip(channels, evidence.tuned(network, layer), strict=True):
             fact.update({**tuned, **fact})
         for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
             fact.update(said)
         two = (
-            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
+            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], of_layer)
             if judge
             else {}
         )
         if photos:
-            _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
+            _add_patches(network, layer, of_layer, channels, photos, folder / "pictures" / str(index))
         for fact in channels:
             for kind, (drawn, _) in pictures[layer.name, fact["n"]].items():
                 _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
@@ -261,9 +264,10 @@ def _add_patches(
     network: Network, layer: Layer, seen: Seen, channels: Sequence[Facts], photos: Photographs, folder: Path
 ) -> None:
     """Each channel's patches of photos: a picture beside the made ones, and what the page says of each."""
-    capture = models.capture(network, layer.name, stop=True)
-    for fact in edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None):
-        sheet, fact["patches"] = photographs.patches(network, layer, seen, fact["n"], photos.pictures, capture)
+    sheets = photographs.patches(network, layer, seen, photos.pictures)
+    bar = edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None)
+    for fact, (sheet, said) in zip(bar, sheets, strict=True):
+        fact["patches"] = said
         with edge.replacing(folder / f"{fact['n']}-photos.webp") as temporary:
             sheet.save(temporary, "WEBP", quality=PHOTO_QUALITY)
 

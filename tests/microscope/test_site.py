@@ -111,7 +111,7 @@ def test_the_two_choice_test_by_hand(network, photos, drawn, folder) -> None:
 
 def test_early_layers_are_tuned(folder) -> None:
     curves = told(folder, 0)[0]["tuning"]["curves"]
-    assert [(len(each["x"]), len(each["y"])) for each in curves] == [(12, 12), (12, 12), (8, 8), (4, 4)]
+    assert [(len(each["x"]), len(each["y"])) for each in curves] == [(12, 12), (5, 5), (12, 12), (8, 8), (4, 4)]
 
 
 def test_tuning_has_labels_only_where_chance_would_not_give_as_many(network) -> None:
