@@ -2,7 +2,7 @@
 
 One pass collects every channel's mean and strongest answer in each photo, and where that was, for all layers at once:
 three numbers a channel and photo, whatever the size of the maps, on disk where there is a folder for them, and read a
-layer at a time. A pass that was interrupted goes on. Patches come from a second look at each channel's strongest photos.
+layer at a time. A pass that was interrupted goes on. Patches come from a second look at the strongest photos of each.
 Labels are classes, or kinds of them, that the strongest answer tells from all others (INVERT: Bykov, Kopf, Nakajima,
 Kloft, Höhne, "Labeling Neural Representations with Inverse Recognition", NeurIPS 2023): the area under the curve is the
 rank sum of Mann and Whitney, and its p-value counts every label that was tried.

@@ -93,7 +93,7 @@ def write(
         if photos and evidence.can_judge(network, photos.pictures)
         else None
     )
-    layers = []
+    layers, written = [], set()
     for index, layer in enumerate(chosen):
         of_layer = seen.get(layer.name)
         channels = _channels(network, layer, pictures, of_layer, photos)
@@ -108,11 +108,12 @@ def write(
             else {}
         )
         if photos:
-            _add_patches(network, layer, of_layer, channels, photos, folder / "pictures" / str(index))
+            written |= _add_patches(network, layer, of_layer, channels, photos, folder / "pictures" / str(index))
         for fact in channels:
             for kind, (drawn, _) in pictures[layer.name, fact["n"]].items():
-                _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
+                written.add(_save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp"))
         script = f"microscope.layer({index}, {_script_safe(channels)});\n"
+        written.add(folder / "data" / f"{index}.js")
         edge.write_text(script, folder / "data" / f"{index}.js")
         layers.append(_summary(layer, channels) | {"two": two})
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
@@ -120,7 +121,7 @@ def write(
     for number in range(len(classes)):
         class_facts[number] = spoken.classes[number] if spoken and number < len(spoken.classes) else {}
         for kind, (drawn, recipe) in pictures.get(("", number), {}).items():
-            _save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp")
+            written.add(_save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp"))
             class_facts[number].setdefault("recipes", []).append(recipe)
     now = {
         "nbhelpers": __version__,
@@ -149,6 +150,8 @@ def write(
     edge.write_text(pages.render("microscope.html", data=_finite(data)), folder / "index.html")
     edge.write_text(edge.to_json(now, indent=1), folder / "site.json")
     shutil.rmtree(unfinished, ignore_errors=True)
+    for old in {*folder.glob("data/*"), *folder.glob("pictures/*/*")} - written:
+        old.unlink()  # of a site before: photographs above all must not stay in one that is to be published
     return folder / "index.html"
 
 
@@ -262,14 +265,15 @@ def _channels(
 
 def _add_patches(
     network: Network, layer: Layer, seen: Seen, channels: Sequence[Facts], photos: Photographs, folder: Path
-) -> None:
+) -> set[Path]:
     """Each channel's patches of photos: a picture beside the made ones, and what the page says of each."""
     sheets = photographs.patches(network, layer, seen, photos.pictures)
     bar = edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None)
+    written = set()
     for fact, (sheet, said) in zip(bar, sheets, strict=True):
         fact["patches"] = said
-        with edge.replacing(folder / f"{fact['n']}-photos.webp") as temporary:
-            sheet.save(temporary, "WEBP", quality=PHOTO_QUALITY)
+        written.add(_save_sheet(sheet, folder / f"{fact['n']}-photos.webp", PHOTO_QUALITY))
+    return written
 
 
 @torch.no_grad()
@@ -298,14 +302,19 @@ def _summary(layer: Layer, channels: Sequence[Facts]) -> Facts:
     }
 
 
-def _save(drawn: Sequence[Picture], path: Path) -> None:
+def _save(drawn: Sequence[Picture], path: Path) -> Path:
     """One picture, or several side by side."""
     tiles = [images.to_pil(picture.read()) for picture in drawn]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles), tiles[0].height))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number * tile.width, 0))
+    return _save_sheet(sheet, path, QUALITY)
+
+
+def _save_sheet(sheet: Image.Image, path: Path, quality: int) -> Path:
     with edge.replacing(path) as temporary:
-        sheet.save(temporary, "WEBP", quality=QUALITY)
+        sheet.save(temporary, "WEBP", quality=quality)
+    return path
 
 
 def _suffix(kind: str) -> str:

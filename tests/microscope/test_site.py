@@ -1,7 +1,9 @@
 """The site as files: what the pages are told, against brute force; what changed; the command."""
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 from small_networks import tiny
 
-from nbhelpers import models
+from nbhelpers import edge, models
 from nbhelpers.microscope import cli, evidence, made, photographs, site, speaking, two_choice
 from nbhelpers.models import Network
 from nbhelpers.training.data import Pictures
@@ -162,25 +164,116 @@ def test_lines_make_the_same_pixels_again(tmp_path) -> None:
     assert (space["again"].detach() - kept_picture).abs().max() < 2 / 255
 
 
-def test_the_command_with_two_layers(network, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(models, "load", lambda name: network)
-    names = ["conv1", "conv2"]
-    for number in range(3):
-        path = tmp_path / "photos" / "some" / f"{number}.png"
+@pytest.fixture
+def asked(network, tmp_path, monkeypatch) -> list[str]:
+    """The command on two layers and 24 photos, one of which cannot be read, with little to draw."""
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda name: network if name == "tiny" else load(name))
+    monkeypatch.setattr(photographs, "PORTION", 10)
+    folder = tmp_path / "photos"
+    for number in range(24):
+        path = folder / f"kind {number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 64), (80 * number, 20, 90)).save(path)
-    (tmp_path / "photos" / "some" / "broken.png").write_text("no picture")
-    asked = ["--layers", ",".join(names), "--steps", "1", "--workers", "1", "--results", str(tmp_path)]
-    first = CliRunner().invoke(cli.microscope, ["tiny", *asked, "--photos", str(tmp_path / "photos")])
+        Image.new("RGB", (64, 64), (10 * number, 20 + 90 * (number % 2), 90)).save(path)
+    (folder / "kind 0" / "broken.png").write_text("no picture")
+    return ["tiny", "--steps", "1", "--workers", "1", "--photos", str(folder)]
+
+
+def run(*asked: str) -> Any:
+    return CliRunner().invoke(cli.microscope, [*asked])
+
+
+def test_the_command_with_photographs_and_then_without(asked, tmp_path) -> None:
+    here = ["--results", str(tmp_path)]
+    first = run(*asked, *here)
     assert first.exit_code == 0, first.output
     assert "broken.png" in first.output
     page = tmp_path / "microscope" / "tiny"
-    assert [each["name"] for each in data(page)["layers"]] == names
-    assert "speaks" in told(page, 1)[0]
-    assert "two" not in told(page, 1)[0]
-    again = CliRunner().invoke(cli.microscope, ["tiny", *asked])
+    assert [each["name"] for each in data(page)["layers"]] == ["conv1", "conv2"]
+    assert {"speaks", "two", "labels"} <= set(told(page, 1)[0])
+    assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg_robust")
+    again = run(*asked, *here, "--layers", "conv1", "--no-photos")
     assert ", 0 to draw" in again.output
-    assert data(page)["changed"] == ["without photographs now"]
-    refused = CliRunner().invoke(cli.microscope, ["tiny", "--layers", "nowhere", "--results", str(tmp_path)])
+    assert data(page)["changed"] == ["layers gone: conv2", "without photographs now"]
+    assert data(page)["about"][0] == "made pictures only"
+    left = {str(path.relative_to(page)) for path in page.rglob("*.*")}
+    pictures = {f"pictures/0/{number}.webp" for number in range(8)} | {f"pictures/classes/{n}.webp" for n in range(5)}
+    assert left == pictures | {"data/0.js", "index.html", "site.json"}  # no photograph of the site before
+    assert run(*asked, *here, "--judge", "minivgg").exit_code == 0
+    assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg (")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--layers", "nowhere"], "nowhere"),
+        (["--layers", "head"], "head"),
+        (["--photos", "nowhere"], "nowhere"),
+        (["--judge", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_is_drawn(asked, tmp_path, wrong, words) -> None:
+    refused = run(*asked, *wrong, "--results", str(tmp_path / "results"))
     assert refused.exit_code == 2
-    assert "nowhere" in refused.output
+    assert words in refused.output
+    assert not list(tmp_path.glob("results/pictures/*"))
+
+
+ERRORS = {
+    "interrupted": (KeyboardInterrupt(), 130, "the same command goes on"),
+    "full": (OSError(errno.ENOSPC, "No space left on device"), 1, "is full: what is drawn is whole"),
+}
+
+
+@pytest.mark.parametrize("why", ERRORS)
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (made.Folder, "keep"),
+        (photographs, "_keep"),
+        (evidence.Judge, "add"),
+        (site, "_save"),
+        (edge, "write_text"),
+    ],
+)
+def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(asked, tmp_path, monkeypatch, where, name, why) -> None:
+    error, code, words = ERRORS[why]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run(*asked, "--results", str(whole)).exit_code == 0
+    real, calls = getattr(where, name), []
+
+    def once(*given, **named):
+        calls.append(given)
+        if len(calls) == 2:
+            raise error
+        return real(*given, **named)
+
+    monkeypatch.setattr(where, name, once)
+    first = run(*asked, "--results", str(stopped))
+    assert first.exit_code == code, first.output
+    assert words in first.output
+    drawn_before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}
+    again = run(*asked, "--results", str(stopped))
+    assert again.exit_code == 0, again.output
+    assert drawn_before.items() <= {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}.items()
+    assert contents(stopped / "microscope") == contents(whole / "microscope")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_photo_and_a_network_without_classes(network, drawn, photos, tmp_path) -> None:
+    site.write(network, made.layers(network), *drawn, tmp_path / "one", site.Photographs(photos.subset(1), ["dark"]))
+    fact = told(tmp_path / "one", 1)[0]
+    assert {"patches", "speaks"} <= set(fact)
+    assert not {"two", "labels", "label"} & set(fact)
+    nameless = Network(tiny().eval(), "nameless", size=32)
+    jobs, kept = made.jobs(nameless, made.layers(nameless), steps=1), made.Folder(tmp_path, nameless)
+    list(made.draw(jobs, nameless, kept))
+    site.write(
+        nameless, made.layers(nameless), jobs, kept, tmp_path / "two", site.Photographs(photos, ["dark", "light"])
+    )
+    assert data(tmp_path / "two")["summary"][-1] == "no classes"
+    assert not {"speaks", "lost"} & set(told(tmp_path / "two", 1)[0])
+    assert "labels" in told(tmp_path / "two", 1)[0]  # of the photographs
