@@ -80,6 +80,7 @@ def _photographs(source: str, size: int, limit: int, judge: str) -> site.Photogr
     pictures, labels = photographs.read(source, size, limit, cuts=1, seed=0)
     if pictures.skipped:
         click.echo(f"not read: {edge.few(pictures.skipped, separator='; ')}", err=True)
+    pictures.names = pictures.names or [labels[number] for number in pictures.labels.tolist()]
     return site.Photographs(pictures, labels, judge)
 
 

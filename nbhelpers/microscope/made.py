@@ -84,7 +84,8 @@ def layers(network: Network, names: Sequence[str] = ()) -> list[Layer]:
         KeyError: no such layer. ValueError: none of the layers gives maps.
     """
     table = models.layers(network)
-    chosen = [table[name] for name in names] or [layer for layer in table if layer.kind.startswith("Conv")]
+    named = {table[name].name for name in names}
+    chosen = [layer for layer in table if (layer.name in named if named else layer.kind.startswith("Conv"))]
     if not chosen:
         raise ValueError(f"{network.name} has no convolution: name layers with --layers; there are {table.names}")
     return chosen

@@ -27,11 +27,10 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import __version__, edge, images, models, pages
-from nbhelpers.microscope import circuits, evidence, photographs
+from nbhelpers.microscope import again, circuits, evidence, photographs
 from nbhelpers.microscope.made import Folder, Job, Picture
 from nbhelpers.microscope.photographs import Seen
 from nbhelpers.models import Layer, Network
-from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.training.data import Pictures
 
 STRIP = 16  # channels of a layer that the network's page shows
@@ -183,37 +182,6 @@ def changes(folder: Path, now: Facts) -> list[str]:
     return found
 
 
-def lines(job: Job, index: int) -> str:
-    """Python that makes one of a job's pictures again."""
-    recipe = job.recipe
-    fields = {name: getattr(recipe, name) for name, field in type(recipe).model_fields.items()
-              if name == "layer" or getattr(recipe, name) != field.default}  # fmt: skip
-    if isinstance(recipe, DirectionPictures):
-        first, last, count = job.channels[0], job.channels[-1] + 1, len(recipe.directions[0])
-        fields["directions"] = _Code(f"direction_pictures.rounded(-torch.eye({count})[{first}:{last}])")
-        brings = "import torch\n\nfrom nbhelpers.techniques import direction_pictures\n"
-    else:
-        first, last = job.channels[0], job.channels[-1] + 1
-        if job.channels == tuple(range(first, last)) and len(job.channels) > 1:
-            fields["channels"] = _Code(f"list(range({first}, {last}))")
-        brings = ""
-    kind = type(recipe).__name__
-    module = type(recipe).__module__
-    on = f"models.randomised(models.load({recipe.network!r}), 0)" if job.kind == "untrained" else ""
-    brings += "from nbhelpers import models\n" if on else ""
-    arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-    return f"{brings}from {module} import {kind}\n\n{kind}({arguments}).run({on}).picture[{index}]"
-
-
-class _Code(str):
-    """Text that is written into code as it is."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def _by_channel(jobs: Sequence[Job], kept: Folder) -> dict[tuple[str, int], dict[str, tuple[list[Picture], Facts]]]:
     """By layer and channel, and then by kind: the pictures, and how they are made again."""
     found: dict[tuple[str, int], dict[str, tuple[list[Picture], Facts]]] = defaultdict(dict)
@@ -223,17 +191,10 @@ def _by_channel(jobs: Sequence[Job], kept: Folder) -> dict[tuple[str, int], dict
             raise FileNotFoundError(f"pictures of {job.layer or 'classes'} are not drawn: {kept.paths(job)[0]}")
         for index, (channel, picture) in enumerate(zip(job.channels, pictures, strict=True)):
             if job.kind == "diverse":
-                found[job.layer, channel].setdefault(job.kind, ([], _again(job, picture, index)))[0].append(picture)
+                found[job.layer, channel].setdefault(job.kind, ([], again.how(job, picture, index)))[0].append(picture)
             else:
-                found[job.layer, channel][job.kind] = ([picture], _again(job, picture, index))
+                found[job.layer, channel][job.kind] = ([picture], again.how(job, picture, index))
     return found
-
-
-def _again(job: Job, picture: Picture, index: int) -> Facts:
-    again: Facts = {"name": f"{job.kind} picture", "lines": lines(job, index)}
-    if job.kind != "untrained":  # its network has no name, so a recipe alone would be carried out on another
-        again["command"] = f"nbhelpers replay {'/'.join(picture.path.parts[-3:])}"
-    return again
 
 
 def _channels(

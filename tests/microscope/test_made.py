@@ -24,7 +24,7 @@ def drawn(jobs: list[made.Job], network: Network, kept: made.Folder) -> list[mad
 
 def test_all_convolutions_and_classes_unless_layers_are_named(network: Network) -> None:
     assert [layer.name for layer in made.layers(network)] == ["conv1", "conv2"]
-    assert [layer.name for layer in made.layers(network, ["relu2"])] == ["relu2"]
+    assert [layer.name for layer in made.layers(network, ["relu2", "conv1", "relu2"])] == ["conv1", "relu2"]
     jobs = made.jobs(network, made.layers(network))
     assert [(job.layer, job.channels) for job in jobs] == [
         ("conv1", tuple(range(8))),

@@ -13,7 +13,7 @@ from PIL import Image
 from small_networks import tiny
 
 from nbhelpers import edge, models
-from nbhelpers.microscope import cli, evidence, made, photographs, site, speaking, two_choice
+from nbhelpers.microscope import again, cli, evidence, made, photographs, site, speaking, two_choice
 from nbhelpers.models import Network
 from nbhelpers.training.data import Pictures
 
@@ -157,11 +157,11 @@ def test_lines_make_the_same_pixels_again(tmp_path) -> None:
     job = made.jobs(network, [layer], steps=1)[0]
     kept = made.Folder(tmp_path, network)
     list(made.draw([job], network, kept))
-    *before, last = site.lines(job, 1).splitlines()
+    *before, last = again.lines(job, 1).splitlines()
     space: dict = {}
-    exec("\n".join([*before, f"again = {last}"]), space)
+    exec("\n".join([*before, f"remade = {last}"]), space)
     kept_picture = kept.pictures(job)[1].read()
-    assert (space["again"].detach() - kept_picture).abs().max() < 2 / 255
+    assert (space["remade"].detach() - kept_picture).abs().max() < 2 / 255
 
 
 @pytest.fixture
@@ -192,8 +192,9 @@ def test_the_command_with_photographs_and_then_without(asked, tmp_path) -> None:
     assert [each["name"] for each in data(page)["layers"]] == ["conv1", "conv2"]
     assert {"speaks", "two", "labels"} <= set(told(page, 1)[0])
     assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg_robust")
-    again = run(*asked, *here, "--layers", "conv1", "--no-photos")
-    assert ", 0 to draw" in again.output
+    assert told(page, 1)[0]["patches"][0]["photos"][0]["name"].startswith("kind ")
+    second = run(*asked, *here, "--layers", "conv1", "--no-photos")
+    assert ", 0 to draw" in second.output
     assert data(page)["changed"] == ["layers gone: conv2", "without photographs now"]
     assert data(page)["about"][0] == "made pictures only"
     left = {str(path.relative_to(page)) for path in page.rglob("*.*")}
@@ -253,8 +254,8 @@ def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(asked, tmp_path, monk
     assert first.exit_code == code, first.output
     assert words in first.output
     drawn_before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}
-    again = run(*asked, "--results", str(stopped))
-    assert again.exit_code == 0, again.output
+    second = run(*asked, "--results", str(stopped))
+    assert second.exit_code == 0, second.output
     assert drawn_before.items() <= {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}.items()
     assert contents(stopped / "microscope") == contents(whole / "microscope")
 
