@@ -126,7 +126,7 @@ def write(
         "nbhelpers": __version__,
         "layers": [layer.name for layer in chosen],
         "kinds": sorted({job.kind for job in jobs}),
-        "recipes": sorted({_manner(job) for job in jobs}),
+        "recipes": {f"{job.layer or 'classes'}, {job.kind}": _manner(job) for job in jobs},
         "photos": photos is not None,
     }
     channels, dead = (sum(each[name] for each in layers) for name in ("channels", "dead"))
@@ -175,7 +175,8 @@ def changes(folder: Path, now: Facts) -> list[str]:
         ):
             if some:
                 found.append(f"{name} {word}: {edge.few(sorted(some))}")
-    if before.get("recipes") != now["recipes"]:
+    recipes = before.get("recipes")
+    if not isinstance(recipes, dict) or any(now["recipes"].get(what, how) != how for what, how in recipes.items()):
         found.append("the pictures are made in another way")
     if before.get("photos") != now["photos"]:
         found.append("with photographs now" if now["photos"] else "without photographs now")

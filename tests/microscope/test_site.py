@@ -2,6 +2,7 @@
 
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,15 +139,17 @@ def test_without_photographs_nothing_of_them_is_said(network, drawn, tmp_path) -
 
 
 def test_what_changed_is_said(tmp_path) -> None:
-    now = dict(nbhelpers="2", layers=["a", "b"], kinds=["made"], recipes=["x"], photos=True)
+    now = dict(nbhelpers="2", layers=["a", "b"], kinds=["made"], recipes={"a": "x", "b": "z"}, photos=True)
     assert site.changes(tmp_path, now) == []
-    before = dict(nbhelpers="1", layers=["a", "c"], kinds=["made"], recipes=["y"], photos=False)
+    before = dict(nbhelpers="1", layers=["a", "c"], kinds=["made"], recipes={"a": "y", "c": "z"}, photos=False)
     (tmp_path / "site.json").write_text(json.dumps(before))
     said = "; ".join(site.changes(tmp_path, now))
     for words in ("1 is now 2", "layers added: b", "layers gone: c", "another way", "with photographs now"):
         assert words in said
     (tmp_path / "site.json").write_text(json.dumps(now))
     assert site.changes(tmp_path, now) == []
+    (tmp_path / "site.json").write_text(json.dumps(now | {"layers": ["a"], "recipes": {"a": "x", "c": "z"}}))
+    assert site.changes(tmp_path, now) == ["layers added: b"]  # other layers are no other way
     (tmp_path / "site.json").write_text("[")
     assert site.changes(tmp_path, now) == ["what it was built from could not be read"]
 
@@ -164,19 +167,27 @@ def test_lines_make_the_same_pixels_again(tmp_path) -> None:
     assert (space["remade"].detach() - kept_picture).abs().max() < 2 / 255
 
 
-@pytest.fixture
-def asked(network, tmp_path, monkeypatch) -> list[str]:
-    """The command on two layers and 24 photos, one of which cannot be read, with little to draw."""
-    load = models.load
-    monkeypatch.setattr(models, "load", lambda name: network if name == "tiny" else load(name))
-    monkeypatch.setattr(photographs, "PORTION", 10)
-    folder = tmp_path / "photos"
+@pytest.fixture(scope="module")
+def asked(network, tmp_path_factory) -> Iterator[list[str]]:
+    """The command on two layers and 24 photos, one more of which cannot be read, with little to draw."""
+    load, folder = models.load, tmp_path_factory.mktemp("photos")
     for number in range(24):
         path = folder / f"kind {number % 2}" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (64, 64), (10 * number, 20 + 90 * (number % 2), 90)).save(path)
     (folder / "kind 0" / "broken.png").write_text("no picture")
-    return ["tiny", "--steps", "1", "--workers", "1", "--photos", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", lambda name: network if name == "tiny" else load(name))
+        patch.setattr(photographs, "PORTION", 10)
+        yield ["tiny", "--steps", "1", "--workers", "1", "--photos", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole(asked, tmp_path_factory) -> Path:
+    """Results of a run that nothing stopped."""
+    results = tmp_path_factory.mktemp("whole")
+    assert run(*asked, "--results", str(results)).exit_code == 0
+    return results
 
 
 def run(*asked: str) -> Any:
@@ -237,10 +248,10 @@ ERRORS = {
         (edge, "write_text"),
     ],
 )
-def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(asked, tmp_path, monkeypatch, where, name, why) -> None:
+def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(
+    asked, whole, tmp_path, monkeypatch, where, name, why
+) -> None:
     error, code, words = ERRORS[why]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert run(*asked, "--results", str(whole)).exit_code == 0
     real, calls = getattr(where, name), []
 
     def once(*given, **named):
@@ -250,14 +261,14 @@ def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(asked, tmp_path, monk
         return real(*given, **named)
 
     monkeypatch.setattr(where, name, once)
-    first = run(*asked, "--results", str(stopped))
+    first = run(*asked, "--results", str(tmp_path))
     assert first.exit_code == code, first.output
     assert words in first.output
-    drawn_before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}
-    second = run(*asked, "--results", str(stopped))
+    drawn_before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    second = run(*asked, "--results", str(tmp_path))
     assert second.exit_code == 0, second.output
-    assert drawn_before.items() <= {path: path.stat().st_mtime_ns for path in stopped.rglob("*.png")}.items()
-    assert contents(stopped / "microscope") == contents(whole / "microscope")
+    assert drawn_before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}.items()
+    assert contents(tmp_path / "microscope") == contents(whole / "microscope")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
