@@ -275,17 +275,27 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_one_photo_and_a_network_without_classes(network, drawn, photos, tmp_path) -> None:
-    site.write(network, made.layers(network), *drawn, tmp_path / "one", site.Photographs(photos.subset(1), ["dark"]))
-    fact = told(tmp_path / "one", 1)[0]
+def test_one_photo_is_a_site(network, drawn, photos, tmp_path) -> None:
+    site.write(network, made.layers(network), *drawn, tmp_path, site.Photographs(photos.subset(1), ["dark"]))
+    fact = told(tmp_path, 1)[0]
     assert {"patches", "speaks"} <= set(fact)
     assert not {"two", "labels", "label"} & set(fact)
-    nameless = Network(tiny().eval(), "nameless", size=32)
+
+
+def grey() -> torch.nn.Module:
+    module = tiny()
+    module.conv1 = torch.nn.Conv2d(1, 8, 3, padding=1)
+    return module
+
+
+@pytest.mark.parametrize("module", [tiny, grey])
+def test_a_network_without_classes_and_one_that_sees_no_colours(photos, tmp_path, module) -> None:
+    nameless = Network(module().eval(), "nameless", size=32)
     jobs, kept = made.jobs(nameless, made.layers(nameless), steps=1), made.Folder(tmp_path, nameless)
     list(made.draw(jobs, nameless, kept))
-    site.write(
-        nameless, made.layers(nameless), jobs, kept, tmp_path / "two", site.Photographs(photos, ["dark", "light"])
-    )
-    assert data(tmp_path / "two")["summary"][-1] == "no classes"
-    assert not {"speaks", "lost"} & set(told(tmp_path / "two", 1)[0])
-    assert "labels" in told(tmp_path / "two", 1)[0]  # of the photographs
+    page, shown = tmp_path / "nameless", site.Photographs(photos, ["dark", "light"])
+    site.write(nameless, made.layers(nameless), jobs, kept, page, shown)
+    assert data(page)["summary"][-1] == "no classes"
+    assert not {"speaks", "lost"} & set(told(page, 1)[0])
+    assert {"labels", "patches", "excited"} <= set(told(page, 1)[0])  # of the photographs
+    assert ("two" in told(page, 1)[0]) == ("tuning" in told(page, 1)[0]) == (module is tiny)
