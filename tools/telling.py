@@ -4,8 +4,9 @@
     python -m tools.telling --photos DATA --channels 8
 
 For each layer, of channels that are drawn at random by a seed: how often the other bundled network is right of 20
-questions a channel, shown one made picture, four or nine, the strongest photo or the nine strongest, or any photo; and
-how far four and nine made pictures are ahead of the nine photos, channel by channel. Intervals: 95 %, over channels.
+questions a channel, shown one made picture, four that differ, these and one of what drives the channel down (being like
+that one speaks against a photo), the strongest photo or the nine strongest, or any photo; and how far made pictures are
+ahead of the nine photos, channel by channel. Intervals are of 95 %, over channels.
 """
 
 import argparse
@@ -18,23 +19,20 @@ from nbhelpers import edge, models
 from nbhelpers.directions import photographs as source
 from nbhelpers.microscope import made, photographs, two_choice
 from nbhelpers.models import Layer, Network
-from nbhelpers.techniques.activation_maximization import ActivationMaximization
 from nbhelpers.training.data import Pictures
 
 NETWORKS = ("minivgg_robust", "minivgg")
 LAYERS = ("block4.conv1", "block2.conv2")
 WEAK: dict[two_choice.Weak, str] = {"lower half": "weak", "middling": "middling"}
-COUNTS = (1, 4, 9)
-REFERENCE = "9 photos"
+FEW, AGAINST, PHOTOS = "4 made", "4 made, 1 against", "9 photos"
 
 
-def drawn(network: Network, layer: Layer, channel: int, count: int, steps: int) -> Tensor:
-    """Pictures of a channel as the microscope makes them, `(count, 3, side, side)`; several that are unlike."""
-    recipe = ActivationMaximization(
-        network=network.name, layer=layer.name, channels=[channel] * count, size=made.side(network, layer), rounds=1,
-        steps=steps, diversity=made.DIVERSITY if count > 1 else 0,
-    )  # fmt: skip
-    return recipe.run(network).picture.cpu()
+def drawn(network: Network, layer: Layer, channels: list[int], kind: made.Kind, steps: int) -> list[Tensor]:
+    """Pictures of channels as the microscope makes them, of each `(count, 3, side, side)`."""
+    jobs = made.jobs(network, [layer], [kind], classes=False, steps=steps, only=channels)
+    bar = edge.Bar(jobs, desc=f"{layer.name}, {kind}", unit="job", leave=False, disable=None)
+    pictures = torch.cat([job.recipe.run(network).picture.cpu() for job in bar])
+    return list(pictures.split(len(pictures) // len(channels)))
 
 
 def verdicts(
@@ -47,21 +45,25 @@ def verdicts(
     judge = models.load(two_choice.default_judge(network))
     level, side = two_choice.level(judge, network, layer.name), photos.pixels.shape[1]
     parts = [two_choice.features(judge, batch, [level], side)[level] for batch, _ in photos.batches(64)]
-    known, shown = torch.cat(parts), {}
-    for number in COUNTS:
-        bar = edge.Bar(alive, desc=f"{layer.name}, {number} made", unit="channel", leave=False, disable=None)
-        pictures = [drawn(network, layer, channel, number, steps) for channel in bar]
-        shown[f"{number} made"] = [two_choice.features(judge, some, [level], side)[level] for some in pictures]
+    known = torch.cat(parts)
+    one, few, against = (
+        [two_choice.features(judge, some, [level], side)[level] for some in drawn(network, layer, alive, kind, steps)]
+        for kind in ("made", "diverse", "negative")
+    )
+    # what is like a picture that is mirrored at the mean photo is unlike the picture, which counts as much as the four
+    mirrored = [(2 * known.mean(0) - picture).expand(len(some), -1) for picture, some in zip(against, few, strict=True)]
+    both = [torch.cat(pair) for pair in zip(few, mirrored, strict=True)]
+    shown = {"1 made": one, FEW: few, AGAINST: both}
     ranked = seen.means[:, alive].argsort(dim=0, descending=True, stable=True).T
-    shown |= {"1 photo": list(known[ranked[:, :1]]), REFERENCE: list(known[ranked[:, :9]])}
+    shown |= {"1 photo": list(known[ranked[:, :1]]), PHOTOS: list(known[ranked[:, :9]])}
     found = {}
     for weak, words in WEAK.items():
         asked = [two_choice.questions(seen.means[:, channel], weak=weak) for channel in alive]
         found[words] = {name: two_choice.test(some, known, asked) for name, some in shown.items()}
         found[words]["any photo"] = two_choice.by_chance(known, asked)
-        for name in [f"{number} made" for number in COUNTS[1:]]:
-            ahead = found[words][name].shares - found[words][REFERENCE].shares
-            found[words][f"{name} less {REFERENCE}"] = two_choice.verdict(ahead)
+        for name in (FEW, AGAINST):
+            ahead = found[words][name].shares - found[words][PHOTOS].shares
+            found[words][f"{name}, less {PHOTOS}"] = two_choice.verdict(ahead)
     return found
 
 

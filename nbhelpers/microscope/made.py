@@ -99,7 +99,12 @@ def side(network: Network, layer: Layer) -> int:
 
 
 def jobs(
-    network: Network, chosen: Sequence[Layer], kinds: Sequence[Kind] = ("made",), classes: bool = True, steps: int = 24
+    network: Network,
+    chosen: Sequence[Layer],
+    kinds: Sequence[Kind] = ("made",),
+    classes: bool = True,
+    steps: int = 24,
+    only: Sequence[int] = (),
 ) -> list[Job]:
     """Everything to be drawn: every channel of the layers, and every class.
 
@@ -109,11 +114,12 @@ def jobs(
         kinds: which pictures of each channel.
         classes: whether each class is drawn as well, by its logit.
         steps: of Adam for each picture.
+        only: channels of each layer; none for all, as a site needs them.
     """
     name = network.name
     found = []
     for layer in chosen:
-        size, channels = side(network, layer), range(layer.channels)
+        size, channels = side(network, layer), only or range(layer.channels)
         plain = {"network": name, "layer": layer.name, "size": size, "rounds": 1, "steps": steps, "seed": SEED}
         for kind in kinds:
             if kind == "diverse":

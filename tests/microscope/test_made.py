@@ -43,6 +43,20 @@ def test_bundled_network_whole_is_every_channel_of_every_convolution_once() -> N
     assert [(job.layer, c) for job in jobs for c in job.channels] == wanted + [("", c) for c in range(100)]
 
 
+def test_some_channels_alone_are_the_pictures_of_all(network: Network) -> None:
+    for kind in made.KINDS:
+        some = made.jobs(network, made.layers(network, ["conv2"]), [kind], classes=False, only=[4, 1])
+        drawn_alone = torch.cat([job.recipe.changed(steps=2).run(network).picture for job in some])
+        assert [channel for job in some for channel in job.channels] == (
+            [4] * 4 + [1] * 4 if kind == "diverse" else [4, 1]
+        )
+        all_of_them = made.jobs(network, made.layers(network, ["conv2"]), [kind], classes=False)
+        wanted = next(job for job in all_of_them if 4 in job.channels)
+        at = wanted.channels.index(4)
+        again = wanted.recipe.changed(steps=2).run(network).picture[at]
+        torch.testing.assert_close(drawn_alone[0], again, atol=1e-4, rtol=0)
+
+
 def test_a_layer_without_maps_is_refused_by_name(network: Network) -> None:
     with pytest.raises(KeyError, match="head"):
         made.layers(network, ["head"])
