@@ -222,6 +222,7 @@ def facts(seen: Seen, own: Float[Tensor, " channels"], photos: Pictures, names: 
         counts = torch.histc(peaks, BINS, low, max(high, low + 1e-6))
         fact: dict[str, Any] = {
             "most": short(high),
+            "best": short(seen.means[:, channel].max()),
             "fires": short((peaks > 0).float().mean()),
             "percentile": short((seen.means[:, channel] < own[channel]).float().mean()),
             "likeness": likeness[channel],

@@ -98,7 +98,7 @@ def write(
         channels = _channels(network, layer, pictures, of_layer, photos)
         channels = [fact | circuit for fact, circuit in zip(channels, steps[index], strict=True)]
         for fact, tuned in zip(channels, evidence.tuned(network, layer), strict=True):
-            fact.update({**tuned, **fact})
+            fact.update(tuned)  # of an early channel its tuning says more than the class that it tells best
         for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
             fact.update(said)
         two = (

@@ -171,6 +171,7 @@ def test_13_is_played_ten_times_with_the_score_beside_the_machines(chromium: Any
     with browser.notebook(chromium, lab, "notebooks/13_microscope.ipynb", width=900) as notebook:
         notebook.run_all()
         page, game = notebook.page, notebook.page.locator(".nbhelpers-game")
+        notebook.player = game
         left, right = (game.get_by_role("button", name=f"{side} one") for side in ("left", "right"))
         notebook.await_status("^Question 1 of 10")
         assert page.evaluate(UNNAMED, ".nbhelpers-game") == []
