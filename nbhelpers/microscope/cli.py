@@ -21,6 +21,7 @@ from nbhelpers.microscope import made, site
     show_default=True,
     help="One of each channel; or also four diverse ones, the negative, the untrained network's.",
 )
+@click.option("--classes/--no-classes", default=True, help="Whether each class is drawn as well.  [default: classes]")
 @click.option("--photos", default="", help="Folder of photographs, labelled by its sub-folders, or a data folder.")
 @click.option("--no-photos", is_flag=True, help="Leave photographs out, so that the site may be published.")
 @click.option("--judge", default="", help="Network that answers the two-choice test.  [default: another bundled one]")
@@ -35,6 +36,7 @@ def microscope(
     network: str,
     names: str,
     pictures: str,
+    classes: bool,
     photos: str,
     no_photos: bool,
     judge: str,
@@ -51,7 +53,7 @@ def microscope(
         shown = _photographs(photos, max(models.sides(model.size)), limit, judge) if photos and not no_photos else None
         about = [f"{len(shown.pictures):,} photographs of {Path(photos).name}"] if shown else ["made pictures only"]
         folder = edge.folder_to_write(results)
-        jobs = made.jobs(model, chosen, kinds, steps=steps)
+        jobs = made.jobs(model, chosen, kinds, classes, steps)
         kept = made.Folder(folder, model)
         _draw(jobs, model, kept, workers or _cores(), scheduler)
         target = folder / "microscope" / model.name.replace("/", "-")
