@@ -31,7 +31,7 @@ from nbhelpers.training import fingerprints
 from nbhelpers.training.data import Pictures
 from nbhelpers.volumes import ordering
 
-BATCH = 64
+TOGETHER = 2**19  # pixels of the photos that are looked at together, so that memory does not grow with their size
 PORTION = 512  # photos that an interruption costs at most
 PATCHES = 9  # strongest, and as many across the range
 PATCH = 48  # pixels, the side of a patch at most
@@ -119,8 +119,9 @@ def _portion(
 ) -> list[Told]:
     """Of each layer: means, peaks, places."""
     found: list[list[Told]] = [[] for _ in layers]
-    for start in range(numbers.start, numbers.stop, BATCH):
-        batch, _ = photos.batch(slice(start, min(start + BATCH, numbers.stop)))
+    together = _together(photos)
+    for start in range(numbers.start, numbers.stop, together):
+        batch, _ = photos.batch(slice(start, min(start + together, numbers.stop)))
         given = capture(batch.to(network.mean.device))
         for layer, parts in zip(layers, found, strict=True):
             maps = given[layer.name].float().flatten(2)
@@ -129,6 +130,10 @@ def _portion(
             if not parts[-1][0].isfinite().all():
                 raise ValueError(f"layer {layer.name!r} gives numbers that are not finite: check the network's weights")
     return [tuple(torch.cat(part) for part in zip(*parts, strict=True)) for parts in found]
+
+
+def _together(photos: Pictures) -> int:
+    return max(1, TOGETHER // photos.pixels.shape[1] ** 2)
 
 
 def _whole(path: Path, layers: int) -> bool:
@@ -297,7 +302,7 @@ def _maps(
 ) -> Float[Tensor, "ranks channels height width"]:
     """The map of each channel in some photos of its own; a photo that several channels chose is looked at once."""
     look, maps = models.capture(network, layer.name, stop=True), None
-    for some in chosen.unique().split(BATCH):
+    for some in chosen.unique().split(_together(photos)):
         given = look(photos.batch(some)[0].to(network.mean.device))[layer.name].float().cpu()
         maps = torch.zeros(*chosen.shape, *given.shape[2:]) if maps is None else maps
         ranks, channels = torch.isin(chosen, some).nonzero(as_tuple=True)

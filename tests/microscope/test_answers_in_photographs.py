@@ -1,5 +1,6 @@
 """What photographs tell: against brute force, scipy and scikit-learn."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from nbhelpers.microscope import made, photographs
 from nbhelpers.models import Layer, Network
 from nbhelpers.training.data import Pictures
 
-PHOTOS = 70  # more than a batch
+PHOTOS = 70
+
+
+@pytest.fixture(scope="module", autouse=True)
+def several_batches() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photographs, "TOGETHER", 16 * 16 * 32)
+        yield
 
 
 @pytest.fixture(scope="module")
