@@ -250,7 +250,7 @@ def make_data() -> None:
     commands = import_module("nbhelpers.__main__").COMMANDS
     made = {
         "atlas": ["atlas", *ATLAS, "--results", str(DATA)],
-        "microscope": ["microscope", "--results", str(DATA)],
+        "microscope": ["microscope", "--photos", "sample_images", "--results", str(DATA)],
     }
     for name, arguments in made.items():
         if name in commands and not any((DATA / name).rglob("index.html")):

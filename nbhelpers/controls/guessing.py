@@ -81,6 +81,7 @@ class Game:
         self._question = widgets.HBox(columns, layout=widgets.Layout(max_width=f"{2 * SHOWN + 24}px", grid_gap="16px"))
         self._solution = Picture()
         self.widget = widgets.VBox([shown, self.status, self._question, self._solution, self.again])
+        self.widget.add_class("nbhelpers-game")
         self._ask()
 
     @property

@@ -80,7 +80,7 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
     files = images.files_in(source)
     chosen = torch.linspace(0, len(files) - 1, min(len(files), -(-limit // cuts))).long().tolist()
     generator = torch.Generator().manual_seed(seed % 2**63)
-    squares, labels, skipped = [], [], []
+    squares, labels, skipped, named = [], [], [], []
     for name in [list(files)[index] for index in chosen]:
         try:
             squares += _cut(images.read(files[name]), size, cuts, generator)
@@ -88,11 +88,12 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
             skipped.append(f"{name}: {error}")
             continue
         labels += [name.split("/")[0] if "/" in name else Path(name).stem] * cuts
+        named += [name] * cuts
     if not squares:
         raise ValueError(f"{source} holds no readable picture: {edge.few(skipped, separator='; ')}")
     names = sorted(set(labels))
     numbers = torch.tensor([names.index(label) for label in labels])
-    return Pictures(torch.stack(squares)[:limit], numbers[:limit], skipped), names
+    return Pictures(torch.stack(squares)[:limit], numbers[:limit], skipped, named[:limit]), names
 
 
 def gathered(recipe: Recipe, network: Network) -> tuple[Pictures, list[str], Places]:

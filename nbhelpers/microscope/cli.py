@@ -21,8 +21,10 @@ from nbhelpers.microscope import made, site
     show_default=True,
     help="One of each channel; or also four diverse ones, the negative, the untrained network's.",
 )
+@click.option("--classes/--no-classes", default=True, help="Whether each class is drawn as well.  [default: classes]")
 @click.option("--photos", default="", help="Folder of photographs, labelled by its sub-folders, or a data folder.")
 @click.option("--no-photos", is_flag=True, help="Leave photographs out, so that the site may be published.")
+@click.option("--judge", default="", help="Network that answers the two-choice test.  [default: another bundled one]")
 @click.option("--limit", default=5000, show_default=True, type=click.IntRange(1), help="Most photographs to look at.")
 @click.option(
     "--steps", default=24, show_default=True, type=click.IntRange(1, 500), help="Steps of Adam for each picture."
@@ -34,8 +36,10 @@ def microscope(
     network: str,
     names: str,
     pictures: str,
+    classes: bool,
     photos: str,
     no_photos: bool,
+    judge: str,
     limit: int,
     steps: int,
     workers: int | None,
@@ -46,10 +50,10 @@ def microscope(
         model = models.load(network)
         chosen = made.layers(model, [name.strip() for name in names.split(",") if name.strip()])
         kinds = list(made.KINDS) if pictures == "full" else ["made"]
-        shown = _photographs(photos, max(models.sides(model.size)), limit) if photos and not no_photos else None
+        shown = _photographs(photos, max(models.sides(model.size)), limit, judge) if photos and not no_photos else None
         about = [f"{len(shown.pictures):,} photographs of {Path(photos).name}"] if shown else ["made pictures only"]
         folder = edge.folder_to_write(results)
-        jobs = made.jobs(model, chosen, kinds, steps=steps)
+        jobs = made.jobs(model, chosen, kinds, classes, steps)
         kept = made.Folder(folder, model)
         _draw(jobs, model, kept, workers or _cores(), scheduler)
         target = folder / "microscope" / model.name.replace("/", "-")
@@ -71,12 +75,15 @@ def microscope(
         raise click.UsageError(str(error.args[0] if isinstance(error, KeyError) else error)) from error
 
 
-def _photographs(source: str, size: int, limit: int) -> site.Photographs:
+def _photographs(source: str, size: int, limit: int, judge: str) -> site.Photographs:
     """Read under the network's size; what cannot be read is named and left out."""
+    if judge:
+        models.load(judge)  # one that is not there is known before hours of drawing
     pictures, labels = photographs.read(source, size, limit, cuts=1, seed=0)
     if pictures.skipped:
         click.echo(f"not read: {edge.few(pictures.skipped, separator='; ')}", err=True)
-    return site.Photographs(pictures, labels)
+    pictures.names = pictures.names or [labels[number] for number in pictures.labels.tolist()]
+    return site.Photographs(pictures, labels, judge)
 
 
 def _draw(

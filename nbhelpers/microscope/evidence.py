@@ -121,13 +121,16 @@ def tuned(network: Network, layer: Layer) -> list[Facts]:
     note += "." if more else ": no more than chance, so none has a label."
     curves = [
         ("lines by angle", "°", tuning.ANGLES, found.preferred),
+        ("lines by frequency, in cycles a pixel", "", found.frequencies, found.by_frequency),
         ("uniform colours by hue, from red over blue and green", "°", range(0, 360, 30), found.colours),
         ("corners by the direction they open to", "°", tuning.TURNS, found.corners),
         ("lines and edges by bend", "", tuning.BENDS, found.arcs),
     ]
     for channel, (fact, label) in enumerate(zip(nothing, labels, strict=True)):
-        drawn = [{"name": name, "unit": unit, "x": list(x), "y": [short(y) for y in values[channel]]}
-                 for name, unit, x, values in curves]  # fmt: skip
+        drawn = [
+            {"name": name, "unit": unit, "x": list(map(short, x)), "y": list(map(short, values[channel]))}
+            for name, unit, x, values in curves
+        ]
         fact["tuning"] = {"note": note, "curves": drawn}
         if more:
             fact["tuning"]["label"] = label or "tuned to nothing, or not more than untrained channels are"
@@ -144,8 +147,8 @@ def can_judge(network: Network, photos: Pictures) -> bool:
 class Judge:
     """Another network that answers the two-choice test, its features of the photos computed once for all layers."""
 
-    def __init__(self, network: Network, layers: Sequence[Layer], photos: Pictures) -> None:
-        self.name = two_choice.default_judge(network)
+    def __init__(self, network: Network, layers: Sequence[Layer], photos: Pictures, name: str = "") -> None:
+        self.name = name or two_choice.default_judge(network)
         self._judge, self._whole = models.load(self.name), photos.pixels.shape[1]
         self._levels = {each.name: two_choice.level(self._judge, network, each.name) for each in layers}
         used = list(dict.fromkeys(self._levels.values()))
@@ -168,8 +171,9 @@ class Judge:
         together: list[Facts] = []
         for weak, words in AGAINST.items():
             questions, rows = [asked[weak][index] for index in able], []
-            for name, references in kinds.items():
-                verdict = two_choice.test(references, known, questions)
+            verdicts = {name: two_choice.test(references, known, questions) for name, references in kinds.items()}
+            verdicts[CHANCE] = two_choice.by_chance(known, questions)
+            for name, verdict in verdicts.items():
                 rows.append({"name": name, "share": short(verdict.share),
                              "low": short(verdict.low), "high": short(verdict.high)})  # fmt: skip
                 for index, share in zip(able, verdict.shares, strict=True):
@@ -185,7 +189,7 @@ class Judge:
     def _references(
         self, level: str, able: Sequence[int], drawn: Sequence[Drawn], seen: Seen
     ) -> dict[str, list[Float[Tensor, "references channels"]]]:
-        """What the judge is shown of each channel, as features: made pictures, its strongest photos, any photo."""
+        """What the judge is shown of each channel, as features: made pictures, its strongest photos."""
         known, kinds = self._photos[level], {}
         for kind, name in (("made", "one made picture"), ("diverse", "four made pictures")):
             if all(kind in drawn[index] for index in able):
@@ -198,9 +202,7 @@ class Judge:
         for count in sorted({1, best}):
             name = f"its {count} strongest photos" if count > 1 else "its strongest photo"
             kinds[name] = [known[order[index][:count]] for index in able]
-        generator = torch.Generator().manual_seed(0)
-        any_photo = torch.randint(len(known), (len(able), 1), generator=generator)
-        return kinds | {CHANCE: [known[photo] for photo in any_photo]}
+        return kinds
 
 
 def _row(name: str, share: float, questions: int) -> Facts:

@@ -84,7 +84,8 @@ def layers(network: Network, names: Sequence[str] = ()) -> list[Layer]:
         KeyError: no such layer. ValueError: none of the layers gives maps.
     """
     table = models.layers(network)
-    chosen = [table[name] for name in names] or [layer for layer in table if layer.kind.startswith("Conv")]
+    named = {table[name].name for name in names}
+    chosen = [layer for layer in table if (layer.name in named if named else layer.kind.startswith("Conv"))]
     if not chosen:
         raise ValueError(f"{network.name} has no convolution: name layers with --layers; there are {table.names}")
     return chosen
@@ -98,7 +99,12 @@ def side(network: Network, layer: Layer) -> int:
 
 
 def jobs(
-    network: Network, chosen: Sequence[Layer], kinds: Sequence[Kind] = ("made",), classes: bool = True, steps: int = 24
+    network: Network,
+    chosen: Sequence[Layer],
+    kinds: Sequence[Kind] = ("made",),
+    classes: bool = True,
+    steps: int = 24,
+    only: Sequence[int] = (),
 ) -> list[Job]:
     """Everything to be drawn: every channel of the layers, and every class.
 
@@ -108,11 +114,12 @@ def jobs(
         kinds: which pictures of each channel.
         classes: whether each class is drawn as well, by its logit.
         steps: of Adam for each picture.
+        only: channels of each layer; none for all, as a site needs them.
     """
     name = network.name
     found = []
     for layer in chosen:
-        size, channels = side(network, layer), range(layer.channels)
+        size, channels = side(network, layer), only or range(layer.channels)
         plain = {"network": name, "layer": layer.name, "size": size, "rounds": 1, "steps": steps, "seed": SEED}
         for kind in kinds:
             if kind == "diverse":

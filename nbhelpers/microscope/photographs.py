@@ -1,15 +1,16 @@
 """What photographs tell of every channel: where it fires, for which classes, beside which other channel.
 
-One pass collects every channel's mean and strongest answer in each photo, for all layers at once; two numbers a channel
-and photo are kept, whatever the size of the maps, and a pass that was interrupted goes on. Each channel's patches come
-from a second look at its own eighteen photos. Labels are classes that the strongest answer tells from all others
-(INVERT: Bykov, Kopf, Nakajima, Kloft, Höhne, "Labeling Neural Representations with Inverse Recognition", NeurIPS 2023):
-the area under the curve is the rank sum of Mann and Whitney, and its p-value counts every class that was tried.
+One pass collects every channel's mean and strongest answer in each photo, and where that was, for all layers at once:
+three numbers a channel and photo, whatever the size of the maps, on disk where there is a folder for them, and read a
+layer at a time. A pass that was interrupted goes on. Patches come from a second look at the strongest photos of each.
+Labels are classes, or kinds of them, that the strongest answer tells from all others (INVERT: Bykov, Kopf, Nakajima,
+Kloft, Höhne, "Labeling Neural Representations with Inverse Recognition", NeurIPS 2023): the area under the curve is the
+rank sum of Mann and Whitney, and its p-value counts every label that was tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from scipy.stats import norm, rankdata
 from torch import Tensor
 
-from nbhelpers import edge, images, models
+from nbhelpers import edge, models
+from nbhelpers.microscope import hypernyms
 from nbhelpers.models import Layer, Network
 from nbhelpers.training import fingerprints
 from nbhelpers.training.data import Pictures
 from nbhelpers.volumes import ordering
 
-BATCH = 64
+TOGETHER = 2**19  # pixels of the photos that are looked at together, so that memory does not grow with their size
 PORTION = 512  # photos that an interruption costs at most
 PATCHES = 9  # strongest, and as many across the range
 PATCH = 48  # pixels, the side of a patch at most
@@ -56,7 +58,7 @@ class Seen:
 
 
 @torch.no_grad()
-def look(network: Network, layers: Sequence[Layer], photos: Pictures, kept: Path | None = None) -> dict[str, Seen]:
+def look(network: Network, layers: Sequence[Layer], photos: Pictures, kept: Path | None = None) -> Mapping[str, Seen]:
     """One pass over the photographs, under a bar, for all layers at once.
 
     Args:
@@ -64,33 +66,52 @@ def look(network: Network, layers: Sequence[Layer], photos: Pictures, kept: Path
         layers: with maps.
         photos: the photographs.
         kept: a folder for what is done, portion by portion, so that a pass that was interrupted goes on; what another
-            network, other layers or other photos left there is not taken.
+            network, other layers or other photos left there is not taken. It is read as it is asked for, a layer at a
+            time, so the memory is that of one layer; without a folder, that of all.
 
     Raises:
         ValueError: a layer gives numbers that are not finite.
     """
     capture = models.capture(network, *(layer.name for layer in layers), stop=True)
-    portions = []
-    names = " ".join(layer.name for layer in layers)
-    own = kept / fingerprints.fingerprint(network, names, photos.pixels) if kept else None
+    names = [layer.name for layer in layers]
+    own = kept / fingerprints.fingerprint(network, " ".join(names), photos.pixels) if kept else None
+    portions: list[Path | list[Told]] = []
     with edge.Bar(total=len(photos), desc="looking", unit="photo", leave=False, disable=None) as bar:
         for start in range(0, len(photos), PORTION):
             numbers = range(start, min(start + PORTION, len(photos)))
-            told = _known(own, start)
-            if told is None:
-                told = _portion(capture, layers, photos, numbers, network)
-                _keep(own, start, told)
-            portions.append(told)
+            path = own / f"{start}.safetensors" if own else None
+            if path is None:
+                portions.append(_portion(capture, layers, photos, numbers, network))
+            else:
+                if not _whole(path, len(layers)):
+                    _keep(path, _portion(capture, layers, photos, numbers, network))
+                portions.append(path)
             bar.update(len(numbers))
-    seen = {layer.name: Seen(*(torch.cat(part) for part in zip(*each, strict=True)))
-            for layer, *each in zip(layers, *portions, strict=True)}  # fmt: skip
-    for name, each in seen.items():
-        if not each.means.isfinite().all():
-            raise ValueError(f"layer {name!r} gives numbers that are not finite: check the network's weights")
-    return seen
+    return _Portions(names, portions)
 
 
 Told = tuple[Tensor, Tensor, Tensor]
+
+
+class _Portions(Mapping[str, Seen]):
+    """What was seen, by layer: put together when it is asked for."""
+
+    def __init__(self, names: list[str], portions: list[Path | list[Told]]) -> None:
+        self._names, self._portions = names, portions
+
+    def __getitem__(self, name: str) -> Seen:
+        if name not in self._names:
+            raise KeyError(name)
+        number = self._names.index(name)
+        parts = [_read(each, number) if isinstance(each, Path) else each[number] for each in self._portions]
+        means, peaks, places = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Seen(means, peaks, places.long())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _portion(
@@ -98,43 +119,67 @@ def _portion(
 ) -> list[Told]:
     """Of each layer: means, peaks, places."""
     found: list[list[Told]] = [[] for _ in layers]
-    for start in range(numbers.start, numbers.stop, BATCH):
-        batch, _ = photos.batch(slice(start, min(start + BATCH, numbers.stop)))
+    together = _together(photos)
+    for start in range(numbers.start, numbers.stop, together):
+        batch, _ = photos.batch(slice(start, min(start + together, numbers.stop)))
         given = capture(batch.to(network.mean.device))
         for layer, parts in zip(layers, found, strict=True):
-            maps = given[layer.name].float().flatten(2).cpu()
-            parts.append((maps.mean(2), *maps.max(2)))
+            maps = given[layer.name].float().flatten(2)
+            peaks, places = maps.max(2)
+            parts.append((maps.mean(2).cpu(), peaks.cpu(), places.int().cpu()))
+            if not parts[-1][0].isfinite().all():
+                raise ValueError(f"layer {layer.name!r} gives numbers that are not finite: check the network's weights")
     return [tuple(torch.cat(part) for part in zip(*parts, strict=True)) for parts in found]
 
 
-def _known(kept: Path | None, start: int) -> list[Told] | None:
+def _together(photos: Pictures) -> int:
+    return max(1, TOGETHER // photos.pixels.shape[1] ** 2)
+
+
+def _whole(path: Path, layers: int) -> bool:
+    """Whether a portion was written; False where it was never begun, or is not to be read."""
     try:
-        parts = load_file(kept / f"{start}.safetensors") if kept else {}
-    except (OSError, SafetensorError):  # never begun, or not to be read
-        return None
-    return [tuple(parts[f"{n}.{part}"] for part in range(3)) for n in range(len(parts) // 3)] or None
+        with safe_open(path, "pt") as file:
+            return len(file.keys()) == 3 * layers
+    except (OSError, SafetensorError):
+        return False
 
 
-def _keep(kept: Path | None, start: int, portion: list[Told]) -> None:
-    if kept:
-        named = {f"{n}.{part}": tensor for n, told in enumerate(portion) for part, tensor in enumerate(told)}
-        with edge.replacing(kept / f"{start}.safetensors") as temporary:
-            save_file(named, temporary)
+def _read(path: Path, number: int) -> Told:
+    with safe_open(path, "pt") as file:
+        return tuple(file.get_tensor(f"{number}.{part}") for part in range(3))
+
+
+def _keep(path: Path, portion: list[Told]) -> None:
+    named = {f"{n}.{part}": tensor for n, told in enumerate(portion) for part, tensor in enumerate(told)}
+    with edge.replacing(path) as temporary:
+        save_file(named, temporary)
 
 
 def areas(
-    peaks: Float[Tensor, "photos channels"], labels: Int[Tensor, " photos"], classes: int
-) -> tuple[Float[np.ndarray, "classes channels"], Float[np.ndarray, "classes channels"]]:
+    peaks: Float[Tensor, "photos channels"],
+    labels: Int[Tensor, " photos"],
+    classes: int,
+    kinds: Sequence[Sequence[int]] = (),
+) -> tuple[Float[np.ndarray, "tried channels"], Float[np.ndarray, "tried channels"]]:
     """How well each channel tells each class from all others, and how likely chance would do as well.
 
+    Args:
+        peaks: strongest answers.
+        labels: the class of each photo.
+        classes: how many there are.
+        kinds: several classes that are tried together, each by their numbers.
+
     Returns:
-        Areas under the curve, 0.5 for a class of no photos or of all; p-values of the one-sided test of Mann and
-        Whitney in its normal approximation, with ties, times the number of classes (Bonferroni).
+        Areas under the curve, of the classes and then of the kinds, 0.5 for one of no photos or of all; p-values of the
+        one-sided test of Mann and Whitney in its normal approximation, with ties, times the number of all that are
+        tried (Bonferroni).
     """
     values = peaks.double().numpy()
     count = len(values)
     ranks = rankdata(values, axis=0)
-    member = torch.nn.functional.one_hot(labels, classes).double().numpy()
+    each = torch.nn.functional.one_hot(labels, classes).double().numpy()
+    member = np.column_stack([each, *(each[:, list(kind)].sum(1) for kind in kinds)])
     inside = member.sum(0)[:, None]
     pairs = inside * (count - inside)
     wins = member.T @ ranks - inside * (inside + 1) / 2
@@ -145,7 +190,7 @@ def areas(
     safe, spread = np.maximum(pairs, 1), np.sqrt(np.maximum(variance, 1e-12))
     area = np.where(pairs > 0, wins / safe, 0.5)
     chance = norm.sf((wins - pairs / 2 - 0.5) / spread)
-    return area, np.where(variance > 1e-9, np.minimum(chance * classes, 1), 1.0)
+    return area, np.where(variance > 1e-9, np.minimum(chance * member.shape[1], 1), 1.0)
 
 
 def across(peaks: Float[Tensor, " photos"], count: int = PATCHES) -> Int[Tensor, " chosen"]:
@@ -166,7 +211,9 @@ def facts(seen: Seen, own: Float[Tensor, " channels"], photos: Pictures, names: 
     count, channels = seen.peaks.shape
     sizes = torch.bincount(photos.labels, minlength=len(names))
     labelled = len(names) > 1 and int(sizes.max()) > 1
-    area, chance = areas(seen.peaks, photos.labels, len(names)) if labelled else (None, None)
+    kinds = hypernyms.groups(names)
+    tried = [*names, *(f"any {kind} ({len(some)} classes)" for kind, some in kinds.items())]
+    area, chance = areas(seen.peaks, photos.labels, len(names), list(kinds.values())) if labelled else (None, None)
     likeness = _likeness(seen.means)
     near = (
         torch.nan_to_num(torch.corrcoef(seen.means.T))
@@ -180,6 +227,7 @@ def facts(seen: Seen, own: Float[Tensor, " channels"], photos: Pictures, names: 
         counts = torch.histc(peaks, BINS, low, max(high, low + 1e-6))
         fact: dict[str, Any] = {
             "most": short(high),
+            "best": short(seen.means[:, channel].max()),
             "fires": short((peaks > 0).float().mean()),
             "percentile": short((seen.means[:, channel] < own[channel]).float().mean()),
             "likeness": likeness[channel],
@@ -191,65 +239,75 @@ def facts(seen: Seen, own: Float[Tensor, " channels"], photos: Pictures, names: 
         fact["near"] = [{"channel": each, "value": short(near[channel, each])} for each in others]
         if labelled:
             best = [int(each) for each in (-area[:, channel]).argsort(kind="stable")[:CLASSES]]
-            fact["labels"] = {
-                "rows": [
-                    {"name": names[each], "auc": short(area[each, channel]), "p": short(chance[each, channel])}
-                    for each in best
-                ]
-            }
+            rows = [
+                {"name": tried[each], "auc": short(area[each, channel]), "p": short(chance[each, channel])}
+                for each in best
+            ]
+            fact["labels"] = {"tried": len(tried), "rows": rows}
             if chance[best[0], channel] < CERTAIN and area[best[0], channel] > TELLING:
-                fact["label"] = {"name": names[best[0]]}
+                fact["label"] = {"name": tried[best[0]]}
         found.append(fact)
     return found
 
 
-@torch.no_grad()
 def patches(
-    network: Network, layer: Layer, seen: Seen, channel: int, photos: Pictures, capture: models.Capture | None = None
-) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """A channel's patches as one image, nine in a row, and what the page says of each.
+    network: Network, layer: Layer, seen: Seen, photos: Pictures
+) -> Iterator[tuple[Image.Image, list[dict[str, Any]]]]:
+    """Of each channel in order: its patches as one image, nine in a row, and what the page says of each.
 
     The first row has the strongest photos, one patch from each, cropped to what the strongest unit sees; the second the
     same under the channel's map, dark where it is silent; the third, photos from across its range.
     """
-    capture = capture or models.capture(network, layer.name, stop=True)
-    peaks = seen.peaks[:, channel]
-    strongest = peaks.topk(min(PATCHES, len(peaks))).indices
-    spread = across(peaks)
-    chosen = torch.cat([strongest, spread])
-    pixels, _ = photos.batch(chosen)
-    maps = capture(pixels.to(network.mean.device))[layer.name][:, channel].float().cpu()
-    size = pixels.shape[-1]
+    size = photos.pixels.shape[1]
     field = min(size, int(layer.receptive_field)) if layer.receptive_field < size else size
-    shown = torch.nn.functional.interpolate(maps.clamp(min=0)[:, None], size=size, mode="bilinear")
-    lit = pixels * (0.25 + 0.75 * shown / maps.amax((1, 2)).clamp(min=1e-6)[:, None, None, None])
-    crops = []
-    for number, photo in enumerate(chosen.tolist()):
-        y, x = divmod(int(seen.places[photo, channel]), maps.shape[2])
-        top, left = (
-            round(min(max((at + 0.5) / side * size - field / 2, 0), size - field))
-            for at, side in ((y, maps.shape[1]), (x, maps.shape[2]))
-        )
-        crops.append([each[number, :, top : top + field, left : left + field] for each in (pixels, lit)])
-    first = len(strongest)
-    rows = [
-        [plain for plain, _ in crops[:first]],
-        [dark for _, dark in crops[:first]],
-        [plain for plain, _ in crops[first:]],
-    ]
     side = min(PATCH, max(field, 24))
-    sheet = Image.new("RGB", (PATCHES * side, len(rows) * side))
-    for row, tiles in enumerate(rows):
-        for column, tile in enumerate(tiles):
-            small = images.to_pil(tile.clamp(0, 1)).resize((side, side), Image.Resampling.BICUBIC)
-            sheet.paste(small, (column * side, row * side))
     names = photos.names or [""] * len(photos)
-    said = lambda some: [{"name": names[photo], "value": short(peaks[photo])} for photo in some.tolist()]  # noqa: E731
-    titles = ("the strongest, one of each photo", "the same, dark where the channel is silent", "from across its range")
-    return sheet, [
-        {"name": title, "photos": said(some)}
-        for title, some in zip(titles, (strongest, strongest, spread), strict=True)
-    ]
+    strongest = seen.peaks.topk(min(PATCHES, len(photos)), dim=0).indices
+    maps = _maps(network, layer, strongest, photos)
+    height, width = maps.shape[2:]
+    for channel, best in enumerate(strongest.T):
+        peaks, places = seen.peaks[:, channel], seen.places[:, channel]
+        spread = across(peaks)
+        shown = torch.nn.functional.interpolate(maps[:, channel].clamp(min=0)[:, None], size=size, mode="bilinear")
+        lit = 0.25 + 0.75 * shown[:, 0] / shown.amax((1, 2, 3)).clamp(min=1e-6)[:, None, None]
+        rows = {
+            "the strongest, one of each photo": best,
+            "the same, dark where the channel is silent": best,
+            "from across its range": spread,
+        }
+        sheet = Image.new("RGB", (PATCHES * side, len(rows) * side))
+        for row, some in enumerate(rows.values()):
+            for column, photo in enumerate(some.tolist()):
+                y, x = divmod(int(places[photo]), width)
+                top, left = (
+                    round(min(max((at + 0.5) / count * size - field / 2, 0), size - field))
+                    for at, count in ((y, height), (x, width))
+                )
+                crop = (slice(top, top + field), slice(left, left + field))
+                pixels = photos.pixels[photo][crop]
+                if row == 1:
+                    pixels = (pixels * lit[column][crop][..., None]).byte()
+                tile = Image.fromarray(pixels.numpy()).resize((side, side), Image.Resampling.BICUBIC)
+                sheet.paste(tile, (column * side, row * side))
+        said = [
+            {"name": title, "photos": [{"name": names[photo], "value": short(peaks[photo])} for photo in some.tolist()]}
+            for title, some in rows.items()
+        ]
+        yield sheet, said
+
+
+@torch.no_grad()
+def _maps(
+    network: Network, layer: Layer, chosen: Int[Tensor, "ranks channels"], photos: Pictures
+) -> Float[Tensor, "ranks channels height width"]:
+    """The map of each channel in some photos of its own; a photo that several channels chose is looked at once."""
+    look, maps = models.capture(network, layer.name, stop=True), None
+    for some in chosen.unique().split(_together(photos)):
+        given = look(photos.batch(some)[0].to(network.mean.device))[layer.name].float().cpu()
+        maps = torch.zeros(*chosen.shape, *given.shape[2:]) if maps is None else maps
+        ranks, channels = torch.isin(chosen, some).nonzero(as_tuple=True)
+        maps[ranks, channels] = given[torch.searchsorted(some, chosen[ranks, channels]), channels]
+    return maps
 
 
 def _likeness(means: Float[Tensor, "photos channels"]) -> list[int]:

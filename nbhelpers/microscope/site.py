@@ -27,11 +27,10 @@ from PIL import Image
 from torch import Tensor
 
 from nbhelpers import __version__, edge, images, models, pages
-from nbhelpers.microscope import circuits, evidence, photographs
+from nbhelpers.microscope import again, circuits, evidence, photographs
 from nbhelpers.microscope.made import Folder, Job, Picture
 from nbhelpers.microscope.photographs import Seen
 from nbhelpers.models import Layer, Network
-from nbhelpers.techniques.direction_pictures import DirectionPictures
 from nbhelpers.training.data import Pictures
 
 STRIP = 16  # channels of a layer that the network's page shows
@@ -47,10 +46,12 @@ class Photographs:
     Attributes:
         pictures: with the number of the label of each.
         labels: their names.
+        judge: the network that answers the two-choice test; empty for the default one.
     """
 
     pictures: Pictures
     labels: Sequence[str]
+    judge: str = ""
 
 
 def write(
@@ -87,29 +88,31 @@ def write(
     steps = circuits.facts(network, chosen, looked)
     spoken = evidence.classes(network, chosen, looked) if looked is not None else None
     judge = (
-        evidence.Judge(network, chosen, photos.pictures)
+        evidence.Judge(network, chosen, photos.pictures, photos.judge)
         if photos and evidence.can_judge(network, photos.pictures)
         else None
     )
-    layers = []
+    layers, written = [], set()
     for index, layer in enumerate(chosen):
-        channels = _channels(network, layer, pictures, seen.get(layer.name), photos)
+        of_layer = seen.get(layer.name)
+        channels = _channels(network, layer, pictures, of_layer, photos)
         channels = [fact | circuit for fact, circuit in zip(channels, steps[index], strict=True)]
         for fact, tuned in zip(channels, evidence.tuned(network, layer), strict=True):
-            fact.update({**tuned, **fact})
+            fact.update(tuned)  # of an early channel its tuning says more than the class that it tells best
         for fact, said in zip(channels, spoken.channels[layer.name] if spoken else [], strict=False):
             fact.update(said)
         two = (
-            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], seen[layer.name])
+            judge.add(layer.name, channels, [pictures[layer.name, each["n"]] for each in channels], of_layer)
             if judge
             else {}
         )
         if photos:
-            _add_patches(network, layer, seen[layer.name], channels, photos, folder / "pictures" / str(index))
+            written |= _add_patches(network, layer, of_layer, channels, photos, folder / "pictures" / str(index))
         for fact in channels:
             for kind, (drawn, _) in pictures[layer.name, fact["n"]].items():
-                _save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp")
+                written.add(_save(drawn, folder / "pictures" / str(index) / f"{fact['n']}{_suffix(kind)}.webp"))
         script = f"microscope.layer({index}, {_script_safe(channels)});\n"
+        written.add(folder / "data" / f"{index}.js")
         edge.write_text(script, folder / "data" / f"{index}.js")
         layers.append(_summary(layer, channels) | {"two": two})
     classes = [network.class_name(number) for number in range(len(network.classes or []))]
@@ -117,13 +120,13 @@ def write(
     for number in range(len(classes)):
         class_facts[number] = spoken.classes[number] if spoken and number < len(spoken.classes) else {}
         for kind, (drawn, recipe) in pictures.get(("", number), {}).items():
-            _save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp")
+            written.add(_save(drawn, folder / "pictures" / "classes" / f"{number}{_suffix(kind)}.webp"))
             class_facts[number].setdefault("recipes", []).append(recipe)
     now = {
         "nbhelpers": __version__,
         "layers": [layer.name for layer in chosen],
         "kinds": sorted({job.kind for job in jobs}),
-        "recipes": sorted({_manner(job) for job in jobs}),
+        "recipes": {f"{job.layer or 'classes'}, {job.kind}": _manner(job) for job in jobs},
         "photos": photos is not None,
     }
     channels, dead = (sum(each[name] for each in layers) for name in ("channels", "dead"))
@@ -146,6 +149,8 @@ def write(
     edge.write_text(pages.render("microscope.html", data=_finite(data)), folder / "index.html")
     edge.write_text(edge.to_json(now, indent=1), folder / "site.json")
     shutil.rmtree(unfinished, ignore_errors=True)
+    for old in {*folder.glob("data/*"), *folder.glob("pictures/*/*")} - written:
+        old.unlink()  # of a site before: photographs above all must not stay in one that is to be published
     return folder / "index.html"
 
 
@@ -170,42 +175,12 @@ def changes(folder: Path, now: Facts) -> list[str]:
         ):
             if some:
                 found.append(f"{name} {word}: {edge.few(sorted(some))}")
-    if before.get("recipes") != now["recipes"]:
+    recipes = before.get("recipes")
+    if not isinstance(recipes, dict) or any(now["recipes"].get(what, how) != how for what, how in recipes.items()):
         found.append("the pictures are made in another way")
     if before.get("photos") != now["photos"]:
         found.append("with photographs now" if now["photos"] else "without photographs now")
     return found
-
-
-def lines(job: Job, index: int) -> str:
-    """Python that makes one of a job's pictures again."""
-    recipe = job.recipe
-    fields = {name: getattr(recipe, name) for name, field in type(recipe).model_fields.items()
-              if name == "layer" or getattr(recipe, name) != field.default}  # fmt: skip
-    if isinstance(recipe, DirectionPictures):
-        first, last, count = job.channels[0], job.channels[-1] + 1, len(recipe.directions[0])
-        fields["directions"] = _Code(f"direction_pictures.rounded(-torch.eye({count})[{first}:{last}])")
-        brings = "import torch\n\nfrom nbhelpers.techniques import direction_pictures\n"
-    else:
-        first, last = job.channels[0], job.channels[-1] + 1
-        if job.channels == tuple(range(first, last)) and len(job.channels) > 1:
-            fields["channels"] = _Code(f"list(range({first}, {last}))")
-        brings = ""
-    kind = type(recipe).__name__
-    module = type(recipe).__module__
-    on = f"models.randomised(models.load({recipe.network!r}), 0)" if job.kind == "untrained" else ""
-    brings += "from nbhelpers import models\n" if on else ""
-    arguments = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-    return f"{brings}from {module} import {kind}\n\n{kind}({arguments}).run({on}).picture[{index}]"
-
-
-class _Code(str):
-    """Text that is written into code as it is."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def _by_channel(jobs: Sequence[Job], kept: Folder) -> dict[tuple[str, int], dict[str, tuple[list[Picture], Facts]]]:
@@ -217,17 +192,10 @@ def _by_channel(jobs: Sequence[Job], kept: Folder) -> dict[tuple[str, int], dict
             raise FileNotFoundError(f"pictures of {job.layer or 'classes'} are not drawn: {kept.paths(job)[0]}")
         for index, (channel, picture) in enumerate(zip(job.channels, pictures, strict=True)):
             if job.kind == "diverse":
-                found[job.layer, channel].setdefault(job.kind, ([], _again(job, picture, index)))[0].append(picture)
+                found[job.layer, channel].setdefault(job.kind, ([], again.how(job, picture, index)))[0].append(picture)
             else:
-                found[job.layer, channel][job.kind] = ([picture], _again(job, picture, index))
+                found[job.layer, channel][job.kind] = ([picture], again.how(job, picture, index))
     return found
-
-
-def _again(job: Job, picture: Picture, index: int) -> Facts:
-    again: Facts = {"name": f"{job.kind} picture", "lines": lines(job, index)}
-    if job.kind != "untrained":  # its network has no name, so a recipe alone would be carried out on another
-        again["command"] = f"nbhelpers replay {'/'.join(picture.path.parts[-3:])}"
-    return again
 
 
 def _channels(
@@ -259,13 +227,15 @@ def _channels(
 
 def _add_patches(
     network: Network, layer: Layer, seen: Seen, channels: Sequence[Facts], photos: Photographs, folder: Path
-) -> None:
+) -> set[Path]:
     """Each channel's patches of photos: a picture beside the made ones, and what the page says of each."""
-    capture = models.capture(network, layer.name, stop=True)
-    for fact in edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None):
-        sheet, fact["patches"] = photographs.patches(network, layer, seen, fact["n"], photos.pictures, capture)
-        with edge.replacing(folder / f"{fact['n']}-photos.webp") as temporary:
-            sheet.save(temporary, "WEBP", quality=PHOTO_QUALITY)
+    sheets = photographs.patches(network, layer, seen, photos.pictures)
+    bar = edge.Bar(channels, desc=f"patches of {layer.name}", unit="channel", leave=False, disable=None)
+    written = set()
+    for fact, (sheet, said) in zip(bar, sheets, strict=True):
+        fact["patches"] = said
+        written.add(_save_sheet(sheet, folder / f"{fact['n']}-photos.webp", PHOTO_QUALITY))
+    return written
 
 
 @torch.no_grad()
@@ -294,14 +264,19 @@ def _summary(layer: Layer, channels: Sequence[Facts]) -> Facts:
     }
 
 
-def _save(drawn: Sequence[Picture], path: Path) -> None:
+def _save(drawn: Sequence[Picture], path: Path) -> Path:
     """One picture, or several side by side."""
     tiles = [images.to_pil(picture.read()) for picture in drawn]
     sheet = Image.new("RGB", (sum(tile.width for tile in tiles), tiles[0].height))
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (number * tile.width, 0))
+    return _save_sheet(sheet, path, QUALITY)
+
+
+def _save_sheet(sheet: Image.Image, path: Path, quality: int) -> Path:
     with edge.replacing(path) as temporary:
-        sheet.save(temporary, "WEBP", quality=QUALITY)
+        sheet.save(temporary, "WEBP", quality=quality)
+    return path
 
 
 def _suffix(kind: str) -> str:

@@ -64,6 +64,12 @@ class Curves:
         return self.gratings.flatten(1, 2)[torch.arange(len(best)), best]
 
     @property
+    def by_frequency(self) -> Float[Tensor, "channels frequencies"]:
+        """Each channel's answers by frequency, at the axis where it answers most, the best of all angles."""
+        best = self.gratings.amax((2, 3)).argmax(1)
+        return self.gratings.amax(3)[torch.arange(len(best)), best]
+
+    @property
     def angles(self) -> Float[Tensor, " channels"]:
         """The angle of the lines that each channel answers to most, in degrees: of the mean, so between steps too."""
         return (_circular(self.preferred).angle() / 2).rad2deg() % 180

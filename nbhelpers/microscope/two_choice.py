@@ -28,6 +28,7 @@ from nbhelpers.models import Network
 
 QUESTIONS = 20
 RESAMPLED = 2000
+ANY = 20  # photos drawn for each channel, one after the other, where chance is asked
 JUDGES = {"minivgg_robust": "minivgg", "minivgg": "minivgg_robust"}
 """Each bundled network is judged by the other; any other network by the robust one."""
 
@@ -198,7 +199,17 @@ def test(
     asked: Sequence[Questions],
 ) -> Verdict:
     """The judge's verdict over channels, from arguments as `judged` takes them."""
-    shares = judged(references, photos, asked).mean(1)
+    return verdict(judged(references, photos, asked).mean(1))
+
+
+def by_chance(photos: Float[Tensor, "photos channels"], asked: Sequence[Questions], seed: int = 0) -> Verdict:
+    """The verdict where the judge is shown any photo, which must not help: the mean over several, drawn one by one."""
+    drawn = torch.randint(len(photos), (ANY, len(asked)), generator=torch.Generator().manual_seed(seed))
+    return verdict(np.mean([judged(list(photos[some][:, None]), photos, asked).mean(1) for some in drawn], axis=0))
+
+
+def verdict(shares: Float[np.ndarray, " channels"]) -> Verdict:
+    """Shares of channels with the 95 % interval of their mean; of differences between two verdicts' as well."""
     drawn = np.random.default_rng(0).choice(shares, (RESAMPLED, len(shares))).mean(1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Verdict(shares, float(low), float(high))

@@ -38,7 +38,7 @@ from nbhelpers.models.loading import (
 from nbhelpers.models.network import Network, Size, copied, drawn_from, reinitialise, sharing_copy, sides
 from nbhelpers.models.offered import offer, offered, withdraw
 from nbhelpers.models.rectifiers import Rectifiers
-from nbhelpers.models.sources import DEFAULT, at_hand, bundled, download_size, torchvision_names
+from nbhelpers.models.sources import DEFAULT, at_hand, bundled, download_size, imagenet_classes, torchvision_names
 from nbhelpers.models.twins import twin
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "drawn_from",
     "examine",
     "find_module",
+    "imagenet_classes",
     "layers",
     "load",
     "log_shares",

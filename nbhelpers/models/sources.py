@@ -71,6 +71,13 @@ def download_size(name: str) -> float | None:
     return get_model_weights(name).DEFAULT.meta.get("_file_size")
 
 
+def imagenet_classes() -> list[str]:
+    """The names of ImageNet's 1,000 classes in their order, as torchvision gives them."""
+    from torchvision.models import get_model_weights
+
+    return list(get_model_weights("resnet50").DEFAULT.meta["categories"])
+
+
 def from_torchvision(name: str, weights: str | None) -> Network:
     """A torchvision classifier with the preprocessing of its weights; None for a random one."""
     from torchvision.models import get_model, get_model_weights

@@ -37,6 +37,7 @@ function el(tag, attributes = {}, ...children) {
 function svg(make) { el.svg = true; try { return make(); } finally { el.svg = false; } }
 const number = (value) => value === null || value === undefined ? "–" : value === 0 ? "0" : Math.abs(value) < 1e-4 || Math.abs(value) >= 1e6 ? value.toExponential(1)
   : Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : Math.abs(value) >= 0.1 ? value.toFixed(2) : `${+value.toPrecision(2)}`;
+const known = (value, words) => value === undefined || value === null ? null : words(value);
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 const at = { network: () => "#/", layer: (index) => `#/layer/${encodeURIComponent(network.layers[index].name)}`,
@@ -84,13 +85,13 @@ function histogram(counts, low, high) {
     el("text", { x: 450, y: 12, "text-anchor": "end" }, plural(most, "photo"))));
 }
 function curve({ name, unit, x, y }) {
-  const [low, high] = [Math.min(0, ...y), Math.max(...y, 1e-9)];
-  const points = y.map((value, index) => `${(30 + 400 * index / Math.max(1, y.length - 1)).toFixed(1)},${(100 - 90 * (value - low) / (high - low)).toFixed(1)}`);
+  const [low, high] = [Math.min(0, ...y), Math.max(0, ...y)], place = (value) => 100 - 88 * (value - low) / ((high - low) || 1);
+  const points = y.map((value, index) => `${(30 + 400 * index / Math.max(1, y.length - 1)).toFixed(1)},${place(value).toFixed(1)}`);
   const label = (value) => typeof value === "number" ? `${+value.toFixed(2)}${unit ?? ""}` : `${value}`;
   return el("figure", {}, svg(() => el("svg", { viewBox: "0 0 460 122", role: "img", "aria-label": `${name}: ${y.map(number).join(", ")}` },
-    el("line", { class: "axis", x1: 30, x2: 430, y1: 100.5, y2: 100.5 }), el("polyline", { class: "curve", points: points.join(" ") }),
-    el("text", { x: 30, y: 116 }, label(x[0])), el("text", { x: 430, y: 116, "text-anchor": "end" }, label(x[x.length - 1])),
-    el("text", { x: 430, y: 10, "text-anchor": "end" }, number(high)))), el("figcaption", {}, name));
+    el("line", { class: "axis", x1: 30, x2: 430, y1: place(0) + 0.5, y2: place(0) + 0.5 }), el("polyline", { class: "curve", points: points.join(" ") }),
+    el("text", { x: 30, y: 118 }, label(x[0])), el("text", { x: 430, y: 118, "text-anchor": "end" }, label(x[x.length - 1])),
+    el("text", { x: 30, y: 8 }, `${number(low)} to ${number(high)}`))), el("figcaption", {}, name));
 }
 function kernel(rows) {
   const most = Math.max(...rows.flat().map(Math.abs)) || 1, canvas = el("canvas", { class: "kernel", width: rows[0].length, height: rows.length,
@@ -110,11 +111,13 @@ function networkPage() {
   const title = el("h1", {}, network.name);
   return [title, el("p", { class: "dim" }, network.summary.join(" · ")),
     network.changed.length ? el("p", { class: "note" }, `Since the site was last built: ${network.changed.join("; ")}.`) : null,
-    section("Layers", "In the order in which they run; a few channels of each, the strongest first. Every picture was made by climbing until the channel answers as strongly as it can.",
+    section("Layers", "In the order in which they run; a few channels of each, the strongest first. Every picture was made by climbing until the channel answers as strongly as it can." + (
+      network.layers.some((layer) => layer.two?.groups) ? " Pictures tell: shown a channel's picture alone, another network finds the photo that excites it so often, where guessing gives 50 %." : ""),
       network.layers.map((layer, index) => el("article", { class: "layer" },
         el("div", {}, el("h2", {}, el("a", { href: at.layer(index) }, layer.name)), el("div", { class: "dim" }, plural(layer.channels, "channel"), el("br"),
           `${layer.height} × ${layer.width}, ${layer.field === null ? "sees the whole picture" : `sees ${layer.field} pixels`}`,
-          layer.dead ? [el("br"), `${layer.dead} never ${layer.dead === 1 ? "fires" : "fire"}`] : null)),
+          layer.dead ? [el("br"), `${layer.dead} never ${layer.dead === 1 ? "fires" : "fire"}`] : null,
+          layer.two?.groups ? [el("br"), `pictures tell ${percent(layer.two.groups[0].rows[0].share)}`] : null)),
         el("div", { class: "strip" }, layer.strip.map((channel) => el("a", { href: at.channel(index, channel), "aria-label": `channel ${channel} of ${layer.name}` }, picture(index, channel))))))),
     section("Classes", network.class_pictures ? "What drives each class's logit." : null, network.classes.length ? el("div", { class: "grid" }, network.classes.map((_, index) => classTile(index))) : null)];
 }
@@ -163,7 +166,7 @@ async function layerPage(index, query) {
 
 function twoChoice(two) {
   return two?.groups ? section("Two-choice test", `${two.judge} is shown pictures of a channel, and is to tell a photo that excites it from one that does not. ${
-    two.channels ? `The mean of ${plural(two.channels, "channel")}. ` : ""}The line is chance, the thin bar the 95 % interval.`, two.groups.map((group) => el("figure", {}, el("h3", {}, group.name),
+    two.channels ? `The mean of ${plural(two.channels, "channel")}; people were right in 82 % of such questions with made pictures, in 92 % with photos (Borowski, Zimmermann et al. 2021). ` : ""}The line is chance, the thin bar the 95 % interval.`, two.groups.map((group) => el("figure", {}, el("h3", {}, group.name),
     bars(group.rows.map((row) => ({ name: row.name, value: row.share, text: row.questions ? `${percent(row.share)} of ${row.questions}` : percent(row.share, 1),
       interval: [row.low, row.high], mark: 0.5 })), 0, 1)))) : null;
 }
@@ -191,28 +194,29 @@ async function channelPage(index, channel) {
   if (!fact) return missing(`${layer.name} has no channel ${channel}: it has ${layer.channels}, from 0 on.`);
   const kinds = fact.kinds ?? [];
   const kind = (name, words, css = "one") => kinds.includes(name) ? el("figure", {}, el("img", { class: css, src: file(index, channel, name), loading: "lazy", alt: words }), el("figcaption", {}, words)) : null;
+  const others = [kind("diverse", "four that differ, and drive it as well", "four"), kind("negative", "what drives it down"),
+    kind("untrained", "the same channel before the network learned anything")].filter(Boolean);
   const circuit = [linked(fact.excited, "Excited by"), linked(fact.inhibited, "Inhibited by"), linked(fact.feeds, "It feeds")].filter(Boolean);
   return [el("div", { class: "head" }, picture(index, channel, "", fact.dead), el("div", {}, el("h1", {}, `${layer.name}, channel ${channel}`),
       el("p", { class: "label" }, fact.label ? fact.label.name : el("span", { class: "dim" }, network.photos ? "no label" : "no photographs, so no label")),
       fact.dead ? el("p", {}, "It never fires: no picture could be made, and nothing here says what it is for.") : null,
-      list([["answer to its picture", fact.strength === undefined ? null : number(fact.strength)],
-        ["strongest in a photo", fact.most === undefined ? null : number(fact.most)],
-        ["its picture", fact.percentile === undefined ? null : `more exciting than ${percent(fact.percentile, 1)} of the photographs`],
-        ["fires in", fact.fires === undefined ? null : `${percent(fact.fires, 1)} of the photographs`],
-        ["selectivity", fact.selectivity === undefined ? null : number(fact.selectivity)],
+      list([["mean answer", known(fact.strength, (value) => `${number(value)} to its picture${fact.best === undefined ? "" : `, ${number(fact.best)} to the best photograph`}`)],
+        ["its picture", known(fact.percentile, (value) => `more exciting than ${value === 1 ? "all" : percent(value, 1) + " of the"} photographs`)],
+        ["fires in", known(fact.fires, (value) => `${percent(value, 1)} of the photographs; ${number(fact.most)} where it answers most`)],
+        ["selectivity", known(fact.selectivity, (value) => `${number(value)} deviations above its answer to the pictures of other channels`)],
         ...(fact.facts ?? [])]))),
-    section("Other pictures of it", null, el("div", { class: "row" }, [kind("diverse", "four that differ, and drive it as well", "four"),
-      kind("negative", "what drives it down"), kind("untrained", "the same channel before the network learned anything")].filter(Boolean)).childElementCount
-        ? el("div", { class: "row" }, kind("diverse", "four that differ, and drive it as well", "four"), kind("negative", "what drives it down"), kind("untrained", "the same channel before the network learned anything")) : null),
+    section("Other pictures of it", null, others.length ? el("div", { class: "row" }, others) : null),
     section("In photographs", "What it answers to most, and what it answers to across its whole range: the strongest alone flatter.", fact.patches ? patches(index, fact) : null),
     el("div", { class: "cards" },
       section("How often", "Its strongest answer in each photo.", fact.histogram ? histogram(fact.histogram.counts, fact.histogram.low, fact.histogram.high) : null),
       twoChoice(fact.two),
-      section("Label", fact.labels?.note ?? "The classes that its answer separates best from all others: area under the curve, chance 0.5.",
+      section("Label", `The classes, or kinds of them, that its answer separates best from all others: area under the curve, chance 0.5${
+        fact.labels?.tried ? `; p counts that ${fact.labels.tried} were tried` : ""}.`,
         fact.labels ? bars(fact.labels.rows.map((row) => ({ name: row.name, value: row.auc, text: `${row.auc.toFixed(3)}${row.p === undefined || row.p === null ? "" : `, p ${row.p < 0.001 ? "< 0.001" : row.p.toFixed(3)}`}`, mark: 0.5 })), 0, 1) : null),
-      section("Tuning", fact.tuning?.note ?? null, fact.tuning?.label ? el("p", {}, fact.tuning.label) : null, fact.tuning?.curves.map(curve)),
       section("Speaks for", fact.speaks_note ?? null, fact.speaks?.length ? classBars(fact.speaks) : null),
       section("Without it", "The channel held at zero: how much lower these classes' logits are then, measured.", fact.lost?.length ? classBars(fact.lost) : null)),
+    section("Tuning", fact.tuning?.note ?? null, fact.tuning?.label ? el("p", {}, fact.tuning.label) : null,
+      fact.tuning ? el("div", { class: "curves" }, fact.tuning.curves.map(curve)) : null),
     section("Circuit", fact.circuit_note ?? null, circuit.length ? el("div", { class: "cards" }, circuit) : null),
     section("Nearest channels", "By correlation over the photographs.", fact.near?.length ? el("div", { class: "links" }, fact.near.map((each) =>
       el("div", {}, tile(index, each.channel), el("div", { class: "dim", style: "font-size:13px" }, number(each.value))))) : null),

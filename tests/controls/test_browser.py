@@ -1,6 +1,7 @@
 """Notebooks in a real JupyterLab in a real browser, used by keyboard and mouse; the explorer as an app."""
 
 import base64
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -19,11 +20,15 @@ QUICK = {
     "05_grad_cam": {"photo_size": 64},
     "08_activation_volumes": {"layer": "block3.relu1", "size": 64},
     "12_explorer": {"photo_size": 64},
+    "13_microscope": {"cuts": 4, "steps": 2},
 }
 LONG = """
 from nbhelpers import controls
 from nbhelpers.techniques.activation_maximization import ActivationMaximization
 controls.play(ActivationMaximization(network="minivgg_robust", layer="block4.conv1", steps=1000), ["channels"])"""
+WHOLE = {"13_microscope": "game.score"}
+"""Of these notebooks all cells are kept, up to the first one with this text: the game needs all that comes before."""
+
 WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -38,8 +43,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name, quick in QUICK.items():
         notebook = nbformat.read(browser.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        first = 1 + next(index for index, cell in enumerate(code) if "recipes.from_notebook(" in cell.source)
-        notebook.cells = code[:first] + [cell for cell in code if any(each in cell.source for each in WIDGETS)]
+        needed = WHOLE.get(name, "recipes.from_notebook(")
+        first = 1 + next(index for index, cell in enumerate(code) if needed in cell.source)
+        notebook.cells = code[:first] + [cell for cell in code[first:] if any(each in cell.source for each in WIDGETS)]
         for cell in notebook.cells:
             cell.outputs, cell.execution_count = [], None
             if "parameters" in cell.metadata.get("tags", []):
@@ -192,6 +198,40 @@ def test_12_explores_an_uploaded_photo(chromium: Any, lab: str) -> None:
         assert notebook.errors() == []
 
 
+def test_13_is_played_ten_times_with_the_score_beside_the_machines(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/13_microscope.ipynb", width=900) as notebook:
+        notebook.run_all()
+        page, game = notebook.page, notebook.page.locator(".nbhelpers-game")
+        notebook.player = game
+        left, right = (game.get_by_role("button", name=f"{side} one") for side in ("left", "right"))
+        notebook.await_status("^Question 1 of 10")
+        assert page.evaluate(UNNAMED, ".nbhelpers-game") == []
+        assert _barriers(page, ".nbhelpers-game") == []
+        told = []
+        for number in range(1, 11):
+            button = left if number % 3 else right
+            button.focus()
+            button.press("Enter")
+            said = notebook.await_status(rf"of {number}\. " + ("That was all" if number == 10 else "Question"))
+            told.append(said.startswith("Right"))
+            assert f"you {sum(told)}, the machine " in said
+            if number < 10:
+                game.get_by_role("img", name=f"the left photo of question {number + 1}").wait_for()
+        assert 0 < sum(told) < 10  # places are drawn: no side is always right
+        assert not left.is_visible()
+        solved = game.get_by_role("img", name="all 10 pairs, solved")
+        solved.scroll_into_view_if_needed()
+        assert solved.evaluate("image => image.naturalWidth") > 800
+        machine = re.search(r"the machine ([\d.]+) of 10", said)[1]
+        page.locator(".jp-CodeCell").last.locator(".jp-Editor").click()
+        page.keyboard.press("Control+Enter")
+        page.get_by_text(f"you {sum(told)} of 10; the machine {machine} of 10").wait_for()
+        game.get_by_role("button", name="Again").click()
+        notebook.await_status("^Question 1 of 10")
+        assert left.is_visible()
+        assert notebook.errors() == []
+
+
 PHOTO = browser.ROOT / "sample_images" / "coffee.jpg"
 DROP = """([selector, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -214,10 +254,10 @@ IN_SIGHT = """() => {
 }"""
 
 
-def _barriers(page) -> list[str]:
+def _barriers(page, within: str = ".nbhelpers-player") -> list[str]:
     """What axe finds on the players that keeps somebody out; JupyterLab is dark here, the app light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
-    found = axe.Axe().run(page, context=".nbhelpers-player").response["violations"]
+    found = axe.Axe().run(page, context=within).response["violations"]
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
 

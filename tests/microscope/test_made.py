@@ -24,7 +24,7 @@ def drawn(jobs: list[made.Job], network: Network, kept: made.Folder) -> list[mad
 
 def test_all_convolutions_and_classes_unless_layers_are_named(network: Network) -> None:
     assert [layer.name for layer in made.layers(network)] == ["conv1", "conv2"]
-    assert [layer.name for layer in made.layers(network, ["relu2"])] == ["relu2"]
+    assert [layer.name for layer in made.layers(network, ["relu2", "conv1", "relu2"])] == ["conv1", "relu2"]
     jobs = made.jobs(network, made.layers(network))
     assert [(job.layer, job.channels) for job in jobs] == [
         ("conv1", tuple(range(8))),
@@ -41,6 +41,20 @@ def test_bundled_network_whole_is_every_channel_of_every_convolution_once() -> N
     convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(wanted) == sum(convolution.out_channels for convolution in convolutions)
     assert [(job.layer, c) for job in jobs for c in job.channels] == wanted + [("", c) for c in range(100)]
+
+
+def test_some_channels_alone_are_the_pictures_of_all(network: Network) -> None:
+    for kind in made.KINDS:
+        some = made.jobs(network, made.layers(network, ["conv2"]), [kind], classes=False, only=[4, 1])
+        drawn_alone = torch.cat([job.recipe.changed(steps=2).run(network).picture for job in some])
+        assert [channel for job in some for channel in job.channels] == (
+            [4] * 4 + [1] * 4 if kind == "diverse" else [4, 1]
+        )
+        all_of_them = made.jobs(network, made.layers(network, ["conv2"]), [kind], classes=False)
+        wanted = next(job for job in all_of_them if 4 in job.channels)
+        at = wanted.channels.index(4)
+        again = wanted.recipe.changed(steps=2).run(network).picture[at]
+        torch.testing.assert_close(drawn_alone[0], again, atol=1e-4, rtol=0)
 
 
 def test_a_layer_without_maps_is_refused_by_name(network: Network) -> None:

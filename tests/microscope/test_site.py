@@ -1,7 +1,10 @@
 """The site as files: what the pages are told, against brute force; what changed; the command."""
 
+import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 from small_networks import tiny
 
-from nbhelpers import models
-from nbhelpers.microscope import cli, evidence, made, photographs, site, speaking, two_choice
+from nbhelpers import edge, models
+from nbhelpers.microscope import again, cli, evidence, made, photographs, site, speaking, two_choice
 from nbhelpers.models import Network
 from nbhelpers.training.data import Pictures
 
@@ -111,7 +114,7 @@ def test_the_two_choice_test_by_hand(network, photos, drawn, folder) -> None:
 
 def test_early_layers_are_tuned(folder) -> None:
     curves = told(folder, 0)[0]["tuning"]["curves"]
-    assert [(len(each["x"]), len(each["y"])) for each in curves] == [(12, 12), (12, 12), (8, 8), (4, 4)]
+    assert [(len(each["x"]), len(each["y"])) for each in curves] == [(12, 12), (5, 5), (12, 12), (8, 8), (4, 4)]
 
 
 def test_tuning_has_labels_only_where_chance_would_not_give_as_many(network) -> None:
@@ -136,15 +139,17 @@ def test_without_photographs_nothing_of_them_is_said(network, drawn, tmp_path) -
 
 
 def test_what_changed_is_said(tmp_path) -> None:
-    now = dict(nbhelpers="2", layers=["a", "b"], kinds=["made"], recipes=["x"], photos=True)
+    now = dict(nbhelpers="2", layers=["a", "b"], kinds=["made"], recipes={"a": "x", "b": "z"}, photos=True)
     assert site.changes(tmp_path, now) == []
-    before = dict(nbhelpers="1", layers=["a", "c"], kinds=["made"], recipes=["y"], photos=False)
+    before = dict(nbhelpers="1", layers=["a", "c"], kinds=["made"], recipes={"a": "y", "c": "z"}, photos=False)
     (tmp_path / "site.json").write_text(json.dumps(before))
     said = "; ".join(site.changes(tmp_path, now))
     for words in ("1 is now 2", "layers added: b", "layers gone: c", "another way", "with photographs now"):
         assert words in said
     (tmp_path / "site.json").write_text(json.dumps(now))
     assert site.changes(tmp_path, now) == []
+    (tmp_path / "site.json").write_text(json.dumps(now | {"layers": ["a"], "recipes": {"a": "x", "c": "z"}}))
+    assert site.changes(tmp_path, now) == ["layers added: b"]  # other layers are no other way
     (tmp_path / "site.json").write_text("[")
     assert site.changes(tmp_path, now) == ["what it was built from could not be read"]
 
@@ -155,32 +160,144 @@ def test_lines_make_the_same_pixels_again(tmp_path) -> None:
     job = made.jobs(network, [layer], steps=1)[0]
     kept = made.Folder(tmp_path, network)
     list(made.draw([job], network, kept))
-    *before, last = site.lines(job, 1).splitlines()
+    *before, last = again.lines(job, 1).splitlines()
     space: dict = {}
-    exec("\n".join([*before, f"again = {last}"]), space)
+    exec("\n".join([*before, f"remade = {last}"]), space)
     kept_picture = kept.pictures(job)[1].read()
-    assert (space["again"].detach() - kept_picture).abs().max() < 2 / 255
+    assert (space["remade"].detach() - kept_picture).abs().max() < 2 / 255
 
 
-def test_the_command_with_two_layers(network, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(models, "load", lambda name: network)
-    names = ["conv1", "conv2"]
-    for number in range(3):
-        path = tmp_path / "photos" / "some" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 64), (80 * number, 20, 90)).save(path)
-    (tmp_path / "photos" / "some" / "broken.png").write_text("no picture")
-    asked = ["--layers", ",".join(names), "--steps", "1", "--workers", "1", "--results", str(tmp_path)]
-    first = CliRunner().invoke(cli.microscope, ["tiny", *asked, "--photos", str(tmp_path / "photos")])
+@pytest.fixture(scope="module")
+def asked(network, tmp_path_factory) -> Iterator[list[str]]:
+    """The command on two layers and 24 photos, one more of which cannot be read, with little to draw."""
+    load, folder = models.load, tmp_path_factory.mktemp("photos")
+    for number in range(24):
+        path = folder / f"kind {number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64), (10 * number, 20 + 90 * (number % 2), 90)).save(path)
+    (folder / "kind 0" / "broken.png").write_text("no picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", lambda name: network if name == "tiny" else load(name))
+        patch.setattr(photographs, "PORTION", 10)
+        yield ["tiny", "--steps", "1", "--workers", "1", "--photos", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole(asked, tmp_path_factory) -> Path:
+    """Results of a run that nothing stopped."""
+    results = tmp_path_factory.mktemp("whole")
+    assert run(*asked, "--results", str(results)).exit_code == 0
+    return results
+
+
+def run(*asked: str) -> Any:
+    return CliRunner().invoke(cli.microscope, [*asked])
+
+
+def test_the_command_with_photographs_and_then_without(asked, tmp_path) -> None:
+    here = ["--results", str(tmp_path)]
+    first = run(*asked, *here)
     assert first.exit_code == 0, first.output
     assert "broken.png" in first.output
     page = tmp_path / "microscope" / "tiny"
-    assert [each["name"] for each in data(page)["layers"]] == names
-    assert "speaks" in told(page, 1)[0]
-    assert "two" not in told(page, 1)[0]
-    again = CliRunner().invoke(cli.microscope, ["tiny", *asked])
-    assert ", 0 to draw" in again.output
-    assert data(page)["changed"] == ["without photographs now"]
-    refused = CliRunner().invoke(cli.microscope, ["tiny", "--layers", "nowhere", "--results", str(tmp_path)])
+    assert [each["name"] for each in data(page)["layers"]] == ["conv1", "conv2"]
+    assert {"speaks", "two", "labels"} <= set(told(page, 1)[0])
+    assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg_robust")
+    assert told(page, 1)[0]["patches"][0]["photos"][0]["name"].startswith("kind ")
+    second = run(*asked, *here, "--layers", "conv1", "--no-photos")
+    assert ", 0 to draw" in second.output
+    assert data(page)["changed"] == ["layers gone: conv2", "without photographs now"]
+    assert data(page)["about"][0] == "made pictures only"
+    left = {str(path.relative_to(page)) for path in page.rglob("*.*")}
+    pictures = {f"pictures/0/{number}.webp" for number in range(8)} | {f"pictures/classes/{n}.webp" for n in range(5)}
+    assert left == pictures | {"data/0.js", "index.html", "site.json"}  # no photograph of the site before
+    assert run(*asked, *here, "--judge", "minivgg", "--no-classes").exit_code == 0
+    assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg (")
+    assert (data(page)["class_pictures"], len(data(page)["classes"])) == (False, 5)
+    assert not list(page.glob("pictures/classes/*"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--layers", "nowhere"], "nowhere"),
+        (["--layers", "head"], "head"),
+        (["--photos", "nowhere"], "nowhere"),
+        (["--judge", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_is_drawn(asked, tmp_path, wrong, words) -> None:
+    refused = run(*asked, *wrong, "--results", str(tmp_path / "results"))
     assert refused.exit_code == 2
-    assert "nowhere" in refused.output
+    assert words in refused.output
+    assert not list(tmp_path.glob("results/pictures/*"))
+
+
+ERRORS = {
+    "interrupted": (KeyboardInterrupt(), 130, "the same command goes on"),
+    "full": (OSError(errno.ENOSPC, "No space left on device"), 1, "is full: what is drawn is whole"),
+}
+
+
+@pytest.mark.parametrize("why", ERRORS)
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (made.Folder, "keep"),
+        (photographs, "_keep"),
+        (evidence.Judge, "add"),
+        (site, "_save"),
+        (edge, "write_text"),
+    ],
+)
+def test_a_run_that_stopped_anywhere_ends_as_if_it_had_not(
+    asked, whole, tmp_path, monkeypatch, where, name, why
+) -> None:
+    error, code, words = ERRORS[why]
+    real, calls = getattr(where, name), []
+
+    def once(*given, **named):
+        calls.append(given)
+        if len(calls) == 2:
+            raise error
+        return real(*given, **named)
+
+    monkeypatch.setattr(where, name, once)
+    first = run(*asked, "--results", str(tmp_path))
+    assert first.exit_code == code, first.output
+    assert words in first.output
+    drawn_before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    second = run(*asked, "--results", str(tmp_path))
+    assert second.exit_code == 0, second.output
+    assert drawn_before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}.items()
+    assert contents(tmp_path / "microscope") == contents(whole / "microscope")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_one_photo_is_a_site(network, drawn, photos, tmp_path) -> None:
+    site.write(network, made.layers(network), *drawn, tmp_path, site.Photographs(photos.subset(1), ["dark"]))
+    fact = told(tmp_path, 1)[0]
+    assert {"patches", "speaks"} <= set(fact)
+    assert not {"two", "labels", "label"} & set(fact)
+
+
+def grey() -> torch.nn.Module:
+    module = tiny()
+    module.conv1 = torch.nn.Conv2d(1, 8, 3, padding=1)
+    return module
+
+
+@pytest.mark.parametrize("module", [tiny, grey])
+def test_a_network_without_classes_and_one_that_sees_no_colours(photos, tmp_path, module) -> None:
+    nameless = Network(module().eval(), "nameless", size=32)
+    jobs, kept = made.jobs(nameless, made.layers(nameless), steps=1), made.Folder(tmp_path, nameless)
+    list(made.draw(jobs, nameless, kept))
+    page, shown = tmp_path / "nameless", site.Photographs(photos, ["dark", "light"])
+    site.write(nameless, made.layers(nameless), jobs, kept, page, shown)
+    assert data(page)["summary"][-1] == "no classes"
+    assert not {"speaks", "lost"} & set(told(page, 1)[0])
+    assert {"labels", "patches", "excited"} <= set(told(page, 1)[0])  # of the photographs
+    assert ("two" in told(page, 1)[0]) == ("tuning" in told(page, 1)[0]) == (module is tiny)

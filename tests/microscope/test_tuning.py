@@ -41,7 +41,7 @@ def test_the_angle_of_a_gabor_is_found_and_said():
 
 def test_the_frequency_of_a_gabor_is_found():
     found = tuning.curves(bank([gabor(30, [1.0, 1.0, 1.0])]), "conv")
-    best = found.gratings[0, 0].amax(1).argmax()
+    best = found.by_frequency[0].argmax()
     assert best == torch.tensor([abs(math.log(each * PERIOD)) for each in found.frequencies]).argmin()
 
 

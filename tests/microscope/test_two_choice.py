@@ -1,5 +1,6 @@
 """The two-choice test: what the judge must tell, and what must be chance."""
 
+import numpy as np
 import pytest
 import torch
 from small_networks import noise
@@ -35,9 +36,18 @@ def test_references_of_what_a_channel_likes_tell_and_any_photo_does_not(features
         (unit[some.strong] @ photo > unit[some.weak] @ photo).float().mean()
         for some, photo in zip(asked, torch.cat(chance), strict=True)
     ]
-    told, random = (two_choice.test(some, features, asked) for some in (strongest, chance))
+    told, random = two_choice.test(strongest, features, asked), two_choice.by_chance(features, asked)
     assert told.low > 0.8
-    assert abs(random.share - 0.5) < 0.05 < torch.stack(fooled).mean() - 0.5
+    assert abs(random.share - 0.5) < 0.02 < torch.stack(fooled).mean() - 0.5
+    once = two_choice.test(chance, features, asked)
+    assert random.high - random.low < (once.high - once.low) / 2
+
+
+def test_an_interval_holds_the_true_mean_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(3)
+    found = [two_choice.verdict(generator.beta(8, 2, 60)) for _ in range(200)]
+    held = sum(each.low <= 0.8 <= each.high for each in found)
+    assert 180 <= held <= 198  # of 95 %, four deviations either way
 
 
 def test_a_shift_of_all_features_changes_no_answer(features) -> None:
