@@ -189,14 +189,14 @@ def errors(notebook: NotebookNode) -> list[str]:
 
 
 def show_statically(notebook: NotebookNode) -> NotebookNode:
-    """Drops, in place, every widget view that has a picture beside it; with the last view goes the widgets' state.
+    """Drops, in place, every widget view that has a picture or a page beside it; with the last goes the widgets' state.
 
-    A page that cannot start widgets (a repository's web view, a mail) then shows the picture. Views without a
-    picture keep their state.
+    What cannot start widgets (a repository's web view, a mail) then shows the picture. Views without one keep their
+    state.
     """
     for output in _outputs(notebook):
         data = output.get("data", {})
-        if any(kind.startswith("image/") for kind in data):
+        if any(kind.startswith("image/") or kind == "text/html" for kind in data):
             data.pop(WIDGET_VIEW, None)
     if not any(WIDGET_VIEW in output.get("data", {}) for output in _outputs(notebook)):
         notebook.metadata.pop("widgets", None)

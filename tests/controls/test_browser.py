@@ -19,8 +19,10 @@ QUICK = {
     "05_grad_cam": {"photo_size": 64},
     "08_activation_volumes": {"layer": "block3.relu1", "size": 64},
     "12_explorer": {"photo_size": 64},
+    "15_activation_atlas": {"cuts": 2, "cells": 4, "fewest": 1, "picture_size": 32, "steps": 2},
 }
-WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
+NEEDED = ("controls.play(", "controls.view(", "controls.explore(", "controls.walk(", "atlas = activation_atlas.")
+"""What is in the cells that show widgets, and in those that make what the widgets show."""
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -35,7 +37,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         notebook = nbformat.read(browser.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         first = 1 + next(index for index, cell in enumerate(code) if "recipes.from_notebook(" in cell.source)
-        notebook.cells = code[:first] + [cell for cell in code if any(each in cell.source for each in WIDGETS)]
+        notebook.cells = code[:first] + [cell for cell in code if any(each in cell.source for each in NEEDED)]
         for cell in notebook.cells:
             cell.outputs, cell.execution_count = [], None
             if "parameters" in cell.metadata.get("tags", []):
@@ -158,6 +160,58 @@ def test_12_explores_an_uploaded_photo(chromium: Any, lab: str) -> None:
         assert notebook.errors() == []
 
 
+SCALE = "Number(getComputedStyle(document.querySelector('.atlas-map')).getPropertyValue('--scale'))"
+
+
+def test_15_walks_through_an_atlas(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/15_activation_atlas.ipynb") as notebook:
+        notebook.run_all()
+        page, squares = notebook.page, notebook.page.locator(".atlas-square")
+        cells = page.locator(".jp-Cell").count()
+        stage = page.locator(".atlas-stage")
+        stage.scroll_into_view_if_needed()
+        assert page.locator("iframe").count() == 0  # it is the widget that is seen, not what stands in for it
+
+        squares.nth(1).hover()
+        assert page.locator(".atlas-shown").is_visible()
+        assert page.locator(".atlas-photo").count() > 0
+        squares.first.click()
+        assert squares.first.get_attribute("aria-pressed") == "true"
+        assert page.locator(".atlas-said .atlas-bar").count() == 5
+        assert _barriers(page, ".nbhelpers-atlas") == []
+        assert page.evaluate(UNNAMED, ".nbhelpers-atlas") == []
+
+        # keys are the map's: the notebook neither moves on nor does what they mean to it
+        at_first, scrolled = page.evaluate(SCALE), stage.bounding_box()["y"]
+        page.keyboard.press("ArrowDown")
+        pressed = page.locator(".atlas-square[aria-pressed='true']")
+        assert pressed.count() == 1
+        assert pressed.bounding_box()["y"] > squares.first.bounding_box()["y"]
+        page.keyboard.press("+")
+        assert page.evaluate(SCALE) > at_first
+        page.keyboard.press("0")
+        page.keyboard.press("0")
+        assert page.evaluate(SCALE) == pytest.approx(at_first)
+        assert stage.bounding_box()["y"] == pytest.approx(scrolled, abs=1)
+        assert page.locator(".jp-Dialog").count() == 0
+        assert page.locator(".jp-Cell").count() == cells
+
+        # the wheel zooms in and out again, and then it is the notebook that scrolls
+        box = stage.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.wheel(0, -400)
+        page.wait_for_function(f"{SCALE} > {1.2 * at_first}")
+        for _ in range(3):
+            page.mouse.wheel(0, 600)
+        page.wait_for_function(f"Math.abs({SCALE} - {at_first}) < 1e-3")
+        page.mouse.wheel(0, 300)
+        page.wait_for_function(f"document.querySelector('.atlas-stage').getBoundingClientRect().y < {scrolled - 50}")
+
+        page.locator(".atlas-find").fill(page.locator(".atlas-name").inner_text())
+        assert page.locator(".atlas-first").count() > 0
+        assert notebook.errors() == []
+
+
 PHOTO = browser.ROOT / "sample_images" / "coffee.jpg"
 DROP = """([selector, base64]) => {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -180,10 +234,10 @@ IN_SIGHT = """() => {
 }"""
 
 
-def _barriers(page) -> list[str]:
+def _barriers(page, context: str = ".nbhelpers-player") -> list[str]:
     """What axe finds on the players that keeps somebody out; JupyterLab is dark here, the app light."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the package axe-playwright-python")
-    found = axe.Axe().run(page, context=".nbhelpers-player").response["violations"]
+    found = axe.Axe().run(page, context=context).response["violations"]
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
 

@@ -30,7 +30,7 @@ def test_a_planted_direction_is_found() -> None:
 
 
 def test_the_direction_is_scikit_learns() -> None:
-    """Its classifier on examples standardised by hand; the direction is where its decision rises most in raw numbers."""
+    """Its classifier on examples standardised by hand; along the direction its decision rises most, in raw numbers."""
     first, second = (each * torch.tensor([1.0, 5, 0.2, 1, 3, 1]) for each in crowds(2))
     seen, held = (np.concatenate([first[start::2], second[start::2]]).astype(float) for start in (0, 1))
     labels = np.repeat([1, 0], 20)
