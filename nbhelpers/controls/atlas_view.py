@@ -43,9 +43,10 @@ class AtlasView(anywidget.AnyWidget):
     def __init__(self, atlases: list[Atlas], photos: bool) -> None:
         cells.succeed(self)
         super().__init__(atlas=atlas_page.contents(atlases, photos))
-        self._page = atlas_page.text(atlases, photos)
+        self._page, self._title = atlas_page.text(atlases, photos), atlases[-1].title
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options)
         bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-        return {**bundle, "text/html": atlas_page.framed(self._page)}
+        said = f"activation atlas of {self._title}"
+        return {**bundle, "text/html": atlas_page.framed(self._page), "text/plain": said}
