@@ -23,7 +23,7 @@ const MARKUP = `<div class="atlas-frame">
 <div class="atlas-main">
 <div class="atlas-stage" role="group" aria-label="Map of the layer. Arrow keys go from square to square, plus and minus zoom.">
 <div class="atlas-map"></div></div>
-<div class="atlas-panel" aria-live="polite">
+<div class="atlas-panel" tabindex="0" role="region" aria-label="What is in the square" aria-live="polite">
 <p class="atlas-hint atlas-dim">Every picture is what this layer means by a crowd of places in photos that it sees alike; neighbours
 are alike. The larger, the more places. Point at one, click it, zoom into it.</p>
 <div class="atlas-shown" hidden><div class="atlas-large" role="img"></div>
@@ -295,7 +295,7 @@ function render({ model, el }) {
     zoom(2, event.clientX - box.left, event.clientY - box.top);
   });
   root.addEventListener("keydown", (event) => {
-    if (event.target.tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.tagName === "INPUT" || event.target === part("panel") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (ARROWS[event.key]) step(...ARROWS[event.key]);
     else if (event.key === "+" || event.key === "=") zoomKeyed(1.5);
     else if (event.key === "-") zoomKeyed(1 / 1.5);
