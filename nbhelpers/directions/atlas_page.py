@@ -93,7 +93,7 @@ def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
     return {
         "cells": atlas.recipe.cells,
         "pictures": _sheet(list(atlas.picture), atlas.picture.shape[-1], 85),
-        "photos": _sheet(patches, PATCH, 70) if patches else None,
+        "photos": _sheet(patches, PATCH, 60) if patches else None,
         "squares": [
             {
                 "at": atlas.grid[square].tolist(),

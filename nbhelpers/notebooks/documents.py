@@ -206,8 +206,8 @@ def show_statically(notebook: NotebookNode) -> NotebookNode:
 def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     """Makes an executed notebook fit to be committed, in place: the same outputs, and nothing of the run around them.
 
-    Widgets' views and state, timings, papermill's notes and the editor's metadata go; paths of the machine in
-    printed text become short names; the kernel becomes the plain `python3`.
+    Widgets' views and state, progress bars, timings, papermill's notes and the editor's metadata go; paths of the
+    machine in printed text become short names; the kernel becomes the plain `python3`.
 
     Args:
         notebook: the executed notebook.
@@ -221,7 +221,7 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({k: cell.metadata[k] for k in _KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {}) and not _is_bar(o)]
             for output in cell.outputs:
                 _shorten_paths(output, root)
     return notebook
@@ -238,6 +238,11 @@ def texts(output: NotebookNode) -> dict[str, str]:
     """The readable parts of an output by kind: what was printed, the plain and HTML forms; never a picture's bytes."""
     readable = {"text": output["text"]} if "text" in output else {}
     return readable | {k: v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)}
+
+
+def _is_bar(output: NotebookNode) -> bool:
+    """Whether it is a line that was drawn over again and again, of which an empty one is left."""
+    return output.get("name") == "stderr" and output.get("text", "").startswith("\r")
 
 
 def _shorten_paths(output: NotebookNode, root: Path | None) -> None:

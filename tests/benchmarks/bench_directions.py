@@ -10,7 +10,7 @@ mini-batches, Overcomplete's dictionaries (Fel et al.), the code of CRAFT's auth
 """
 
 import contextlib
-import importlib
+import importlib.util
 import io
 import sys
 import time
@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import matplotlib.cm
 import torch
 from sklearn.decomposition import MiniBatchNMF
 from torch import Tensor
@@ -56,6 +57,8 @@ def timed(name: str, work: Callable[[], Any], note: Callable[[Any, float], str] 
 
 def installed(*names: str) -> list[ModuleType] | None:
     """Modules of somebody else's, or None, and a line that says so."""
+    # Overcomplete 0.3 asks for this name, which matplotlib has no more
+    matplotlib.cm.get_cmap = getattr(matplotlib.cm, "get_cmap", matplotlib.colormaps.get_cmap)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,7 +158,13 @@ def craft(network: Network, pictures: Pictures) -> None:
         lambda: importance.sobol(behind, mine, maps[chosen], label, DESIGN),
         lambda made, seconds: f"the most is worth {made.max():.2f}",
     )
-    if not (found := installed("craft.craft_torch")):
+    without = importlib.util.find_spec("tensorflow") is None
+    if without:
+        sys.modules["tensorflow"] = ModuleType("tensorflow")  # imported there, and not used with PyTorch
+    found = installed("craft.craft_torch")
+    if without:
+        del sys.modules["tensorflow"]
+    if not found:
         return
     model = found[0].Craft(
         lambda x: look(x)[LAYER], behind, PARTS, batch_size=64, patch_size=batch.shape[-1], device="cpu"
