@@ -290,6 +290,8 @@ def test_cleaning_keeps_the_outputs_and_drops_the_run(tmp_path: Path) -> None:
     show(**{"text/plain": "IntSlider()", notebooks.WIDGET_VIEW: "{}"})(notebook)
     warning = f"{CELL}:3: in {MAC}/a, {WINDOWS}\\b, {ROOT}/results, {PACKAGES}/torch/a.py, {TEMPORARY}"
     print_text(warning)(notebook)
+    for bar in ("\rdrawing: 100%|████| 1/1 [00:05<00:00]", "\r               ", "\r"):
+        notebook.cells[2].outputs.append(nbformat.v4.new_output("stream", name="stderr", text=bar))
     path.write_text(nbformat.writes(notebook))
 
     assert hygiene.main(["check", str(path)]) == 1

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "atlas_view": ["walk"],
         "explorer": ["explore"],
         "guessing": ["guess"],
         "picture_cache": ["PictureCache", "channel_direction"],

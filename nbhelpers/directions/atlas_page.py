@@ -9,6 +9,7 @@ photos, which is how an atlas of photos that are not one's own may be shown to o
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,19 @@ def text(atlases: Sequence[Atlas], photos: bool = True, beside: Mapping[str, str
         title=atlases[-1].title,
         about=replace(atlases[-1], beside=None).report(),
         beside=beside or {},
-        data={"levels": [_level(atlas, photos) for atlas in atlases], "classes": _named(atlases)},
+        data=contents(atlases, photos),
     )
+
+
+def contents(atlases: Sequence[Atlas], photos: bool = True) -> dict[str, Any]:
+    """What the script of the page, and of `controls.walk`, shows: every level's squares, and the names of classes."""
+    return {"levels": [_level(atlas, photos) for atlas in atlases], "classes": _named(atlases)}
+
+
+def framed(page: str) -> str:
+    """A page as a frame within another one, for a notebook that is read where no kernel runs."""
+    style = "width: 100%; height: 720px; border: 0"
+    return f'<div><iframe srcdoc="{html.escape(page)}" title="activation atlas" style="{style}"></iframe></div>'
 
 
 def _folder(atlas: Atlas) -> str:
@@ -81,7 +93,7 @@ def _level(atlas: Atlas, photos: bool) -> dict[str, Any]:
     return {
         "cells": atlas.recipe.cells,
         "pictures": _sheet(list(atlas.picture), atlas.picture.shape[-1], 85),
-        "photos": _sheet(patches, PATCH, 70) if patches else None,
+        "photos": _sheet(patches, PATCH, 60) if patches else None,
         "squares": [
             {
                 "at": atlas.grid[square].tolist(),

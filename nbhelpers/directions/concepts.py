@@ -57,6 +57,7 @@ class Concepts(Recipe):
     parts: int = Field(10, ge=1, le=16384, description="directions to find")
     shown: int = Field(10, ge=1, le=1000, description="of them, those that carry most are drawn")
     label: str = Field("", description="class to weigh the concepts for; empty: the one most photos are taken for")
+    keep: str = Field("", description="folder for an autoencoder, to go on from; empty: it is not kept")
     picture_size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
     rounds: int = Field(1, ge=1, le=16, description="sizes of a picture, from small to large")
     steps: int = Field(24, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
@@ -185,19 +186,19 @@ class Worth:
         return float(spearmanr(self.sobol.numpy(), self.gradient.abs().numpy()).statistic)
 
 
-def find(recipe: Concepts, network: nn.Module | None = None, kept: Path | None = None) -> Found:
+def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
     """The directions, not drawn yet.
 
     Args:
-        recipe: how they are found.
+        recipe: how they are found; in a folder to keep it, an autoencoder goes on if it was stopped, and is there.
         network: used in place of the one that the recipe names.
-        kept: a folder for the state of an autoencoder, which goes on from there if it was stopped.
 
     Raises:
         KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos do not suffice.
     """
     network = models.as_network(network if network is not None else recipe.network)
     pictures, labels, places = photographs.gathered(recipe, network)
+    kept = Path(recipe.keep).expanduser() if recipe.keep else None
     dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed, kept)
     codes = dictionary.encode(places.vectors)
     carried = codes.square().mean(0) * dictionary.directions.square().sum(1)
@@ -346,8 +347,12 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     """Every way of finding directions, judged alike: are found ones better than plain channels, here?
 
     By method: share of the variance that is explained, parts used at a place, share of parts never used, share of
-    photos whose first answer stays when the network runs on the parts alone, mean cosine of matched parts between two
-    seeds and between two halves of the photos, and between random directions of the same activations.
+    photos whose first answer stays when the network runs on the parts alone, share of the class's logit that is kept
+    (`importance.recovered`), mean cosine of matched parts between two seeds and between two halves of the photos.
+    What random directions reach says `by_chance`.
+
+    Raises:
+        ValueError: no photo is taken for the recipe's class.
     """
     recipe = found.recipe
     network = models.as_network(network if network is not None else recipe.network)
@@ -355,8 +360,8 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     batch = found.pictures.subset(min(64, len(found.pictures))).batch(slice(None))[0]
     maps = torch.cat(list(models.activation_batches(network, recipe.layer, batch))).float().cpu()
     behind = Behind(network, recipe.layer, recipe.size)
+    of_class, label = class_maps(found, network)
     halves = [vectors[photos % 2 == rest] for rest in (0, 1)]
-    generator = torch.Generator().manual_seed(recipe.seed % 2**63)
     table = {}
     for method in dictionaries.METHODS:
         if method == "nmf" and vectors.min() < 0:
@@ -366,15 +371,30 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
         codes = found.codes if own else fit.encode(vectors)
         again = dictionaries.fitted(method, vectors, recipe.parts, recipe.seed + 1)
         parted = [dictionaries.fitted(method, half, recipe.parts, recipe.seed).directions for half in halves]
-        drawn = [vectors[torch.randperm(len(vectors), generator=generator)[: recipe.parts]] for _ in range(2)]
         used, dead = dictionaries.used(codes)
         table[method] = {
             "variance": dictionaries.explained(fit, vectors, codes),
             "used": used,
             "dead": dead,
             "answers kept": importance.kept(behind, fit, maps),
+            "logit kept": importance.recovered(behind, fit, of_class, label, vectors.mean(0)),
             "seeds": dictionaries.stability(fit.directions, again.directions),
             "halves": dictionaries.stability(*parted),
-            "random places": dictionaries.stability(*drawn),
         }
     return table
+
+
+def by_chance(found: Found, draws: int = 20) -> list[float]:
+    """What directions that mean nothing reach: mean cosine of matched places, as many as parts, picked at random twice.
+
+    Args:
+        found: the directions, whose activations are picked from.
+        draws: pairs of picks.
+    """
+    vectors, parts = found.collected.vectors, len(found.dictionary.directions)
+    generator = torch.Generator().manual_seed(found.recipe.seed % 2**63)
+
+    def picked() -> Tensor:
+        return vectors[torch.randperm(len(vectors), generator=generator)[:parts]]
+
+    return [dictionaries.stability(picked(), picked()) for _ in range(draws)]

@@ -77,8 +77,8 @@ def fitted(
         vectors: `(N, C)`.
         parts: directions to find.
         seed: of whatever is drawn at random.
-        kept: a folder for the state of an autoencoder on its way; one that was stopped goes on from there, to the same
-            end. It is gone when the autoencoder is done.
+        kept: a folder for the state of an autoencoder; one that was stopped goes on from there, to the same end, and
+            one that is done is there at once.
 
     Raises:
         ValueError: an unknown method, fewer vectors than parts, vectors that are all the same or not finite, or, for a
@@ -222,7 +222,7 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int, kept: Path | None = Non
                 revived = F.normalize(rest[rest.norm(dim=1).argsort(descending=True)[: len(dead)]], dim=1)
                 directions[dead], encoder[:, dead] = revived, revived.T
                 fired.zero_()
-        if path is not None and step % SAVED == 0:
+        if path is not None and (step % SAVED == 0 or step == STEPS):
             with edge.replacing(path) as temporary:
                 torch.save(
                     {
@@ -233,8 +233,6 @@ def _autoencoder(vectors: Tensor, parts: int, seed: int, kept: Path | None = Non
                     },
                     temporary,
                 )
-    if path is not None:
-        path.unlink(missing_ok=True)
     directions, offset, weights = directions.detach() * scale, offset.detach() * scale, encoder.detach() / scale
 
     return Dictionary("autoencoder", directions, offset, lambda some: _largest((some - offset) @ weights, active))

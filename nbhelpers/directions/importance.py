@@ -125,6 +125,28 @@ def kept(behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos cha
     return float((again == behind(maps).argmax(1)).float().mean())
 
 
+@torch.no_grad()
+def recovered(
+    behind: Behind, dictionary: Dictionary, maps: Float[Tensor, "photos channels height width"], label: int,
+    mean: Float[Tensor, " channels"],
+) -> float:  # fmt: skip
+    """Share of a class's logit that is kept when the network runs on what the dictionary makes of photos of the class.
+
+    1, nothing is lost; 0, no more is left than what the layer's mean activation, said everywhere, would give.
+
+    Args:
+        behind: the network behind the layer.
+        dictionary: of the layer.
+        maps: what the layer gives for photos of the class.
+        label: the class.
+        mean: the layer's mean activation.
+    """
+    again = _maps(dictionary, codes_of(dictionary, maps))
+    nothing = mean[:, None, None].expand_as(maps).contiguous()
+    whole, left, bottom = (behind(each)[:, label].mean() for each in (maps, again, nothing))
+    return float((left - bottom) / (whole - bottom))
+
+
 def _maps(dictionary: Dictionary, codes: Tensor) -> Tensor:
     """What the layer would give, as far as the parts go."""
     return dictionary.decode(codes.flatten(0, 2)).view(*codes.shape[:3], -1).permute(0, 3, 1, 2)

@@ -189,14 +189,14 @@ def errors(notebook: NotebookNode) -> list[str]:
 
 
 def show_statically(notebook: NotebookNode) -> NotebookNode:
-    """Drops, in place, every widget view that has a picture beside it; with the last view goes the widgets' state.
+    """Drops, in place, every widget view that has a picture or a page beside it; with the last goes the widgets' state.
 
-    A page that cannot start widgets (a repository's web view, a mail) then shows the picture. Views without a
-    picture keep their state.
+    What cannot start widgets (a repository's web view, a mail) then shows the picture. Views without one keep their
+    state.
     """
     for output in _outputs(notebook):
         data = output.get("data", {})
-        if any(kind.startswith("image/") for kind in data):
+        if any(kind.startswith("image/") or kind == "text/html" for kind in data):
             data.pop(WIDGET_VIEW, None)
     if not any(WIDGET_VIEW in output.get("data", {}) for output in _outputs(notebook)):
         notebook.metadata.pop("widgets", None)
@@ -216,8 +216,8 @@ def without_bars(notebook: NotebookNode) -> NotebookNode:
 def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     """Makes an executed notebook fit to be committed, in place: the same outputs, and nothing of the run around them.
 
-    Widgets' views and state, timings, papermill's notes and the editor's metadata go; paths of the machine in
-    printed text become short names; the kernel becomes the plain `python3`.
+    Widgets' views and state, progress bars, timings, papermill's notes and the editor's metadata go; paths of the
+    machine in printed text become short names; the kernel becomes the plain `python3`.
 
     Args:
         notebook: the executed notebook.
@@ -231,7 +231,7 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({k: cell.metadata[k] for k in _KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {}) and not _is_bar(o)]
             for output in cell.outputs:
                 _shorten_paths(output, root)
     return notebook
@@ -248,6 +248,11 @@ def texts(output: NotebookNode) -> dict[str, str]:
     """The readable parts of an output by kind: what was printed, the plain and HTML forms; never a picture's bytes."""
     readable = {"text": output["text"]} if "text" in output else {}
     return readable | {k: v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)}
+
+
+def _is_bar(output: NotebookNode) -> bool:
+    """Whether it is a line that was drawn over again and again, of which an empty one is left."""
+    return output.get("name") == "stderr" and output.get("text", "").startswith("\r")
 
 
 def _shorten_paths(output: NotebookNode, root: Path | None) -> None:

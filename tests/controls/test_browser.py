@@ -21,6 +21,7 @@ QUICK = {
     "08_activation_volumes": {"layer": "block3.relu1", "size": 64},
     "12_explorer": {"photo_size": 64},
     "13_microscope": {"cuts": 4, "steps": 2},
+    "15_activation_atlas": {"cuts": 2, "cells": 4, "fewest": 1, "picture_size": 32, "steps": 2},
 }
 LONG = """
 from nbhelpers import controls
@@ -29,7 +30,8 @@ controls.play(ActivationMaximization(network="minivgg_robust", layer="block4.con
 WHOLE = {"13_microscope": "game.score"}
 """Of these notebooks all cells are kept, up to the first one with this text: the game needs all that comes before."""
 
-WIDGETS = ("controls.play(", "controls.view(", "controls.explore(")
+NEEDED = ("controls.play(", "controls.view(", "controls.explore(", "controls.walk(", "atlas = activation_atlas.")
+"""What is in the cells that show widgets, and in those that make what the widgets show."""
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -45,7 +47,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         needed = WHOLE.get(name, "recipes.from_notebook(")
         first = 1 + next(index for index, cell in enumerate(code) if needed in cell.source)
-        notebook.cells = code[:first] + [cell for cell in code[first:] if any(each in cell.source for each in WIDGETS)]
+        notebook.cells = code[:first] + [cell for cell in code[first:] if any(each in cell.source for each in NEEDED)]
         for cell in notebook.cells:
             cell.outputs, cell.execution_count = [], None
             if "parameters" in cell.metadata.get("tags", []):
@@ -229,6 +231,57 @@ def test_13_is_played_ten_times_with_the_score_beside_the_machines(chromium: Any
         game.get_by_role("button", name="Again").click()
         notebook.await_status("^Question 1 of 10")
         assert left.is_visible()
+
+
+SCALE = "Number(getComputedStyle(document.querySelector('.atlas-map')).getPropertyValue('--scale'))"
+
+
+def test_15_walks_through_an_atlas(chromium: Any, lab: str) -> None:
+    with browser.notebook(chromium, lab, "notebooks/15_activation_atlas.ipynb") as notebook:
+        notebook.run_all()
+        page, squares = notebook.page, notebook.page.locator(".atlas-square")
+        cells = page.locator(".jp-Cell").count()
+        stage = page.locator(".atlas-stage")
+        stage.scroll_into_view_if_needed()
+        assert page.locator("iframe").count() == 0  # it is the widget that is seen, not what stands in for it
+
+        squares.nth(1).hover()
+        assert page.locator(".atlas-shown").is_visible()
+        assert page.locator(".atlas-photo").count() > 0
+        squares.first.click()
+        assert squares.first.get_attribute("aria-pressed") == "true"
+        assert page.locator(".atlas-said .atlas-bar").count() == 5
+        assert _barriers(page, ".nbhelpers-atlas") == []
+        assert page.evaluate(UNNAMED, ".nbhelpers-atlas") == []
+
+        # keys are the map's: the notebook neither moves on nor does what they mean to it
+        at_first, scrolled = page.evaluate(SCALE), stage.bounding_box()["y"]
+        page.keyboard.press("ArrowDown")
+        pressed = page.locator(".atlas-square[aria-pressed='true']")
+        assert pressed.count() == 1
+        assert pressed.bounding_box()["y"] > squares.first.bounding_box()["y"]
+        page.keyboard.press("+")
+        assert page.evaluate(SCALE) > at_first
+        page.keyboard.press("0")
+        page.keyboard.press("0")
+        assert page.evaluate(SCALE) == pytest.approx(at_first)
+        assert stage.bounding_box()["y"] == pytest.approx(scrolled, abs=1)
+        assert page.locator(".jp-Dialog").count() == 0
+        assert page.locator(".jp-Cell").count() == cells
+
+        # the wheel zooms in and out again, and then it is the notebook that scrolls
+        box = stage.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.wheel(0, -400)
+        page.wait_for_function(f"{SCALE} > {1.2 * at_first}")
+        for _ in range(3):
+            page.mouse.wheel(0, 600)
+        page.wait_for_function(f"Math.abs({SCALE} - {at_first}) < 1e-3")
+        page.mouse.wheel(0, 300)
+        page.wait_for_function(f"document.querySelector('.atlas-stage').getBoundingClientRect().y < {scrolled - 50}")
+
+        page.locator(".atlas-find").fill(page.locator(".atlas-name").inner_text())
+        assert page.locator(".atlas-first").count() > 0
         assert notebook.errors() == []
 
 

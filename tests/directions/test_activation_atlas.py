@@ -16,7 +16,9 @@ from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.models import Network
 from nbhelpers.techniques import direction_pictures
 from nbhelpers.techniques.direction_pictures import DirectionPictures
+from nbhelpers.techniques.fine_tuning import FineTuning
 
+SAMPLES = Path(__file__).parents[2] / "sample_images"
 SMALL = dict(
     **dict(layer="relu2", drawn="conv2", size=16, cuts=20, places=1, cells=3, fewest=2, whitening="covariance"),
     **dict(picture_size=16, rounds=1, steps=3, width=1200),
@@ -169,6 +171,31 @@ def test_another_network_is_mapped_from_the_same_places(network: Network, folder
         assert torch.equal(atlas.beside.picture, alone)
     finally:
         models.withdraw("second")
+
+
+def test_a_network_before_and_after_fine_tuning_lies_on_one_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As notebook 15 tells it: what notebook 10 has tuned is offered under a name. Frozen layers stay as they were."""
+    monkeypatch.chdir(SAMPLES.parent / "notebooks")
+    tuned = FineTuning(size=32, views=1, head_epochs=1, upper_epochs=1, batch=8).run().network
+    models.offer(tuned, "tuned")
+    try:
+        recipe = ActivationAtlas(
+            **dict(photos=str(SAMPLES), size=32, cuts=4, places=2, cells=3, fewest=1, width=200),
+            **dict(picture_size=16, steps=1, rounds=1, other="tuned"),
+        )
+        last = recipe.changed(layer="block4.relu1", drawn="block4.conv1").run()
+        assert last.beside.recipe.network == "tuned"
+        assert last.index == last.total == len(last.grid) + len(last.beside.grid)
+        assert technique.draw(last.recipe, last).width == 400
+        before, after = last.collected.vectors, last.beside.collected.vectors
+        assert not torch.equal(before, after)
+        assert torch.nn.functional.cosine_similarity(before, after).mean() > 0.9  # a step is a small one
+        mixed = atlas_checks.mixing(last.components, last.beside.components)
+        assert mixed.twins > 0.9
+        early = technique.survey(recipe.changed(layer="block1.relu1", drawn="block1.conv1"))
+        assert torch.allclose(early.collected.vectors, early.beside.collected.vectors, atol=1e-4)
+    finally:
+        models.withdraw("tuned")
 
 
 def drawing_of(atlas: Atlas) -> dict:

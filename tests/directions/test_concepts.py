@@ -86,6 +86,8 @@ def test_all_methods_are_judged(found: Found, network: Network) -> None:
     assert table["components"]["variance"] == max(row["variance"] for row in table.values())
     assert table["channels"]["seeds"] == pytest.approx(1)
     assert table["k-means"]["used"] == 1
+    assert table["components"]["logit kept"] > table["k-means"]["logit kept"]
+    assert len(technique.by_chance(found, 3)) == 3
 
 
 def test_pictures_are_drawn_again_from_their_files(found: Found, network: Network, tmp_path: Path) -> None:
@@ -111,13 +113,14 @@ def test_an_autoencoder_that_was_stopped_leaves_its_state(network, folder, tmp_p
         return largest(codes, active)
 
     monkeypatch.setattr(technique.dictionaries, "_largest", stopped)
+    kept = recipe.changed(keep=str(tmp_path / "states"))
     with pytest.raises(KeyboardInterrupt):
-        technique.find(recipe, network, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+        kept.run(network)
+    assert len(list((tmp_path / "states").iterdir())) == 1
     monkeypatch.setattr(technique.dictionaries, "_largest", largest)
     read = []
     monkeypatch.setattr(torch, "load", lambda *given, **options: read.append(given) or load(*given, **options))
-    again = technique.find(recipe, network, tmp_path)
+    again = technique.find(kept, network)
     assert len(read) == 1
     assert torch.equal(again.codes, through.codes)
 

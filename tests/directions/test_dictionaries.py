@@ -133,7 +133,7 @@ def test_every_method_learns_from_no_more_than_many(method: str, monkeypatch: py
 
 
 def test_an_autoencoder_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the same end, bit by bit, from the last state that was kept; which is gone when it is done."""
+    """To the same end, bit by bit, from the last state that was kept; and what is done is not done again."""
     vectors, _ = planted(count=500)
     monkeypatch.setattr(dictionaries, "STEPS", 220)
     through = dictionaries.fitted("autoencoder", vectors, 9, 1)
@@ -163,7 +163,11 @@ def test_an_autoencoder_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: py
     assert 120 <= len(steps) < 130  # 120 steps were left; codes are dealt out again a few times
     assert torch.equal(again.directions, through.directions)
     assert torch.equal(again.encode(vectors), through.encode(vectors))
-    assert not list(tmp_path.iterdir())
+
+    steps.clear()
+    done = dictionaries.fitted("autoencoder", vectors, 9, 1, tmp_path)
+    assert not steps
+    assert torch.equal(done.encode(vectors), through.encode(vectors))
 
 
 @pytest.mark.parametrize("method", list(dictionaries.METHODS))

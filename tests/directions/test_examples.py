@@ -1,9 +1,12 @@
 """Concepts from examples: a planted direction found, chance told from truth, and classes that do or do not use it."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from small_networks import noise, tiny
 from torch.nn import functional as F
 
@@ -24,6 +27,22 @@ def test_a_planted_direction_is_found() -> None:
     assert example.direction[1] > 0.9
     assert example.accuracy > 0.97
     assert example.p_value == pytest.approx(1 / 21)
+
+
+def test_the_direction_is_scikit_learns() -> None:
+    """Its classifier on examples standardised by hand; along the direction its decision rises most, in raw numbers."""
+    first, second = (each * torch.tensor([1.0, 5, 0.2, 1, 3, 1]) for each in crowds(2))
+    seen, held = (np.concatenate([first[start::2], second[start::2]]).astype(float) for start in (0, 1))
+    labels = np.repeat([1, 0], 20)
+    middle, spread = seen.mean(0), seen.std(0)
+    model = LogisticRegression(C=0.1, max_iter=1000).fit((seen - middle) / spread, labels)
+    raised = [(each - middle) / spread for each in (held[0] + np.eye(6), held[0])]
+    slope = model.decision_function(raised[0]) - model.decision_function(raised[1][None])
+    example = examples.learn(first, second)
+    assert np.allclose(example.direction.numpy(), slope / np.linalg.norm(slope), atol=1e-3)
+    assert example.accuracy == pytest.approx(
+        balanced_accuracy_score(labels, model.predict((held - middle) / spread)), abs=1e-6
+    )
 
 
 @settings(max_examples=10, deadline=None)

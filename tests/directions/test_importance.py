@@ -109,3 +109,14 @@ def test_all_answers_are_kept_if_all_is_kept(network: Network, plain: Dictionary
     answers = behind(maps).argmax(1)
     alone = network.net.head.bias.argmax()
     assert importance.kept(behind, nothing, maps) == (answers == alone).float().mean()
+
+
+def test_the_logit_that_is_kept_lies_between_the_mean_and_the_whole(network: Network, plain: Dictionary) -> None:
+    """Behind its last ReLU, `tiny` is a mean and a linear layer: halved codes keep half of the way from nothing."""
+    behind, maps = Behind(network, "relu2", 16), noise(8, 6, 8, 8)
+    mean = maps.mean((0, 2, 3)) * torch.tensor([1.0, 0.5, 2, 1, 0, 1])
+    assert importance.recovered(behind, plain, maps, 2, mean) == pytest.approx(1, abs=1e-4)
+    only_mean = Dictionary("mean", torch.zeros(1, 6), mean, lambda vectors: torch.zeros(len(vectors), 1))
+    assert importance.recovered(behind, only_mean, maps, 2, mean) == pytest.approx(0, abs=1e-4)
+    halfway = Dictionary("half", torch.eye(6) / 2, mean / 2, lambda vectors: vectors)
+    assert importance.recovered(behind, halfway, maps, 2, mean) == pytest.approx(0.5, abs=1e-4)

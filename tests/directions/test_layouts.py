@@ -87,6 +87,16 @@ def test_umap_lays_out_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (asked["init"].min(), asked["init"].max()) == pytest.approx((0, 10))
 
 
+@pytest.mark.filterwarnings("ignore")  # numba's and UMAP's own
+def test_umap_itself_keeps_crowds_together() -> None:
+    pytest.importorskip("umap", reason="needs the package umap-learn")
+    vectors = crowds()
+    plane = layouts.plane(layouts.components(vectors, 10), 1, "umap")
+    nearest = torch.cdist(plane, plane).fill_diagonal_(9).argmin(1)
+    assert (nearest // 30 == torch.arange(180) // 30).float().mean() > 0.98
+    assert torch.equal(plane, layouts.plane(layouts.components(vectors, 10), 1, "umap"))
+
+
 def test_umap_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ValueError, match="pip install umap-learn, or take 't-sne'"):
