@@ -652,7 +652,7 @@ def test_an_error_in_a_widgets_callback_fails_the_job(tmp_path: Path) -> None:
     assert (outcome["state"], outcome["cell"]) == (FAILED, None)
     assert "ZeroDivisionError" in outcome["error"]
     assert (tmp_path / "r" / "s" / "failed" / "id1.ipynb").exists()
-    assert "failed" in (tmp_path / "r" / "s" / "failed" / "id1.html").read_text()
+    assert "IntSlider" in (tmp_path / "r" / "s" / "failed" / "id1.html").read_text()
 
 
 @pytest.mark.usefixtures("_close_server")
