@@ -4,9 +4,9 @@
     python -m tools.telling --photos DATA --channels 8
 
 For each layer, of channels that are drawn at random by a seed: how often the other bundled network is right of 20
-questions a channel, shown one made picture, four that differ, these and one of what drives the channel down (being like
-that one speaks against a photo), the strongest photo or the nine strongest, or any photo; and how far the four are ahead
-of the nine photos, channel by channel. Intervals are of 95 %, over channels.
+questions a channel, shown one made picture, four that differ, these and one of what drives the channel down (being
+like that one speaks against a photo), the strongest photo or the nine strongest, or any photo; and how far the four are
+ahead of the nine photos, channel by channel. Intervals are of 95 %, over channels.
 """
 
 import argparse
