@@ -4,8 +4,8 @@
     python -m tools.telling --photos DATA --channels 8
 
 For each layer, of channels that are drawn at random by a seed: how often the other bundled network is right of 20
-questions a channel, shown one made picture, four that differ, these and one of what drives the channel down (being like
-that one speaks against a photo), the strongest photo or the nine strongest, or any photo; and how far made pictures are
+questions a channel, shown one made picture, four that differ, these and one of what drives the channel down (being
+like that one speaks against a photo), the strongest photo or the nine strongest, or any photo; and how far the four are
 ahead of the nine photos, channel by channel. Intervals are of 95 %, over channels.
 """
 
@@ -61,9 +61,8 @@ def verdicts(
         asked = [two_choice.questions(seen.means[:, channel], weak=weak) for channel in alive]
         found[words] = {name: two_choice.test(some, known, asked) for name, some in shown.items()}
         found[words]["any photo"] = two_choice.by_chance(known, asked)
-        for name in (FEW, AGAINST):
-            ahead = found[words][name].shares - found[words][PHOTOS].shares
-            found[words][f"{name}, less {PHOTOS}"] = two_choice.verdict(ahead)
+        ahead = found[words][FEW].shares - found[words][PHOTOS].shares
+        found[words][f"{FEW}, less {PHOTOS}"] = two_choice.verdict(ahead)
     return found
 
 

@@ -56,13 +56,12 @@ def added(
         with torch.enable_grad():
             seen = capture(batch.to(network.mean.device).clone().requires_grad_())
             maps, means = seen[before.name], seen[after.name].mean((2, 3)).sum(0)
-            rows = []
-            for each in means:
+            total = torch.zeros(len(means), maps.shape[1]) if total is None else total
+            for row, each in zip(total, means, strict=True):
                 (slope,) = torch.autograd.grad(each, maps, retain_graph=True, allow_unused=True)
                 if slope is None:
                     return None
-                rows.append((slope * maps).detach().sum((0, 2, 3)).float().cpu())
-        total = torch.stack(rows) if total is None else total + torch.stack(rows)
+                row += (slope * maps).detach().sum((0, 2, 3)).float().cpu()
     return total / len(pictures)
 
 

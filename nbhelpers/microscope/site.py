@@ -151,6 +151,9 @@ def write(
     shutil.rmtree(unfinished, ignore_errors=True)
     for old in {*folder.glob("data/*"), *folder.glob("pictures/*/*")} - written:
         old.unlink()  # of a site before: photographs above all must not stay in one that is to be published
+    for place in folder.glob("pictures/*"):
+        if not any(place.iterdir()):
+            place.rmdir()
     return folder / "index.html"
 
 

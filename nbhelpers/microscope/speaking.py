@@ -47,14 +47,14 @@ def contributions(
 
 def _rows(maps: list[Tensor], logits: Tensor) -> list[Tensor]:
     """Each layer's sums over photos and places, `(channels, classes)`."""
-    by_class = []
+    # made before the loop: small results between large gradients would keep the heap from using their places again
+    sums = [torch.zeros(each.shape[1], logits.shape[1]) for each in maps]
     for number in range(logits.shape[1]):
         gradients = torch.autograd.grad(logits[:, number].sum(), maps, retain_graph=True, allow_unused=True)
-        by_class.append([
-            torch.zeros(each.shape[1]) if slope is None else (slope * each).detach().sum((0, 2, 3)).float().cpu()
-            for slope, each in zip(gradients, maps, strict=True)
-        ])  # fmt: skip
-    return [torch.stack(rows, 1) for rows in zip(*by_class, strict=True)]
+        for total, slope, each in zip(sums, gradients, maps, strict=True):
+            if slope is not None:
+                total[:, number] = (slope * each).detach().sum((0, 2, 3)).float().cpu()
+    return sums
 
 
 @torch.no_grad()

@@ -139,6 +139,25 @@ def test_workers_draw_what_is_drawn_here(tmp_path: Path) -> None:
             torch.testing.assert_close(ours.read(), theirs.read(), atol=1.01 / 255, rtol=0)
 
 
+def test_a_cluster_by_its_address_draws_what_is_drawn_here(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the package distributed")
+    network = models.load("minivgg_robust")
+    jobs = made.jobs(network, made.layers(network, ["stem.conv"]), classes=False, steps=2, only=[3, 5])
+    here, there = made.Folder(tmp_path / "here", network), made.Folder(tmp_path / "there", network)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        list(made.draw(jobs, network, here))
+        with distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as some:
+            assert list(made.draw(jobs, network, there, scheduler=some.scheduler_address)) == jobs
+    finally:
+        torch.set_num_threads(threads)
+    for ours, theirs in zip(here.pictures(jobs[0]), there.pictures(jobs[0]), strict=True):
+        torch.testing.assert_close(ours.read(), theirs.read(), atol=1.01 / 255, rtol=0)
+
+
 def test_no_scheduler_answers(network: Network, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs the package distributed")
     jobs, kept = made.jobs(network, made.layers(network), **QUICK), made.Folder(tmp_path, network)

@@ -211,6 +211,7 @@ def test_the_command_with_photographs_and_then_without(asked, tmp_path) -> None:
     left = {str(path.relative_to(page)) for path in page.rglob("*.*")}
     pictures = {f"pictures/0/{number}.webp" for number in range(8)} | {f"pictures/classes/{n}.webp" for n in range(5)}
     assert left == pictures | {"data/0.js", "index.html", "site.json"}  # no photograph of the site before
+    assert {path.name for path in page.glob("pictures/*")} == {"0", "classes"}
     assert run(*asked, *here, "--judge", "minivgg", "--no-classes").exit_code == 0
     assert data(page)["layers"][0]["two"]["judge"].startswith("minivgg (")
     assert (data(page)["class_pictures"], len(data(page)["classes"])) == (False, 5)
