@@ -38,7 +38,7 @@ def test_the_widget_has_what_the_page_has(levels: list[Atlas]) -> None:
 
 def test_where_widgets_do_not_run_the_page_is_there_in_a_frame(levels: list[Atlas]) -> None:
     bundle = controls.walk(levels)._repr_mimebundle_()
-    (page,) = re.findall(r'<iframe srcdoc="([^"]*)"', bundle["text/html"])
+    (page,) = re.findall(r"srcdoc='([^']*)'></iframe>", bundle["text/html"])
     assert unescape(page) == atlas_page.text(levels)
     cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data=bundle)])
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {notebooks.WIDGET_STATE: {"state": {}}}})

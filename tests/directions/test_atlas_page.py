@@ -106,7 +106,7 @@ def test_the_map_moves(page: Path, chromium: Any) -> None:
         scale = "Number(getComputedStyle(document.querySelector('.atlas-map')).getPropertyValue('--scale'))"
 
         # names are text
-        assert window.evaluate("(name) => [...document.querySelectorAll('option')].some((o) => o.value === name)", HOSTILE)
+        assert window.evaluate(f"[...document.querySelectorAll('option')].some((o) => o.value === `{HOSTILE}`)")
 
         # a page that fits: nothing to scroll at this size
         assert window.evaluate("document.documentElement.scrollHeight <= innerHeight")
