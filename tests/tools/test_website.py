@@ -91,9 +91,7 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
     assert subprocess.run([*website.command(strict=False)], capture_output=True, text=True).returncode == 0
     wrong = [said for said in links.of_site(website.SITE) if said.startswith("notebooks/00_tour")]
     assert [said for said in wrong if ".ipynb: no such place" not in said] == []  # the other notebooks are not there
-    summaries = (
-        "Access to fetch at 'file:|net::ERR_FAILED|Failed to fetch"  # which the search fetches where there is a server
-    )
+    summaries = "Access to fetch at 'file:|net::ERR_FAILED|Failed to fetch"  # fetched where there is a server
     front = (website.SITE / "index.html").as_uri()
     with browser.page(chromium, front, color_scheme="dark", harmless=summaries) as page:
         page.locator(".sd-card", has_text="A tour").click()
