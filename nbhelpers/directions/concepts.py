@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -65,6 +65,8 @@ class Concepts(Recipe):
         "float32", description="of the arithmetic of drawing; bfloat16 is faster where the processor has it"
     )
     seed: int = Field(0, ge=0, description="of cuts, places, directions and pictures")
+
+    written: ClassVar[tuple[str, ...]] = ("keep",)
 
     def scored(self) -> str:
         return "mean activation along the direction"

@@ -27,7 +27,7 @@ class FoldedConvolution(nn.Conv2d):
     """A convolution that normalises, too, and marks what it gives with the name of the normalisation."""
 
     follower: str
-    own: tuple[Tensor, Tensor | None]  # weight and bias as they were
+    own: tuple[Shaped[Tensor, "..."], Shaped[Tensor, "..."] | None]  # weight and bias as they were
     behind: tuple[FoldedNormalisation]  # in a tuple, since a module's modules are its parts
 
     def forward(

@@ -231,7 +231,7 @@ def clean(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({k: cell.metadata[k] for k in _KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {}) and not _is_bar(o)]
+            cell.outputs = [o for o in cell.outputs if WIDGET_VIEW not in o.get("data", {})]
             for output in cell.outputs:
                 _shorten_paths(output, root)
     return notebook
@@ -248,11 +248,6 @@ def texts(output: NotebookNode) -> dict[str, str]:
     """The readable parts of an output by kind: what was printed, the plain and HTML forms; never a picture's bytes."""
     readable = {"text": output["text"]} if "text" in output else {}
     return readable | {k: v for k, v in output.get("data", {}).items() if k.startswith("text/") and isinstance(v, str)}
-
-
-def _is_bar(output: NotebookNode) -> bool:
-    """Whether it is a line that was drawn over again and again, of which an empty one is left."""
-    return output.get("name") == "stderr" and output.get("text", "").startswith("\r")
 
 
 def _shorten_paths(output: NotebookNode, root: Path | None) -> None:

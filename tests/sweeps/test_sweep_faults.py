@@ -151,7 +151,7 @@ def test_one_job_of_twenty_fails_and_only_it_is_done_again(tmp_path: Path, clust
     before = case.whole()
     assert sorted(before) == [x for x in range(20) if x != 7]
     assert len(case.kernels(7)) == 2  # tried twice
-    (partial,) = (tmp_path / "r" / "s" / "failed").iterdir()
+    (partial,) = (tmp_path / "r" / "s" / "failed").glob("*.ipynb")
     assert "ValueError: seven" in notebooks.errors(notebooks.read(partial))[0]
     assert "3  ValueError" in first.output  # the cell
     log = (tmp_path / "log").read_text()
