@@ -11,7 +11,7 @@ interrupt has nothing to clean up, and two runs can go on at once.
 
 A picture does not depend on its batch: it draws from its own source of randomness, and on a processor every picture
 passes through the network alone, since Adam makes a visible difference of the last bit of a sum. Where its score does
-not depend on the others, its way back follows at once: five hundred pictures take no more memory than one then.
+not depend on the others, its way back follows at once: the activations of one picture are kept, not of all.
 """
 
 from __future__ import annotations
