@@ -162,8 +162,8 @@ def ascend(
     for index in range(1, steps + 1):
         draws = [source.get_state() for source in sources]
         with differentiable():
-            scores, reached, finite = _told(*(found := climb()))
-            gradient = found[1]
+            scores, gradient, through = climb()
+            scores, reached, finite = _told(scores, gradient, through)
             if not scores.isfinite().all():
                 raise _stopped("score", scores, canvas, good, Step(index - 1, steps, scores, alive, canvas), objective)
             good.copy_(canvas.parameters.detach())
@@ -261,7 +261,7 @@ def _told(scores: Tensor, gradient: Tensor, through: Tensor) -> Tensor:
     In one transfer, the only one of a step: a GPU is waited for until it has done all that it was given.
     """
     reached = through.flatten(1).ne(0).any(1)
-    return torch.stack([scores.detach(), reached.to(scores), gradient.flatten(1).isfinite().all(1).to(scores)]).cpu()
+    return torch.stack([scores, reached.to(scores), gradient.flatten(1).isfinite().all(1).to(scores)]).cpu()
 
 
 def _stopped(
