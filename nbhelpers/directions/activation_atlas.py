@@ -182,8 +182,13 @@ class Atlas:
         return lines + ([f"beside it, {self.beside.title}", *self.beside.report()[-2:]] if self.beside else [])
 
 
-def survey(recipe: ActivationAtlas, network: nn.Module | None = None) -> Atlas:
+def survey(recipe: ActivationAtlas, network: nn.Module | None = None, kept: Path | None = None) -> Atlas:
     """Everything about the map but its pictures: places, layout, squares, directions, answers.
+
+    Args:
+        recipe: of the map.
+        network: used in place of the one that the recipe names.
+        kept: a folder for what layers give; of a run that was stopped, what is there already is not looked at again.
 
     Raises:
         KeyError, ValueError: a layer, a class or another network is unknown, the two layers do not match, there is
@@ -191,13 +196,13 @@ def survey(recipe: ActivationAtlas, network: nn.Module | None = None) -> Atlas:
     """
     network = models.as_network(network if network is not None else recipe.network)
     _check_second(recipe)
-    pictures, labels, places = photographs.gathered(recipe, network)
+    pictures, labels, places = photographs.gathered(recipe, network, kept)
     alone = recipe.changed(beside="", other="")
     wanted = [(alone, network, places)]
     if recipe.beside:
         wanted.append((alone.changed(label=recipe.beside), network, places))
     if recipe.other:
-        wanted.append(_elsewhere(recipe, network, pictures, places))
+        wanted.append(_elsewhere(recipe, network, pictures, places, kept))
     chosen = [_speaking(*each, pictures) for each in wanted]
     if recipe.other:
         every = layouts.aligned(*(layouts.components(each.vectors, recipe.components) for *_, each in wanted))
@@ -321,7 +326,7 @@ def _network_beside(atlas: Atlas, network: Network) -> Network | None:
 
 
 def _elsewhere(
-    recipe: ActivationAtlas, network: Network, pictures: Pictures, places: Places
+    recipe: ActivationAtlas, network: Network, pictures: Pictures, places: Places, kept: Path | None
 ) -> tuple[ActivationAtlas, Network, Places]:
     """What is mapped of the other network or layer: a recipe, the network, and what it gives at the same places."""
     name, _, layer = recipe.other.partition(":")
@@ -329,7 +334,8 @@ def _elsewhere(
     layer = layer or recipe.layer
     drawn = before_relu(other, layer)
     recipe = recipe.changed(network=name or recipe.network, layer=layer, drawn=drawn, other="")
-    return recipe, other, photographs.collect(other, layer, pictures, recipe.places, recipe.seed, like=places)
+    found = photographs.collect(other, layer, pictures, recipe.places, recipe.seed, like=places, kept=kept)
+    return recipe, other, found
 
 
 def _speaking(recipe: ActivationAtlas, network: Network, places: Places, pictures: Pictures) -> Tensor:

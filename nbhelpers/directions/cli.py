@@ -18,8 +18,11 @@ from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 @click.option("--cells", default=16, show_default=True, help="squares along each side")
 @click.option("--coarser", default=8, show_default=True, help="squares along each side from afar; 0 for none")
 @click.option("--size", default=0, help="side of the photos in pixels; the network's own unless given")
-@click.option("--picture-size", default=64, show_default=True, help="side of a first, smaller picture in pixels")
+@click.option(
+    "--picture-size", default=0, help="side of a first, smaller picture; half of the photos', 64 to 128, unless given"
+)
 @click.option("--fewest", default=6, show_default=True, help="places that a square needs")
+@click.option("--cuts", default=20, show_default=True, help="random squares from each photo of a folder")
 @click.option("--places", default=1, show_default=True, help="places of each picture")
 @click.option("--limit", default=5000, show_default=True, help="most pictures to look at")
 @click.option("--steps", default=20, show_default=True, help="steps of Adam a round")
@@ -37,25 +40,27 @@ from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 @click.option("--no-photos", is_flag=True, help="leave the photos out of the page, so that it may be published")
 @click.option("--results", default="results", show_default=True, help="the page goes to RESULTS/atlas/NETWORK-LAYER")
 def atlas(
-    network: str, layer: str, drawn: str, photos: str, coarser: int, size: int, poster: int, no_photos: bool,
-    results: str, **others: int | str,
+    network: str, layer: str, drawn: str, photos: str, coarser: int, size: int, picture_size: int, poster: int,
+    no_photos: bool, results: str, **others: int | str,
 ) -> None:  # fmt: skip
     try:
         model = models.load(network)
+        size = size or min(models.sides(model.size))
         recipe = ActivationAtlas(
             network=network,
             layer=layer,
             drawn=drawn or activation_atlas.before_relu(model, layer),
             photos=photos,
-            size=size or min(models.sides(model.size)),
+            size=size,
+            picture_size=picture_size or min(max(64, size // 2), 128),
             width=poster,
             **others,
         )
         target = edge.folder_to_write(results) / "atlas"
-        fine = activation_atlas.survey(recipe, model)
+        unfinished = target / "unfinished"
+        fine = activation_atlas.survey(recipe, model, unfinished)
         click.echo("\n".join(fine.report()))
         levels = [activation_atlas.with_cells(fine, coarser, model)] if 1 < coarser < recipe.cells else []
-        unfinished = target / "unfinished"
         drawn_levels = [_drawn(each, model, unfinished) for each in [*levels, fine]]
         page = atlas_page.write(drawn_levels, target, photos=not no_photos)
         shutil.rmtree(unfinished)
@@ -66,7 +71,7 @@ def atlas(
 
 
 def _drawn(atlas: Atlas, network: models.Network, kept: Path) -> Atlas:
-    """All squares drawn, under a bar; what a stopped run has drawn is in the folder."""
+    """All squares drawn, under a bar; what a stopped run has looked at and drawn is in the folder."""
     with edge.Bar(total=atlas.total, desc="drawing", unit="picture", leave=False) as bar:
         for atlas in activation_atlas.climb(atlas, network, kept):  # noqa: B020
             bar.update(atlas.index - bar.n)

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nbhelpers import images, models
-from nbhelpers.directions import dictionaries, drawing, importance, photographs
+from nbhelpers import edge, images, models
+from nbhelpers.directions import dictionaries, drawing, importance, photographs, tables
 from nbhelpers.directions.dictionaries import Dictionary
 from nbhelpers.directions.photographs import Behind, Places
 from nbhelpers.images import figures, overlays
@@ -57,7 +57,9 @@ class Concepts(Recipe):
     parts: int = Field(10, ge=1, le=16384, description="directions to find")
     shown: int = Field(10, ge=1, le=1000, description="of them, those that carry most are drawn")
     label: str = Field("", description="class to weigh the concepts for; empty: the one most photos are taken for")
-    keep: str = Field("", description="folder for an autoencoder, to go on from; empty: it is not kept")
+    keep: str = Field(
+        "", description="folder for activations and what is learned from them, to go on from; empty: nothing is kept"
+    )
     picture_size: int = Field(64, ge=16, le=512, description="side of the first round's picture in pixels")
     rounds: int = Field(1, ge=1, le=16, description="sizes of a picture, from small to large")
     steps: int = Field(24, ge=1, le=1000, description="steps of Adam a round; 1.3 times as many in the later half")
@@ -114,17 +116,16 @@ class Found:
 
     def report(self) -> list[str]:
         """What there is, in a few lines."""
-        vectors, learned = self.collected.vectors, self.dictionary.learned_from
+        vectors = self.collected.vectors
         lines = [f"{len(self.pictures)} pictures, {len(vectors)} places, {vectors.shape[1]} channels"]
         if self.pictures.skipped:
             lines.append(f"{len(self.pictures.skipped)} files that cannot be read were left out")
-        drawn = "all" if learned == len(vectors) else f"{learned} random"
-        return [*lines, f"{len(self.dictionary.directions)} directions, learned from {drawn} places"]
+        return [*lines, f"{len(self.dictionary.directions)} directions, learned from all places"]
 
     def strongest(self, part: int, count: int, alike: int = 0) -> list[int]:
         """Places where a direction is strongest, one of each picture, and at most `alike` of one label; 0 for any."""
         chosen, pictures, labels = [], set(), Counter()
-        for place in self.codes[:, part].argsort(descending=True).tolist():
+        for place in self._strongest_first(part):
             picture = int(self.collected.photos[place])
             label = int(self.pictures.labels[picture])
             if picture not in pictures and not 0 < alike <= labels[label]:
@@ -134,6 +135,10 @@ class Found:
             if len(chosen) == count:
                 break
         return chosen
+
+    def _strongest_first(self, part: int) -> Iterator[int]:
+        for some in self.codes[:, part].argsort(descending=True).split(1024):
+            yield from some.tolist()
 
     def title(self, part: int) -> str:
         """A direction's place by what it carries, and what the photos are of in which it is strongest."""
@@ -192,18 +197,19 @@ def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
     """The directions, not drawn yet.
 
     Args:
-        recipe: how they are found; in a folder to keep it, an autoencoder goes on if it was stopped, and is there.
+        recipe: how they are found. In its folder to keep, what was stopped goes on, and what is done is there: what the
+            layer gives, an autoencoder, and the rounds over more than `dictionaries.MANY` places.
         network: used in place of the one that the recipe names.
 
     Raises:
         KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos do not suffice.
     """
     network = models.as_network(network if network is not None else recipe.network)
-    pictures, labels, places = photographs.gathered(recipe, network)
-    kept = Path(recipe.keep).expanduser() if recipe.keep else None
+    kept = edge.folder_to_write(recipe.keep) if recipe.keep else None
+    pictures, labels, places = photographs.gathered(recipe, network, kept)
     dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed, kept)
     codes = dictionary.encode(places.vectors)
-    carried = codes.square().mean(0) * dictionary.directions.square().sum(1)
+    carried = dictionaries.carried(dictionary, codes)
     return Found(
         recipe=recipe,
         pictures=pictures,
@@ -326,13 +332,8 @@ def class_maps(found: Found, network: Network) -> tuple[Float[Tensor, "photos ch
         ValueError: no photo is taken for it.
     """
     recipe = found.recipe
-    look = models.capture(network, recipe.layer, "")
-    answers, maps = [], []
-    for batch, _ in found.pictures.batches(64):
-        seen = look(batch.to(network.mean.device))
-        answers.append(seen[""].argmax(1).cpu())
-        maps.append(seen[recipe.layer].float().cpu())
-    answers = torch.cat(answers)
+    look, device = models.capture(network, recipe.layer, ""), network.mean.device
+    answers = torch.cat([look(batch.to(device))[""].argmax(1).cpu() for batch, _ in found.pictures.batches(64)])
     common = torch.bincount(answers).argsort(descending=True).tolist()
     label = models.class_indices(network, [recipe.label], recipe.size)[0] if recipe.label else common[0]
     chosen = (answers == label).nonzero().flatten()[:CLASS_PHOTOS]
@@ -342,7 +343,7 @@ def class_maps(found: Found, network: Network) -> tuple[Float[Tensor, "photos ch
             f"none of the {len(answers)} pictures is taken for {network.class_name(label)!r}: most are taken for "
             f"{named}. Choose one of these, or give photos of that class"
         )
-    return torch.cat(maps)[chosen], label
+    return look(found.pictures.batch(chosen)[0].to(device))[recipe.layer].float().cpu(), label
 
 
 def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[str, float]]:
@@ -363,7 +364,7 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     maps = torch.cat(list(models.activation_batches(network, recipe.layer, batch))).float().cpu()
     behind = Behind(network, recipe.layer, recipe.size)
     of_class, label = class_maps(found, network)
-    halves = [vectors[photos % 2 == rest] for rest in (0, 1)]
+    halves = [tables.chosen(vectors, (photos % 2 == rest).nonzero().flatten()) for rest in (0, 1)]
     table = {}
     for method in dictionaries.METHODS:
         if method == "nmf" and vectors.min() < 0:

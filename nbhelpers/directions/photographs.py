@@ -1,12 +1,13 @@
 """Photos from wherever they are, and what a layer gives at places in them.
 
 A few photos are cut into many squares; a collection with labels is taken as it is. Of every picture one or several
-places of the layer's maps are kept, so the memory is that of the places, however large the maps.
+places of the layer's maps are kept. Where they are more than memory should hold, or are to be kept, they lie in a file
+(`tables`): in memory are the pictures as bytes, the maps of one batch, and 32 bytes for each place.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, images, models
 from nbhelpers.attribution import gradients
+from nbhelpers.directions import tables
 from nbhelpers.models import Network
 from nbhelpers.recipes import Recipe
-from nbhelpers.training import data
+from nbhelpers.training import data, fingerprints
 from nbhelpers.training.data import Pictures
 
 SMALLEST_CUT = 0.35  # of a photo's shorter side
@@ -76,7 +78,8 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
     if edge.is_folder(source) and data.known(Path(source).expanduser()):
         pictures = data.load(source, "val", size)
         names = [entry["name"] for entry in data.classes(source)]
-        return (pictures.subset(limit) if limit < len(pictures) else pictures), names
+        few = replace(pictures.subset(limit), skipped=pictures.skipped) if limit < len(pictures) else pictures
+        return few, names
     files = images.files_in(source)
     chosen = torch.linspace(0, len(files) - 1, min(len(files), -(-limit // cuts))).long().tolist()
     generator = torch.Generator().manual_seed(seed % 2**63)
@@ -96,12 +99,13 @@ def read(source: str | Path, size: int, limit: int, cuts: int, seed: int) -> tup
     return Pictures(torch.stack(squares)[:limit], numbers[:limit], skipped, named[:limit]), names
 
 
-def gathered(recipe: Recipe, network: Network) -> tuple[Pictures, list[str], Places]:
+def gathered(recipe: Recipe, network: Network, kept: Path | None = None) -> tuple[Pictures, list[str], Places]:
     """The photos of a recipe, the names of their labels, and what its layer gives at places in them.
 
     Args:
         recipe: with a layer to look at and one to draw in (`drawn`), photos and how they are cut, places and seed.
         network: left as it is.
+        kept: a folder for what the layer gives, see `collect`.
 
     Raises:
         KeyError, ValueError: a layer is unknown, the two layers do not match, or the photos cannot be read.
@@ -113,12 +117,13 @@ def gathered(recipe: Recipe, network: Network) -> tuple[Pictures, list[str], Pla
             f"{drawn}: take the convolution before the ReLU, or the same layer twice"
         )
     pictures, labels = read(recipe.photos, recipe.size, recipe.limit, recipe.cuts, recipe.seed)
-    return pictures, labels, collect(network, recipe.layer, pictures, recipe.places, recipe.seed)
+    return pictures, labels, collect(network, recipe.layer, pictures, recipe.places, recipe.seed, kept=kept)
 
 
 def collect(
-    network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0, like: Places | None = None
-) -> Places:
+    network: Network, layer: str, pictures: Pictures, places: int, seed: int = 0, like: Places | None = None,
+    kept: Path | None = None,
+) -> Places:  # fmt: skip
     """What a layer gives at some places of every picture, drawn at random, other ones in every picture.
 
     Args:
@@ -128,39 +133,58 @@ def collect(
         places: of each picture; 0 for all.
         seed: of the places.
         like: what another layer or network gave for the same pictures; its places are taken again, and none drawn.
+        kept: a folder for what the layer gives, written once, 4 bytes a number. A run that was stopped goes on there,
+            to the same bytes, and one that is done is there at once; what belongs to other weights, pictures or
+            settings is left alone.
 
     Raises:
-        KeyError, ValueError: no such layer, or one without feature maps; or numbers that are not finite.
+        KeyError, ValueError: no such layer, or one without feature maps; numbers that are not finite; or more of them
+            than the disk has room for.
     """
     known = models.check_layer(network, layer, pictures.pixels.shape[1])
     size = pictures.pixels.shape[1]
     field = min(size, int(known.receptive_field)) if known.receptive_field < size else size
-    look, generator = models.capture(network, layer, stop=True), torch.Generator().manual_seed(seed % 2**63)
-    vectors, photos, centres = [], [], []
+    shape = known.height, known.width
+    if like is None:
+        photos, units = _drawn(len(pictures), places, shape, seed)
+    else:
+        photos, units = like.photos, like.units(*shape)
+    where = torch.stack([(units % shape[1] + 0.5) / shape[1], (units // shape[1] + 0.5) / shape[0]], dim=1)
+    path = kept / f"places-{_name(network, layer, pictures, photos, units)}.npy" if kept else None
+    growing, bad = tables.Growing(len(photos), known.channels, path), []
+    look = models.capture(network, layer, stop=True)
+    counts = torch.bincount(photos // BATCH, minlength=-(-len(pictures) // BATCH)).tolist()
     with torch.no_grad():
-        for number, (batch, _) in enumerate(pictures.batches(BATCH)):
+        for number, rows in enumerate(torch.arange(len(photos)).split(counts)):
+            if not len(rows) or int(rows[-1]) < growing.done:
+                continue
+            batch, _ = pictures.batch(slice(number * BATCH, (number + 1) * BATCH))
             maps = look(batch.to(network.mean.device))[layer].float().cpu()
-            count, (height, width) = len(batch), maps.shape[2:]
-            if like is None:
-                kept = places if 0 < places < height * width else height * width
-                units = torch.rand(count, height * width, generator=generator).argsort(1)[:, :kept].flatten()
-                rows = torch.arange(count).repeat_interleave(kept)
-            else:
-                mine = like.photos // BATCH == number
-                units, rows = like.units(height, width)[mine], like.photos[mine] - number * BATCH
-            vectors.append(maps.flatten(2)[rows, :, units])
-            photos.append(number * BATCH + rows)
-            centres.append(torch.stack([(units % width + 0.5) / width, (units // width + 0.5) / height], dim=1))
-    where = torch.cat(centres)
-    corners = (where * size - field / 2).round().clamp(0, size - field).long()
-    found = Places(torch.cat(vectors), torch.cat(photos), where, corners, field)
-    bad = found.photos[~found.vectors.isfinite().all(1)].unique().tolist()
+            vectors = maps.flatten(2)[photos[rows] - number * BATCH, :, units[rows]]
+            bad += photos[rows][~vectors.isfinite().all(1)].unique().tolist()
+            if not bad:
+                growing.add(vectors)
     if bad:
         raise ValueError(
             f"layer {layer!r} gives numbers that are not finite for picture {edge.few(bad)}: "
             "check the network's weights, or leave these pictures out"
         )
-    return found
+    corners = (where * size - field / 2).round().clamp(0, size - field).long()
+    return Places(growing.table, photos, where, corners, field)
+
+
+def _drawn(pictures: int, places: int, shape: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures and units of the places that a seed draws."""
+    every, generator = shape[0] * shape[1], torch.Generator().manual_seed(seed % 2**63)
+    kept = places if 0 < places < every else every
+    counts = [min(BATCH, pictures - start) for start in range(0, pictures, BATCH)]
+    units = [torch.rand(count, every, generator=generator).argsort(1)[:, :kept].flatten() for count in counts]
+    return torch.arange(pictures).repeat_interleave(kept), torch.cat(units)
+
+
+def _name(network: Network, layer: str, pictures: Pictures, photos: Tensor, units: Tensor) -> str:
+    """For everything that the numbers depend on."""
+    return fingerprints.fingerprint(network, f"{layer} {BATCH}", pictures.pixels, photos, units)
 
 
 def effects(network: Network, layer: str, pictures: Pictures, places: Places, label: int) -> Float[Tensor, " places"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
@@ -22,5 +23,5 @@ def fingerprint(*parts: nn.Module | Shaped[Tensor, "..."] | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+def _bytes(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

@@ -18,7 +18,7 @@ from PIL import Image
 from small_networks import noise, tiny
 
 from nbhelpers import images
-from nbhelpers.directions import activation_atlas, atlas_page
+from nbhelpers.directions import activation_atlas, atlas_page, photographs
 from nbhelpers.directions.activation_atlas import ActivationAtlas, Atlas
 from nbhelpers.directions.cli import atlas as command
 from nbhelpers.models import Network
@@ -187,6 +187,33 @@ def test_the_command_writes_page_and_poster(tmp_path: Path) -> None:
     (poster,) = page.parent.glob("*.png")
     assert np.asarray(Image.open(poster)).shape == (240, 240, 3)
     assert images.read_recipe(poster)["parameters"]["drawn"] == "block2.conv2"
+
+
+def test_a_command_that_was_stopped_does_not_look_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for a grid that was too fine, nor after an interrupt; and nothing is left behind."""
+    looked, capture = [], photographs.models.capture
+
+    def counting(network, *layers, **options):
+        look = capture(network, *layers, **options)
+        return lambda batch: looked.append(len(batch)) or look(batch) if options.get("stop") else look(batch)
+
+    monkeypatch.setattr(photographs.models, "capture", counting)
+    photos = Path(__file__).parents[2] / "sample_images"
+    given = ["minivgg_robust", "block2.relu2", "--photos", str(photos), "--size", "32", "--picture-size", "16"]
+    given += ["--steps", "1", "--rounds", "1", "--limit", "70", "--cuts", "7", "--poster", "240"]
+    given += ["--coarser", "0", "--fewest", "2", "--results", str(tmp_path)]
+    refused = CliRunner().invoke(command, [*given, "--cells", "64", "--fewest", "50"])
+    assert refused.exit_code == 2
+    assert "no square of 64 x 64 has 50 of the 70 places" in refused.output
+    assert sum(looked) == 70
+    draw = activation_atlas.climb
+    monkeypatch.setattr(activation_atlas, "climb", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert CliRunner().invoke(command, [*given, "--cells", "3"]).exit_code == 1
+    monkeypatch.setattr(activation_atlas, "climb", draw)
+    ran = CliRunner().invoke(command, [*given, "--cells", "3"])
+    assert ran.exit_code == 0, ran.output
+    assert sum(looked) == 70
+    assert [folder.name for folder in (tmp_path / "atlas").iterdir()] == ["minivgg_robust-block2.relu2"]
 
 
 def test_the_command_maps_two_networks_beside_each_other(tmp_path: Path) -> None:

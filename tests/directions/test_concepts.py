@@ -116,7 +116,8 @@ def test_an_autoencoder_that_was_stopped_leaves_its_state(network, folder, tmp_p
     kept = recipe.changed(keep=str(tmp_path / "states"))
     with pytest.raises(KeyboardInterrupt):
         kept.run(network)
-    assert len(list((tmp_path / "states").iterdir())) == 1
+    names = sorted(path.name.partition("-")[0] + path.suffix for path in (tmp_path / "states").iterdir())
+    assert names == ["autoencoder.pt", "places.json", "places.npy"]
     monkeypatch.setattr(technique.dictionaries, "_largest", largest)
     read = []
     monkeypatch.setattr(torch, "load", lambda *given, **options: read.append(given) or load(*given, **options))
@@ -125,13 +126,24 @@ def test_an_autoencoder_that_was_stopped_leaves_its_state(network, folder, tmp_p
     assert torch.equal(again.codes, through.codes)
 
 
-def test_the_report_says_what_was_left_out_and_of_how_many_was_learned(found, network, monkeypatch) -> None:
+def test_the_report_says_what_was_left_out(found) -> None:
     assert found.report() == ["18 pictures, 1152 places, 6 channels", "3 directions, learned from all places"]
-    monkeypatch.setattr(technique.dictionaries, "MANY", 500)
-    few = technique.find(found.recipe, network)
-    assert few.report()[-1] == "3 directions, learned from 500 random places"
-    few.pictures.skipped.append("a.png: broken")
-    assert "1 files that cannot be read were left out" in few.report()
+    pictures = replace(found.pictures, skipped=["a.png: broken"])
+    assert "1 files that cannot be read were left out" in replace(found, pictures=pictures).report()
+
+
+def test_more_than_memory_holds_gives_the_same_concepts(found, network, tmp_path, monkeypatch) -> None:
+    """All tables in files, from the places to the codes and the halves that are judged."""
+    expected = technique.contest(found, network)
+    monkeypatch.setattr(technique.tables, "IN_MEMORY", 0)
+    monkeypatch.setattr(technique.tables, "PORTION", 1000)
+    stored = technique.find(found.recipe.changed(keep=str(tmp_path)), network)
+    assert torch.allclose(stored.codes, found.codes, atol=1e-4)
+    assert stored.order == found.order
+    assert [stored.strongest(part, 5) for part in stored.order] == [found.strongest(part, 5) for part in found.order]
+    table = technique.contest(stored, network)
+    assert table["nmf"] == pytest.approx(expected["nmf"], abs=0.01)
+    assert table["components"] == pytest.approx(expected["components"], abs=0.01)
 
 
 @pytest.mark.parametrize(

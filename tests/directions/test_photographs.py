@@ -84,6 +84,81 @@ def test_the_same_places_are_found_in_another_layer(network: Network, pictures: 
     assert torch.equal(again.vectors, coarse.vectors[[0, 4, 14]])
 
 
+@pytest.mark.parametrize("passes", [0, 1, 3])
+def test_collecting_that_was_stopped_goes_on_to_the_same_bytes(network, passes, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(photographs, "BATCH", 8)
+    monkeypatch.setattr(photographs.tables, "PAUSE", -1.0)
+    pictures = Pictures((noise(37, 16, 16, 3) * 255).byte(), torch.zeros(37, dtype=torch.long))
+    capture, left = photographs.models.capture, [5]
+
+    def stopping(*given, **options):
+        look = capture(*given, **options)
+
+        def looking(batch):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return look(batch)
+
+        return looking
+
+    def collected(folder: Path) -> photographs.Places:
+        return photographs.collect(network, "conv2", pictures, places=5, seed=2, kept=folder)
+
+    expected = photographs.collect(network, "conv2", pictures, 5, 2)
+    monkeypatch.setattr(photographs.models, "capture", stopping)
+    whole = collected(tmp_path / "through")
+    (through,) = (tmp_path / "through").glob("*.npy")
+    assert torch.equal(whole.vectors, expected.vectors)
+    assert np.array_equal(np.load(through), expected.vectors.numpy())
+
+    left[0] = passes
+    with pytest.raises(KeyboardInterrupt):
+        collected(tmp_path / "again")
+    left[0] = 5 - passes  # of five batches, what is left and no more
+    again = collected(tmp_path / "again")
+    assert (tmp_path / "again" / through.name).read_bytes() == through.read_bytes()
+    assert torch.equal(again.vectors, whole.vectors)
+    assert torch.equal(collected(tmp_path / "again").vectors, whole.vectors)  # without another look
+
+
+def test_what_is_kept_belongs_to_weights_pictures_and_settings(network, pictures, tmp_path) -> None:
+    def names(**changes) -> set[str]:
+        given = dict(network=network, layer="conv2", pictures=pictures, places=3, seed=1, kept=tmp_path)
+        photographs.collect(**given | changes)
+        return {path.name for path in tmp_path.glob("*.npy")}
+
+    other = Pictures(255 - pictures.pixels, pictures.labels)
+    first = names()
+    assert names() == first
+    for number, changes in enumerate(
+        [dict(seed=2), dict(places=2), dict(layer="relu2"), dict(pictures=other), dict(network=Network(tiny(seed=3)))]
+    ):
+        assert len(names(**changes)) == number + 2
+
+
+def test_what_is_not_finite_is_not_kept(pictures: Pictures, tmp_path: Path) -> None:
+    class Divided(torch.nn.Module):
+        def forward(self, maps):
+            return maps / maps.abs().amax((1, 2, 3), keepdim=True)
+
+    pictures.pixels[3] = 0
+    network = Network(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1, bias=False), Divided()).eval(), "breaks", size=16)
+    for _ in range(2):  # and is refused again
+        with pytest.raises(ValueError, match="not finite for picture 3: "):
+            photographs.collect(network, "1", pictures, 1, kept=tmp_path)
+
+
+def test_of_a_data_folder_that_is_cut_short_it_is_still_known_what_could_not_be_read(tmp_path, monkeypatch) -> None:
+    pictures = Pictures((noise(6, 16, 16, 3) * 255).byte(), torch.arange(6) % 2, skipped=["x.JPEG: broken"])
+    monkeypatch.setattr(photographs.data, "known", lambda folder: True)
+    monkeypatch.setattr(photographs.data, "load", lambda *given: pictures)
+    monkeypatch.setattr(photographs.data, "classes", lambda folder: [{"name": "a"}, {"name": "b"}])
+    few, _ = photographs.read(tmp_path, 16, limit=3, cuts=1, seed=0)
+    assert len(few) == 3
+    assert few.skipped == ["x.JPEG: broken"]
+
+
 @pytest.mark.parametrize("count", [5, 21])
 def test_what_a_place_adds_to_a_class_is_activation_times_gradient(network: Network, count: int) -> None:
     """By finite differences in float64: the class's share, when the layer gives a little less at one place."""
