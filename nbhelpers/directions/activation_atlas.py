@@ -268,11 +268,20 @@ def directions(
 
     The covariance is shrunk towards a multiple of the identity, the more the fewer places there are (Ledoit and Wolf
     2004): what hardly varies among them would otherwise be enlarged beyond measure.
+
+    Raises:
+        ValueError: there are too few places for a covariance.
     """
     apart = means.double() - vectors.double().mean(0)
     if recipe.whitening == "covariance":
         spread, _ = ledoit_wolf(vectors.double().numpy())
-        apart = torch.linalg.solve(torch.from_numpy(spread), apart.T).T
+        try:
+            apart = torch.linalg.solve(torch.from_numpy(spread), apart.T).T
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(
+                f"of {len(vectors)} places the covariance is not known, so nothing can be whitened by it: take more "
+                "photos, cuts or places, or whitening 'none'"
+            ) from error
     return torch.nn.functional.normalize(apart, dim=1).float()
 
 

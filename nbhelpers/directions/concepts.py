@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbhelpers import edge, images, models
+from nbhelpers.attribution import gradients
 from nbhelpers.directions import dictionaries, drawing, importance, photographs, tables
 from nbhelpers.directions.dictionaries import Dictionary
 from nbhelpers.directions.photographs import Behind, Places
@@ -207,6 +208,11 @@ def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
     network = models.as_network(network if network is not None else recipe.network)
     kept = edge.folder_to_write(recipe.keep) if recipe.keep else None
     pictures, labels, places = photographs.gathered(recipe, network, kept)
+    if recipe.method == "nmf" and places.vectors.min() < 0:
+        raise ValueError(
+            f"layer {recipe.layer!r} gives negative numbers, and parts that only add up need activations that are "
+            f"never negative: take {_after_relu(network, recipe)}, or another method"
+        )
     dictionary = dictionaries.fitted(recipe.method, places.vectors, recipe.parts, recipe.seed, kept)
     codes = dictionary.encode(places.vectors)
     carried = dictionaries.carried(dictionary, codes)
@@ -221,6 +227,17 @@ def find(recipe: Concepts, network: nn.Module | None = None) -> Found:
         picture=torch.zeros(0, 3, recipe.picture_size, recipe.picture_size),
         scores=torch.zeros(0),
     )
+
+
+def _after_relu(network: Network, recipe: Concepts) -> str:
+    """The next layer that is a ReLU and has as many channels, in words."""
+    table = list(models.layers(network, recipe.size))
+    place = [each.name for each in table].index(recipe.layer)
+    own, *following = table[place : place + 3]  # there may be a normalisation between
+    for each in following:
+        if each.kind.startswith("ReLU") and each.channels == own.channels:
+            return f"layer {each.name!r}"
+    return "a layer after a ReLU"
 
 
 def climb(found: Found, network: nn.Module | None = None) -> Iterator[Found]:
@@ -329,11 +346,15 @@ def class_maps(found: Found, network: Network) -> tuple[Float[Tensor, "photos ch
     """What the layer gives for photos that the network takes for the recipe's class, and the class.
 
     Raises:
-        ValueError: no photo is taken for it.
+        ValueError: no photo is taken for it, or the network gives no classes.
     """
     recipe = found.recipe
     look, device = models.capture(network, recipe.layer, ""), network.mean.device
-    answers = torch.cat([look(batch.to(device))[""].argmax(1).cpu() for batch, _ in found.pictures.batches(64)])
+    answers = []
+    for batch, _ in found.pictures.batches(64):
+        logits = gradients.class_logits(network, look(batch.to(device))[""], len(batch))
+        answers.append(logits.argmax(1).cpu())
+    answers = torch.cat(answers)
     common = torch.bincount(answers).argsort(descending=True).tolist()
     label = models.class_indices(network, [recipe.label], recipe.size)[0] if recipe.label else common[0]
     chosen = (answers == label).nonzero().flatten()[:CLASS_PHOTOS]
@@ -355,7 +376,7 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     What random directions reach says `by_chance`.
 
     Raises:
-        ValueError: no photo is taken for the recipe's class.
+        ValueError: no photo is taken for the recipe's class, or half of the photos have fewer places than parts.
     """
     recipe = found.recipe
     network = models.as_network(network if network is not None else recipe.network)
@@ -364,6 +385,12 @@ def contest(found: Found, network: nn.Module | None = None) -> dict[str, dict[st
     maps = torch.cat(list(models.activation_batches(network, recipe.layer, batch))).float().cpu()
     behind = Behind(network, recipe.layer, recipe.size)
     of_class, label = class_maps(found, network)
+    fewest = min(int((photos % 2 == rest).sum()) for rest in (0, 1))
+    if fewest < recipe.parts:
+        raise ValueError(
+            f"{recipe.parts} parts are to be found in each half of the photos as well, and one half has {fewest} "
+            "places: take fewer parts, or more photos, cuts or places"
+        )
     halves = [tables.chosen(vectors, (photos % 2 == rest).nonzero().flatten()) for rest in (0, 1)]
     table = {}
     for method in dictionaries.METHODS:

@@ -73,7 +73,7 @@ def learn(
         seed: of the random splits.
 
     Raises:
-        ValueError: too few examples.
+        ValueError: too few examples, or numbers that are not finite.
     """
     if min(len(with_it), len(without_it)) < 4:
         raise ValueError(
@@ -82,6 +82,8 @@ def learn(
         )
     generator = torch.Generator().manual_seed(seed % 2**63)
     together = torch.cat([with_it, without_it])
+    if not together.isfinite().all():
+        raise ValueError("some activations of the examples are not finite: check the network's weights")
     shuffled = [together[torch.randperm(len(together), generator=generator)] for _ in range(RANDOM)]
     direction, accuracy = _separate(with_it, without_it)
     random = [_separate(each[: len(with_it)], each[len(with_it) :]) for each in shuffled]

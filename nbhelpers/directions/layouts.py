@@ -45,8 +45,10 @@ def components(vectors: Float[Tensor, "points channels"], count: int) -> Float[T
     """Scores on the leading principal components, as many as there are at most.
 
     Raises:
-        ValueError: all vectors are the same, so there is nothing to lay out.
+        ValueError: there is one vector, or all are the same, so there is nothing to lay out.
     """
+    if len(vectors) < 2:
+        raise ValueError("one place is no map: take more photos, or more cuts or places of each")
     moments = covariance.Moments(vectors.shape[1])
     moments.add(vectors.T[None, :, :, None])
     variances, directions = covariance.leading(moments.covariance, min(count, *vectors.shape))

@@ -273,6 +273,12 @@ def test_the_layer_before_a_relu(network: Network) -> None:
         (dict(label="cat", beside="bee", other=":relu1"), ValueError, "room for one other"),
         (dict(other="no_such_network"), ValueError, "no_such_network"),
         (dict(other=":relu9"), KeyError, "no layer 'relu9'"),
+        (dict(limit=1, places=1), ValueError, "one place is no map: take more photos, or more cuts or places"),
+        (
+            dict(limit=2, cuts=1, places=1, whitening="covariance", fewest=1),
+            ValueError,
+            "of 2 places the covariance is",
+        ),
         (dict(cells=64), ValueError, r"no square of 64 x 64 has 2 of the 60 places, the fullest has 1: take fewer"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import tiny
 
 from nbhelpers import recipes
 from nbhelpers.directions import concepts as technique
@@ -150,7 +151,8 @@ def test_more_than_memory_holds_gives_the_same_concepts(found, network, tmp_path
     ("changes", "error", "message"),
     [
         (dict(drawn="conv1"), ValueError, r"'relu2' has 6 channels and 'conv1', to draw in, 8"),
-        (dict(layer="conv2"), ValueError, "never negative: take the layer after the ReLU"),
+        (dict(layer="conv2"), ValueError, "'conv2' gives negative numbers.*never negative: take layer 'relu2', or"),
+        (dict(layer="head"), ValueError, "'head'.* gives no feature maps"),
         (dict(parts=16384), ValueError, r"16384 parts of 1152 places"),
         (dict(layer="relu9"), KeyError, "no layer 'relu9'"),
     ],
@@ -158,3 +160,59 @@ def test_more_than_memory_holds_gives_the_same_concepts(found, network, tmp_path
 def test_what_does_not_fit_is_said(network, folder, changes, error, message) -> None:
     with pytest.raises(error, match=message):
         technique.find(Concepts(**SMALL, photos=str(folder)).changed(**changes), network)
+
+
+def test_halves_that_are_too_few_for_the_parts_are_said(network, folder) -> None:
+    found = technique.find(Concepts(**SMALL, photos=str(folder)).changed(cuts=1, places=1), network)
+    with pytest.raises(ValueError, match=r"3 parts are to be found in each half .* one half has 1 places: take fewer"):
+        technique.contest(found, network)
+
+
+def test_a_layer_of_negative_numbers_without_a_relu_behind_it_names_none(folder) -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Tanh(), torch.nn.Conv2d(4, 5, 3)).eval()
+    recipe = Concepts(**SMALL, photos=str(folder)).changed(layer="0", drawn="0")
+    with pytest.raises(ValueError, match="take a layer after a ReLU, or another method"):
+        technique.find(recipe, Network(net, "smooth", size=16))
+    assert technique.find(recipe.changed(method="components"), Network(net, "smooth", size=16)).total == 3
+
+
+def test_a_network_without_classes_weighs_nothing(network, folder) -> None:
+    headless = Network(network.net[:4], "headless", size=16)
+    found = technique.find(Concepts(**SMALL, photos=str(folder)), headless)
+    with pytest.raises(ValueError, match=r"headless gives .* expected class logits"):
+        technique.weigh(found, headless)
+
+
+def test_of_one_class_everything_is_said_that_can_be(folder) -> None:
+    """A network that knows one class, and photos of one label."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+            torch.nn.Linear(6, 1),
+        ).eval()  # fmt: skip
+    single = Network(net, "single", classes=["thing"], size=16)
+    recipe = Concepts(**SMALL, photos=str(folder)).changed(layer="1", drawn="0", label="thing")
+    found = technique.find(recipe, single)
+    worth = technique.weigh(found, single, samples=8)
+    assert (worth.label, worth.photos) == ("thing", technique.CLASS_PHOTOS)
+    # all of the logit is the parts' affair, for nothing else comes between
+    maps, label = technique.class_maps(found, single)
+    assert worth.whole == pytest.approx(net[2:](maps)[:, label].mean().item(), abs=0.05)
+    assert technique.contest(found, single)["nmf"]["answers kept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("dead", "the same at every place, so it has no parts: take another layer"),
+        ("nan", "not finite for picture 0, 1"),
+    ],
+)
+def test_dead_layers_and_broken_weights_are_said(folder, change: str, message: str) -> None:
+    net = tiny().eval()
+    with torch.no_grad():
+        net.conv2.weight.zero_()
+        net.conv2.bias.fill_(-1.0 if change == "dead" else torch.nan)
+    with pytest.raises(ValueError, match=message):
+        technique.find(Concepts(**SMALL, photos=str(folder)), Network(net, change, size=16))

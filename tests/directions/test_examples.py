@@ -72,3 +72,12 @@ def test_too_few_examples_are_refused(with_it: int, without_it: int) -> None:
     words = f"{with_it} photos with the concept and {without_it} without: at least four of each"
     with pytest.raises(ValueError, match=words):
         examples.learn(noise(with_it, 6), noise(without_it, 6))
+
+
+def test_examples_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="activations of the examples are not finite: check the network's weights"):
+        examples.learn(noise(8, 6), torch.full((8, 6), torch.nan))
+
+
+def test_examples_that_are_all_the_same_show_nothing() -> None:
+    assert examples.learn(torch.ones(8, 6), torch.ones(8, 6)).p_value == 1
