@@ -194,16 +194,22 @@ def atlases(network: Network, source: str) -> None:
         **dict(cells=CELLS, fewest=FEWEST, rounds=2, steps=20),
     )
 
-    def told(atlas: activation_atlas.Atlas, plane: Tensor, pictures: Tensor) -> str:
+    def told(atlas: activation_atlas.Atlas, plane: Tensor, pictures: Tensor, means: Tensor) -> str:
+        """By both aims: how a square's mean differs from the mean of all, which is drawn here, and the mean itself."""
         kept = layouts.quality(atlas.collected.vectors, plane)
         agree = atlas_checks.agreement(atlas, pictures, list(range(len(pictures))), network)
+        seen = models.pooled_activations(network, LAYER, pictures)
+        whole = torch.cosine_similarity(seen, means)
         return (
             f"{len(pictures)} pictures of {pictures.shape[-1]} pixels, trustworthiness {kept.trustworthiness:.3f}, "
-            f"continuity {kept.continuity:.3f}, cosine {agree.own.mean():.2f} (others {agree.others.mean():.2f}), "
-            f"percentile {agree.percentile.mean():.0f}"
+            f"continuity {kept.continuity:.3f}, cosine with what its square has of its own {agree.own.mean():.2f} "
+            f"(others {agree.others.mean():.2f}), with the square's mean {whole.mean():.2f}, percentile "
+            f"{agree.percentile.mean():.0f}"
         )
 
-    ours = timed("atlas", lambda: recipe.run(network), lambda made, seconds: told(made, made.plane, made.picture))
+    ours = timed(
+        "atlas", lambda: recipe.run(network), lambda made, seconds: told(made, made.plane, made.picture, made.means)
+    )
     found = installed("dreamlens", "umap")
     if not found:
         return
@@ -228,6 +234,7 @@ def atlases(network: Network, source: str) -> None:
             ]
             steps["plane"] = torch.from_numpy(layout).float()
             every, mean = torch.from_numpy(vectors), torch.stack([torch.from_numpy(each) for each in means])
+            steps["means"] = mean.float()
             return replace(
                 ours,
                 collected=replace(ours.collected, vectors=every),
@@ -238,7 +245,7 @@ def atlases(network: Network, source: str) -> None:
         timed(
             "    by dreamlens: UMAP, 128 steps a picture",
             theirs,
-            lambda made, seconds: told(made, steps["plane"], made.picture),
+            lambda made, seconds: told(made, steps["plane"], made.picture, steps["means"]),
         )
 
 
