@@ -81,7 +81,7 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
 ATLASES = {
     "minivgg_robust-atlas": ActivationAtlas(
         **dict(layer="block4.relu1", drawn="block4.conv1", photos="../sample_images", cuts=100, places=2),
-        **dict(cells=10, fewest=5, rounds=2, names="answers", width=1200),
+        **dict(cells=10, fewest=5, rounds=2, names="answers", width=960),
     )
 }
 """Maps of what a layer tells apart, made pictures only, of the photos that come along, as a notebook finds them."""

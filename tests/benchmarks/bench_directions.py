@@ -43,6 +43,8 @@ PARTS, WIDE = 20, 2048
 PICTURES = 16
 PART = 8000  # places that dictionaries are judged on
 CELLS, FEWEST = 10, 6  # dreamlens' own grid, and its least places of a square
+LOUD = 1000.0  # times a square's mean: dreamlens weighs it against the border, and drew only grey of numbers below 10
+EVERY = 2  # of dreamlens' squares are drawn, at all its steps
 DESIGN = 32  # points that an importance is estimated from, as CRAFT has it
 
 
@@ -118,9 +120,10 @@ def autoencoders(every: Tensor, some: Tensor) -> None:
     )
     if not (found := installed("overcomplete.sae")):
         return
-    for rate, epochs in ((5e-4, 20), (5e-3, 20)):  # as its manual has it, and the best of several
+    epochs = max(1, round(dictionaries.STEPS * dictionaries.BATCH / len(every)))  # as many steps as ours
+    for rate in (5e-4, 5e-3):  # as its manual has it, and the best of several
 
-        def theirs(rate: float = rate, epochs: int = epochs) -> Dictionary:
+        def theirs(rate: float = rate) -> Dictionary:
             torch.manual_seed(0)
             scale = every.std()
             model = found[0].TopKSAE(every.shape[1], nb_concepts=wide, top_k=dictionaries.ACTIVE)
@@ -195,11 +198,10 @@ def atlases(network: Network, source: str) -> None:
     )
 
     def told(atlas: activation_atlas.Atlas, plane: Tensor, pictures: Tensor, means: Tensor) -> str:
-        """By both aims: how a square's mean differs from the mean of all, which is drawn here, and the mean itself."""
+        """What the layer gives for the pictures, beside what a square has of its own and beside its mean."""
         kept = layouts.quality(atlas.collected.vectors, plane)
         agree = atlas_checks.agreement(atlas, pictures, list(range(len(pictures))), network)
-        seen = models.pooled_activations(network, LAYER, pictures)
-        whole = torch.cosine_similarity(seen, means)
+        whole = torch.cosine_similarity(models.pooled_activations(network, LAYER, pictures), means)
         return (
             f"{len(pictures)} pictures of {pictures.shape[-1]} pixels, trustworthiness {kept.trustworthiness:.3f}, "
             f"continuity {kept.continuity:.3f}, cosine with what its square has of its own {agree.own.mean():.2f} "
@@ -227,9 +229,10 @@ def atlases(network: Network, source: str) -> None:
             layout = lens.atlas.aligned_umap(vectors)
             means, *_ = lens.bin_laid_out_activations(layout, vectors, CELLS, threshold=FEWEST - 1)
             side = ours.picture.shape[-1]
+            means = means[::EVERY]
             icons = [
                 each
-                for some in lens.atlas.chunked(means, 32)
+                for some in lens.atlas.chunked([LOUD * each for each in means], 32)
                 for each in lens.render_icons(some, network, layer, size=side, num_attempts=1)[0]
             ]
             steps["plane"] = torch.from_numpy(layout).float()
@@ -243,7 +246,7 @@ def atlases(network: Network, source: str) -> None:
             )
 
         timed(
-            "    by dreamlens: UMAP, 128 steps a picture",
+            f"    by dreamlens: UMAP, 128 steps a picture, 1 of {EVERY} squares drawn",
             theirs,
             lambda made, seconds: told(made, steps["plane"], made.picture, steps["means"]),
         )
@@ -266,7 +269,6 @@ def main(source: str = str(SAMPLES)) -> None:
     every = photographs.collect(network, LAYER, pictures, 0).vectors
     some = every[torch.linspace(0, len(every) - 1, min(PART, len(every))).long()]
     factorisations(every, some)
-    autoencoders(every, some)
     craft(network, pictures)
     chosen = direction_pictures.rounded(one[:: max(1, len(one) // PICTURES)][:PICTURES] - one.mean(0))
     for precision in ("float32", "bfloat16"):
@@ -277,6 +279,7 @@ def main(source: str = str(SAMPLES)) -> None:
             lambda made, seconds: f"{seconds / len(made):.2f} s each",
         )
     atlases(network, source)
+    autoencoders(every, some)
 
 
 if __name__ == "__main__":
