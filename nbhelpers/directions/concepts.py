@@ -155,12 +155,13 @@ class Found:
         return sum(shares) / len(shares)
 
     def name(self, part: int) -> str:
-        """What the photos are of in which a direction is strongest: one label, or two."""
+        """What most photos are of in which a direction is strongest: one label, or two."""
         photos = self.collected.photos[self.strongest(part, 20)]
         counts = torch.bincount(self.pictures.labels[photos], minlength=len(self.labels))
         shares, labels = (counts / counts.sum()).topk(min(2, len(self.labels)))
-        named = [self.labels[label].split(",")[0] for label, share in zip(labels, shares, strict=True) if share >= 0.2]
-        return ", ".join(named) or "many things"
+        often = [(self.labels[label], share) for label, share in zip(labels, shares, strict=True) if share >= 0.2]
+        most = sum(share for _, share in often) >= 0.5
+        return ", ".join(label.split(",")[0] for label, _ in often) if most else "many things"
 
 
 @dataclass
@@ -337,7 +338,7 @@ def worth_figure(found: Found, worth: Worth) -> Figure:
     right.plot(steps, [worth.whole, *worth.random_directions], "o:", color=figures.INK, label="random directions")
     right.set_xlabel("directions left out", fontsize=9)
     right.set_title(f"logit of {worth.label}", fontsize=10)
-    right.legend(fontsize=8, frameon=False, loc="center right")
+    right.legend(fontsize=8, frameon=False, loc="best")
     return figure
 
 

@@ -40,7 +40,7 @@ const make = (tag, className, text) => {
   return node;
 };
 
-// Squares of one name that touch, the largest first; a name too near another is left out.
+// Squares of one name that touch, the largest first, named under the one in their middle; a name too near another is left out.
 function regions({ cells, squares }) {
   const at = new Map(squares.map((square, i) => [square.at.join(), i]));
   const seen = new Set(), found = [];
@@ -53,8 +53,10 @@ function regions({ cells, squares }) {
         const next = at.get([squares[i].at[0] + dx, squares[i].at[1] + dy].join());
         if (next !== undefined && !seen.has(next) && squares[next].name === square.name) { seen.add(next); members.push(next); }
       }
-    const mean = (axis) => members.reduce((sum, i) => sum + squares[i].at[axis] + 0.5, 0) / members.length / cells;
-    found.push({ name: square.name, size: members.reduce((sum, i) => sum + squares[i].count, 0), x: mean(0), y: mean(1) + 0.5 / cells });
+    const mean = (axis) => members.reduce((sum, i) => sum + squares[i].at[axis], 0) / members.length;
+    const off = (i) => Math.hypot(squares[i].at[0] - mean(0), squares[i].at[1] - mean(1));
+    const [x, y] = squares[members.reduce((best, i) => (off(i) < off(best) ? i : best))].at;
+    found.push({ name: square.name, size: members.reduce((sum, i) => sum + squares[i].count, 0), x: (x + 0.5) / cells, y: (y + 1) / cells });
   });
   const kept = [];
   for (const region of found.sort((a, b) => b.size - a.size)) {

@@ -105,6 +105,16 @@ def test_the_map_moves(page: Path, chromium: Any) -> None:
         squares = window.locator(".atlas-square")
         scale = "Number(getComputedStyle(document.querySelector('.atlas-map')).getPropertyValue('--scale'))"
 
+        # the name of a region is at the lower edge of a square of that name
+        assert window.locator(".atlas-region").count()
+        assert window.evaluate("""[...document.querySelectorAll('.atlas-region')].every((label) => {
+            const x = parseFloat(label.style.left), y = parseFloat(label.style.top);
+            return [...document.querySelectorAll('.atlas-square')].some((square) =>
+                square.getAttribute('aria-label').startsWith(label.textContent + ', ') &&
+                square.offsetLeft < x && x < square.offsetLeft + square.offsetWidth &&
+                square.offsetTop < y && y < square.offsetTop + 1.5 * square.offsetHeight);
+        })""")
+
         # names are text
         assert window.evaluate(f"[...document.querySelectorAll('option')].some((o) => o.value === `{HOSTILE}`)")
 

@@ -42,6 +42,23 @@ def test_the_strongest_places_are_of_different_pictures(found: Found) -> None:
     assert max(map(labels.count, labels)) <= 2
 
 
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ([0] * 12 + [1] * 8, "red, green"),
+        ([0] * 17 + [1] * 3, "red"),
+        ([0] * 5 + [1] * 4 + [2, 3, 4, 5] * 2 + [6, 7, 8], "many things"),
+    ],
+)
+def test_a_direction_is_named_by_what_most_of_its_photos_are_of(found: Found, labels: list[int], name: str) -> None:
+    """By labels that a fifth of the 20 strongest have, if such labels make up half of them."""
+    pictures = replace(found.pictures, pixels=torch.zeros(20, 16, 16, 3).byte(), labels=torch.tensor(labels))
+    places = replace(found.collected.subset(torch.arange(20)), photos=torch.arange(20))
+    codes = torch.arange(20.0, 0, -1).float()[:, None].expand(-1, 3)
+    names = ["red, crimson", "green", *"abcdefg"]
+    assert replace(found, pictures=pictures, labels=names, collected=places, codes=codes).name(0) == name
+
+
 def test_heat_is_the_code_at_every_place(found: Found, network: Network) -> None:
     pictures = found.pictures.batch(slice(0, 2))[0]
     heats = technique.heat(found, 1, pictures, network)
