@@ -121,7 +121,7 @@ def autoencoders(every: Tensor, some: Tensor) -> None:
     if not (found := installed("overcomplete.sae")):
         return
     epochs = max(1, round(dictionaries.STEPS * dictionaries.BATCH / len(every)))  # as many steps as ours
-    for rate in (5e-4, 5e-3):  # as its manual has it, and the best of several
+    for rate in (5e-4, 5e-3):  # as its manual has it, and ten times that
 
         def theirs(rate: float = rate) -> Dictionary:
             torch.manual_seed(0)
