@@ -39,6 +39,7 @@ def describe(
     teachers: Sequence[str] = (),
     autoattacked: int = 0,
     device: str = "cpu",
+    trained_on: str | None = None,
 ) -> dict:
     """Measure shipped weights and write `NAME.json` and `NAME.md` beside them.
 
@@ -53,6 +54,7 @@ def describe(
         teachers: names of the networks whose verdicts were part of the targets.
         autoattacked: at most so many pictures go through AutoAttack (radius 0.5), spread evenly; 0 for none.
         device: where to attack; times are always the processor's.
+        trained_on: the device of the run, where it is known; the weights may be measured on another.
 
     Returns:
         What the JSON file holds.
@@ -81,7 +83,7 @@ def describe(
             "teachers": ", ".join(teachers) or None,
             "epochs_done": log[-1]["epoch"] if log else None,
             "minutes": round(sum(line["seconds"] for line in log) / 60, 1),
-            "device": _called(device),
+            **({"device": _called(trained_on)} if trained_on else {}),
         },
         "measured": {
             "pictures": len(validation),

@@ -161,8 +161,9 @@ def train(
             origin = f"Started from the trained weights {start.name}{mixed}"
         taught = [path.name for path in teachers]
         document = card.describe(
-            weights, names, pictures["val"], settings, trainer.records(), origin, attacked, taught, autoattacked, device
-        )
+            weights, names, pictures["val"], settings, trainer.records(), origin,
+            attacked, taught, autoattacked, device, trained_on=device,
+        )  # fmt: skip
         click.echo(f"{weights}: {document['measured']['clean_top1']} % right; see {weights.with_suffix('.md').name}")
     except (FileNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error

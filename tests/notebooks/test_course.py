@@ -84,7 +84,16 @@ def test_a_slide_holds_one_picture_and_little_text(path: Path) -> None:
             and any(kind.startswith("image/") for kind in output.get("data", {}))
         ]
         assert len(pictures) <= 2, slide[0].id
+        assert sum(map(lines_shown, slide)) <= (8 if pictures else 24), slide[0].id
         assert sum(len(cell.source.split()) for cell in slide if cell.cell_type == "markdown") <= 190, slide[0].id
+
+
+def lines_shown(cell: nbformat.NotebookNode) -> int:
+    """Lines of code, and of what it printed, that a slide shows of a cell."""
+    tags, outputs = cell.metadata.get("tags", []), cell.get("outputs", [])
+    code = cell.source if cell.cell_type == "code" and "slide-output" not in tags else ""
+    printed = "".join(output.get("text", "") for output in outputs if "slide-code" not in tags)
+    return len(code.splitlines()) + len(printed.splitlines())
 
 
 def test_slides_are_large_and_without_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,5 +102,5 @@ def test_slides_are_large_and_without_prompts(monkeypatch: pytest.MonkeyPatch) -
     settings = Config(json.loads((ROOT / "tools" / "slides.json").read_text(encoding="utf-8")))
     slides, _ = SlidesExporter(config=settings).from_filename(str(NOTEBOOKS[2]))
     assert slides.count("<section>") >= 8
-    assert "max-height: 540px" in slides
-    assert slides.index("max-height: 540px") < slides.index("<body")
+    assert "max-height: 490px" in slides
+    assert slides.index("max-height: 490px") < slides.index("<body")

@@ -246,7 +246,11 @@ def test_a_class_without_pictures_has_no_share(coloured, tmp_path):
     document = card.describe(weights, classes, few, TINY, [], attacked=1)
     written = json.loads(weights.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert written["measured"] == document["measured"]
-    assert "| class 1 | - | - |" in weights.with_suffix(".md").read_text()
+    page = weights.with_suffix(".md").read_text()
+    assert "| class 1 | - | - |" in page
+    assert " on the processor (time" not in page  # measured there; nobody said where it was trained
+    card.describe(weights, classes, few, TINY, [], attacked=1, trained_on="cpu")
+    assert " on the processor (time" in weights.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize("steps", [1, 5])
