@@ -150,6 +150,19 @@ def drawn(
     return pictures
 
 
+def shown(
+    photos: Float[Tensor, "photos 3 height width"], found: Localisation
+) -> Float[Tensor, "photos 3 3*height width"]:
+    """How each box came about, from top to bottom: the box, what the map alone says, and the piece that was cut out.
+
+    Args:
+        photos: `(B, 3, H, W)` in [0, 1].
+        found: what `localise` made of them and their maps.
+    """
+    seeds = (found.seeds / 2)[:, None].expand(-1, 3, -1, -1)  # black: surely not the object, white: surely
+    return torch.cat([drawn(photos, found.boxes), seeds, drawn(photos, found.boxes, found.masks)], 2)
+
+
 def _grabbed(photo: Tensor, seeds: Tensor, seed: int) -> Tensor:
     """The object's pixels by one graph cut, with colour models of the seeds alone; none if a kind of seeds is missing.
 

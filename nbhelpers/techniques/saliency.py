@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -231,6 +232,27 @@ def forgetting(
 def sheet(explanation: Explanation, columns: int = 6, limit: int | None = None) -> Image.Image:
     """Every photo (at most `limit`) with its overlay below it, and below that the class and its probability."""
     return explanations.sheet(explanation, captions(explanation), LEGIBLE, columns, limit)
+
+
+def methods_sheet(
+    photos: Float[Tensor, "photos 3 height width"],
+    values: Mapping[str, Float[Tensor, "photos 3 height width"]],
+    signed: Sequence[str] = (),
+) -> Image.Image:
+    """One photo a row: the photo, its map by each method, and again with a sign by those in `signed`.
+
+    Args:
+        photos: `(B, 3, H, W)` in [0, 1].
+        values: attributions, as `attribute` gives them, by method.
+        signed: methods whose map is shown as a sum over the colours as well.
+    """
+    maps = [overlays.colour(pixel_maps.strongest(each)) for each in values.values()]
+    maps += [overlays.colour(pixel_maps.total(values[method]), overlays.DIVERGING) for method in signed]
+    titles = [
+        name.replace("backpropagation", "backprop.").replace(" ", "\n", 1) for name in ("photo", *values, *signed)
+    ]
+    pictures = torch.stack([photos, *maps], 1).flatten(0, 1)  # one photo a column as computed, one a row as shown
+    return images.tile(images.resize(pictures, 96), columns=len(titles), labels=titles * len(photos))
 
 
 def captions(explanation: Explanation) -> list[str]:

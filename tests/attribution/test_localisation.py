@@ -101,6 +101,16 @@ def test_a_box_is_drawn_inside_its_edges():
     assert torch.allclose(dark, torch.tensor(0.3))
 
 
+def test_how_a_box_came_about_is_shown_from_top_to_bottom():
+    photos = torch.full((1, 3, 8, 8), 0.5)
+    seeds, masks = torch.zeros(1, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool)
+    seeds[0, 4:], masks[0, :4] = 2, True
+    box, seen, piece = localisation.shown(photos, localisation.Localisation(seeds, masks, [None])).split(8, 2)
+    assert torch.equal(box, photos)
+    assert seen.mean((1, 3))[0].tolist() == [0.0] * 4 + [1.0] * 4
+    assert piece.mean((1, 3))[0].tolist() == pytest.approx([0.5] * 4 + [0.15] * 4)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "message"),
