@@ -2,10 +2,9 @@
 
     python -m tools.gallery_sheets                              # all nine: a quarter of an hour on two cores
     python -m tools.gallery_sheets minivgg_robust-maco          # some of them
-    nbhelpers replay results/gallery/minivgg_robust-maco.png    # on the same machine, with as many threads: the same
+    nbhelpers replay results/gallery/minivgg_robust-maco.png    # on the same kind of processor: the same
 
-The sheets there were drawn with OMP_NUM_THREADS=1: the number of threads is in the last bits of every sum. The
-ImageNet networks need torchvision's weights: its own folder, or the one that TORCH_HOME names.
+The ImageNet networks need torchvision's weights: its own folder, or the one that TORCH_HOME names.
 """
 
 import argparse

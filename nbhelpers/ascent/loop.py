@@ -10,7 +10,8 @@ of it happens on a twin of the network that shares its weights, so the user's ow
 interrupt has nothing to clean up, and two runs can go on at once.
 
 A picture does not depend on its batch: it draws from its own source of randomness, and on a processor every picture
-passes through the network alone, since Adam makes a visible difference of the last bit of a sum. Where its score does
+passes through the network alone, since Adam makes a visible difference of the last bit of a sum; for the same reason
+convolutions are done in one way on any number of threads (`convolution`). Where its score does
 not depend on the others, its way back follows at once: the activations of one picture are kept, not of all.
 """
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from nbhelpers import edge, models
 from nbhelpers.ascent.canvas import Canvas
+from nbhelpers.ascent.convolution import steadily
 from nbhelpers.ascent.objectives import PICTURE, Objective
 from nbhelpers.ascent.transforms import Transforms
 from nbhelpers.models import (
@@ -152,7 +154,8 @@ def ascend(
     look = Capture(fast, *objective.layers, stop=True)
     one_by_one = not together and canvas.parameters.device.type == "cpu"
     objectives = objective.each(batch) if one_by_one and objective.layers else None
-    climb = partial(_climb, look.alone if one_by_one else look, objectives or [objective], canvas, transforms, sources)
+    seen = steadily(look.alone if one_by_one else look)
+    climb = partial(_climb, seen, objectives or [objective], canvas, transforms, sources)
     optimiser = torch.optim.Adam(
         [canvas.parameters], lr=learning_rate * canvas.step_size, weight_decay=weight_decay, eps=1e-12
     )

@@ -1,4 +1,4 @@
-"""A picture does not depend on the pictures that are made beside it.
+"""A picture does not depend on the pictures that are made beside it, nor on how many threads make it.
 
 Direction pictures do: they are small and many, and each carries the directions of its whole batch.
 """
@@ -59,3 +59,33 @@ def test_a_picture_is_the_same_alone_or_together(kind: str) -> None:
         for which, picture in few.items():
             if which in many:
                 torch.testing.assert_close(picture, many[which], rtol=0, atol=0)
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads compute; as it was afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_picture_is_the_same_on_one_thread_and_on_many(kind: str, threads: Callable[[int], None]) -> None:
+    network, made = models.load("minivgg_robust", device="cpu"), []
+    for count in (1, 2, 3):
+        threads(count)
+        made.append(KINDS[kind](network, [3, 1]))
+    for other in made[1:]:
+        torch.testing.assert_close(other, made[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("squeezenet1_0", "features.7.expand3x3"), ("resnet18", "layer2.0.conv2")])
+def test_kernels_of_one_unit_and_strides_are_the_same_on_any_number_of_threads(
+    name: str, layer: str, threads: Callable[[int], None]
+) -> None:
+    network, made = models.load(name, weights=None, device="cpu"), []
+    recipe = ActivationMaximization(network=name, layer=layer, channels=[1], size=66, rounds=1, steps=12)
+    for count in (1, 2):
+        threads(count)
+        made.append(recipe.run(network).picture)
+    torch.testing.assert_close(made[1], made[0], rtol=0, atol=0)
