@@ -5,9 +5,9 @@
 
 For each layer: saturation, share burnt out and contrast (`images.naturalness`) of pictures of channels that are drawn
 at random by a seed; the share of them that excite their channel more than any of the photographs; their activation, as
-a share of what the published multi-scale procedure reaches at the same size with as many steps in plain pixels; the
-share of the picture where the channel fires at more than a quarter of its height (the 95th percentile), and how evenly
-it fires (coefficient of variation over the picture).
+a share of what the published multi-scale procedure reaches at the same size with three times as many steps in plain
+pixels; the share of the picture where the channel fires at more than a quarter of its height (the 95th percentile), and
+how evenly it fires (coefficient of variation over the picture).
 """
 
 import argparse

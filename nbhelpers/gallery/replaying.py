@@ -2,7 +2,7 @@
 
     nbhelpers replay results/sweep/jobs/1f2e/picture.png
 
-On the machine that made it, with the same versions and as many threads (OMP_NUM_THREADS), the pixels are the same;
+On the machine that made it, with the same versions, the pixels are the same, on however many threads an ascent ran;
 elsewhere the last bits of a convolution differ, and a long climb from noise drifts apart. How far is said in levels, of
 which there are 256.
 """
