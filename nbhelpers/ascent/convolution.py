@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 TYPES = (torch.float32, torch.bfloat16)
+Pictures = Float[Tensor, "pictures channels height width"]
 
 
 class SteadyConvolutions(TorchFunctionMode):
@@ -78,11 +79,11 @@ class SteadyConvolutions(TorchFunctionMode):
         return kernel
 
 
-def steadily(look: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+def steadily(look: Callable[[Pictures], Any]) -> Callable[[Pictures], Any]:
     """The same pass with steady convolutions."""
     steady = SteadyConvolutions()
 
-    def within(pictures: Tensor) -> Any:
+    def within(pictures: Pictures) -> Any:
         with steady:
             return look(pictures)
 
