@@ -72,11 +72,10 @@ def threads():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_is_the_same_on_one_thread_and_on_many(kind: str, threads: Callable[[int], None]) -> None:
     network, made = models.load("minivgg_robust", device="cpu"), []
-    for count in (1, 2, 3):
+    for count in (1, 2):
         threads(count)
-        made.append(KINDS[kind](network, [3, 1]))
-    for other in made[1:]:
-        torch.testing.assert_close(other, made[0], rtol=0, atol=0)
+        made.append(KINDS[kind](network, [3]))
+    torch.testing.assert_close(made[1], made[0], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("name", "layer"), [("squeezenet1_0", "features.7.expand3x3"), ("resnet18", "layer2.0.conv2")])
