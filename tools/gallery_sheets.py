@@ -70,7 +70,7 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
     "mobilenet_v2-features.14": lambda: _channels("mobilenet_v2", "features.14.conv", [0, 5, 10, 20, 30, 40]),
     "squeezenet1_0-classes": lambda: Drawing(
         for_large_networks(network="squeezenet1_0", classes=CLASSES),
-        Sheet("classes", side=192, columns=5, labels=CLASSES),
+        Sheet("classes", side=152, columns=5, labels=CLASSES),
         judged=True,
     ),
     "minivgg_robust_classes": _hundred_classes,

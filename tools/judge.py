@@ -25,7 +25,7 @@ PHOTOGRAPHS = 5  # of each class
 
 def sheet_of(classes: list[str]) -> Sheet:
     """How the pictures of classes are made, ten at a time, and laid out."""
-    return Sheet("classes", side=128, columns=10, labels=classes, batch=10)
+    return Sheet("classes", side=80, columns=10, labels=classes, batch=10)
 
 
 def class_pictures(network: Network, recipe: ClassPictures) -> Tensor:

@@ -1,10 +1,11 @@
-"""Convolutions that give the same bits on one thread and on many, for one picture and for several.
+"""Convolutions that give the same bits on one thread and on many.
 
-torch chooses how to convolve by the number of threads and of pictures, and oneDNN's way back through a stride cuts the
-rows among the threads: the last bits differ, and an ascent of a hundred steps by Adam makes another picture of them.
-Here every convolution on a processor is oneDNN's own forward one, and so is the way back: with no stride it is the
-convolution with the kernel turned by half a circle, with a stride it is what each unit gives back, added up where the
-kernel stood (Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016, sections 4.1 and 4.5).
+An ascent of a hundred steps by Adam makes another picture of the last bits, and some of torch's convolutions on a
+processor change them with the number of threads: torch chooses how to apply kernels of one unit by that number, the
+way that it takes for small maps sums by threads, and oneDNN's way back through a stride, or to a few colours, cuts the
+rows among them. Here these are done by oneDNN's forward convolution, there and back: a kernel of single units tells
+what each unit gives back through each weight, which is added up where the kernel stood (Dumoulin and Visin, "A guide to
+convolution arithmetic for deep learning", 2016, section 4). All others, and those on other devices, are torch's own.
 """
 
 from __future__ import annotations
@@ -20,18 +21,30 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 TYPES = (torch.float32, torch.bfloat16)
+FEW = 4  # colours of a picture
+SMALL = 20480  # numbers, up to which torch does not ask oneDNN
 Pictures = Float[Tensor, "pictures channels height width"]
 
 
-class SteadyConvolutions(TorchFunctionMode):
-    """Within it, two-dimensional convolutions on a processor are the same on any number of threads.
+def steadily(look: Callable[[Pictures], Any]) -> Callable[[Pictures], Any]:
+    """The same pass with steady convolutions, where the pictures lie on a processor."""
+    steady = SteadyConvolutions()
 
-    Those whose weights want a gradient, in double precision, or padded by a word are left as torch has them.
-    """
+    def within(pictures: Pictures) -> Any:
+        if pictures.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+            return look(pictures)
+        with steady:
+            return look(pictures)
+
+    return within
+
+
+class SteadyConvolutions(TorchFunctionMode):
+    """Within it, two-dimensional convolutions whose weights are frozen do not depend on the number of threads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._turned: dict[Tensor, Tensor] = {}  # kernels for the way back, by those of the way there
+        self._ways_back: dict[Tensor, Tensor] = {}  # kernels of single units, by those of the way there
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -50,44 +63,22 @@ class SteadyConvolutions(TorchFunctionMode):
         dilation: int | tuple[int, ...] = 1,
         groups: int = 1,
     ) -> Tensor:
-        stride, dilation = _pair(stride), _pair(dilation)
-        steady = (
-            torch.backends.mkldnn.is_available()
-            and (input.ndim, input.device.type) == (4, "cpu")
-            and input.dtype in TYPES
-            and input.dtype == weight.dtype
-            and not weight.requires_grad
-            and not isinstance(padding, str)
-        )
-        if not steady:
+        strides, (_, colours, *sides) = _pair(stride), weight.shape
+        small = colours <= FEW or input.numel() <= SMALL
+        unsteady = groups == 1 and (max(sides) == 1 or max(strides) > 1 or small)
+        known = input.ndim == 4 and input.dtype == weight.dtype in TYPES and not isinstance(padding, str)
+        if not (unsteady and known) or weight.requires_grad:
             return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-        return _Convolution.apply(input, weight, bias, stride, _pair(padding), dilation, groups, self._way_back)
+        return _Convolution.apply(input, weight, bias, strides, _pair(padding), _pair(dilation), self._way_back)
 
-    def _way_back(self, weight: Tensor, turn: bool, groups: int) -> Tensor:
-        """The kernel that carries a gradient back: turned, or one of a single unit for each weight."""
-        if weight in self._turned:
-            return self._turned[weight]
-        maps, colours, *sides = weight.shape
-        grouped = weight.reshape(groups, maps // groups, colours, *sides)
-        if turn:
-            kernel = grouped.flip(3, 4).transpose(1, 2).reshape(groups * colours, maps // groups, *sides)
-        else:
-            kernel = grouped.permute(0, 2, 3, 4, 1).reshape(-1, maps // groups, 1, 1)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
+    def _way_back(self, weight: Tensor) -> Tensor:
+        """A kernel of a single unit for each colour and place of this one."""
+        if weight in self._ways_back:
+            return self._ways_back[weight]
+        kernel = weight.permute(1, 2, 3, 0).reshape(-1, len(weight), 1, 1).contiguous()
         if isinstance(weight, nn.Parameter):  # others are computed anew in every pass
-            self._turned[weight] = kernel
+            self._ways_back[weight] = kernel
         return kernel
-
-
-def steadily(look: Callable[[Pictures], Any]) -> Callable[[Pictures], Any]:
-    """The same pass with steady convolutions."""
-    steady = SteadyConvolutions()
-
-    def within(pictures: Pictures) -> Any:
-        with steady:
-            return look(pictures)
-
-    return within
 
 
 class _Convolution(torch.autograd.Function):
@@ -95,34 +86,27 @@ class _Convolution(torch.autograd.Function):
     def forward(
         context: Any,
         input: Float[Tensor, "pictures colours height width"],
-        weight: Float[Tensor, "maps colours_each high wide"],
+        weight: Float[Tensor, "maps colours high wide"],
         bias: Float[Tensor, " maps"] | None,
         stride: tuple[int, int],
         padding: tuple[int, int],
         dilation: tuple[int, int],
-        groups: int,
-        way_back: Callable[..., Tensor],
+        way_back: Callable[[Tensor], Tensor],
     ) -> Float[Tensor, "pictures maps out_height out_width"]:
         context.save_for_backward(weight)
         context.sides, context.way_back = input.shape[2:], way_back
-        context.arithmetic = stride, padding, dilation, groups
-        return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+        context.arithmetic = stride, padding, dilation
+        return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, 1)
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Float[Tensor, "pictures maps height width"]) -> tuple[Tensor | None, ...]:
         (weight,) = context.saved_tensors
-        stride, padding, dilation, groups = context.arithmetic
-        sides = weight.shape[2:]
-        around = [each * (side - 1) - pad for each, side, pad in zip(dilation, sides, padding, strict=True)]
-        turn = max(stride) == 1 and min(around) >= 0
-        kernel = context.way_back(weight, turn, groups)
-        if turn:
-            back = torch.mkldnn_convolution(gradient, kernel, None, around, [1, 1], dilation, groups)
-        else:
-            given = torch.mkldnn_convolution(gradient, kernel, None, [0, 0], [1, 1], [1, 1], groups)
-            back = F.fold(given.flatten(2), context.sides, sides, dilation, padding, stride)
-        return back, *[None] * 7
+        stride, padding, dilation = context.arithmetic
+        back = torch.mkldnn_convolution(gradient, context.way_back(weight), None, [0, 0], [1, 1], [1, 1], 1)
+        if max(*weight.shape[2:], *stride, *(1 + each for each in padding)) > 1:
+            back = F.fold(back.flatten(2), context.sides, weight.shape[2:], dilation, padding, stride)
+        return back, *[None] * 6
 
 
 def _pair(number: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ interrupt has nothing to clean up, and two runs can go on at once.
 
 A picture does not depend on its batch: it draws from its own source of randomness, and on a processor every picture
 passes through the network alone, since Adam makes a visible difference of the last bit of a sum; for the same reason
-convolutions are done in one way on any number of threads (`convolution`). Where its score does
-not depend on the others, its way back follows at once: the activations of one picture are kept, not of all.
+convolutions are done in one way on any number of threads (`convolution`). Where its score does not depend on the
+others, its way back follows at once: the activations of one picture are kept, not of all.
 """
 
 from __future__ import annotations
