@@ -97,15 +97,14 @@ class Growing:
         if path is None:
             self.table = empty(rows, columns)
             return
-        self._file = _opened(path, (rows, columns))
-        if self._file is None:
+        if (begun := _begun(path, (rows, columns))) is not None:
+            self._file, self.done = begun
+        else:
             _rows(path).unlink(missing_ok=True)
             _check_room(path.parent, 4 * rows * columns)
             with edge.replacing(path) as temporary:
                 np.lib.format.open_memmap(temporary, "w+", np.float32, (rows, columns))
             self._file = np.lib.format.open_memmap(path, "r+")
-        else:
-            self.done = min(json.loads(_rows(path).read_text())["rows"], rows)
         self.table = torch.from_numpy(self._file)
 
     def add(self, some: Float[Tensor, "some columns"]) -> None:
@@ -122,15 +121,16 @@ def _rows(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _opened(path: Path, shape: tuple[int, int]) -> np.memmap | None:
-    """A table that was begun; None where there is none, or not a whole one."""
+def _begun(path: Path, shape: tuple[int, int]) -> tuple[np.memmap, int] | None:
+    """A table that was begun, and its rows that are there; None where there is none, or not a whole one."""
     try:
         np.load(path, mmap_mode="r")  # refuses a file that is too short, which would be lengthened by the next line
         file = np.lib.format.open_memmap(path, "r+")
-        known = isinstance(json.loads(_rows(path).read_text())["rows"], int)
+        rows = json.loads(_rows(path).read_text())["rows"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return file if known and file.shape == shape and file.dtype == np.float32 else None
+    known = isinstance(rows, int) and file.shape == shape and file.dtype == np.float32
+    return (file, min(rows, len(file))) if known else None
 
 
 def _check_room(folder: Path, size: int) -> None:
