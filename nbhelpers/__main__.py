@@ -49,6 +49,15 @@ class _Rooms(click.Group):
             error.message += f" There are: {', '.join(COMMANDS)}."
             raise
 
+    def invoke(self, context: click.Context) -> Any:
+        """As click's, and who reads no further (`| head`) is no fault of a disk, whatever a command says of it."""
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:
+            if isinstance(error.__cause__, BrokenPipeError):
+                raise error.__cause__ from None  # click ends quietly
+            raise
+
     def main(self, *arguments: Any, **options: Any) -> Any:
         """As click's, and an interrupt while a command is still being loaded is no traceback."""
         try:

@@ -36,7 +36,7 @@ def explore(
     photo: str | None, network: str | None, layer: str | None, results: str, port: int, no_browser: bool
 ) -> None:
     if find_spec("voila") is None:
-        raise click.ClickException("the app is served by Voila: pip install nbhelpers[app]")
+        raise click.ClickException('the app is served by Voila: `pip install "nbhelpers[app]"` brings it')
     try:
         path = edge.existing_file(Path(photo) if photo else edge.companion("sample_images") / FIRST).resolve()
         folder = edge.folder_to_write(Path(results)).resolve()

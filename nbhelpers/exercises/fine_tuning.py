@@ -92,8 +92,8 @@ def set_free(answer: Network) -> str:
     expect(first > 1e-4, "The weights of block 2 are still those of the network that it began as.")
     return (
         "Block 2 has moved, and the photos are named as before. By how much do the maps differ now? A few epochs "
-        "move weights by a small part of their length: what a layer looks at was decided by a million pictures, not "
-        "by these."
+        "move weights by a small part of their length: what a layer looks at was decided by the many pictures "
+        "that it was trained on first, not by these."
     )
 
 

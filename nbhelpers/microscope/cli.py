@@ -62,7 +62,7 @@ def microscope(
         click.echo("interrupted: what is drawn is kept, and the same command goes on", err=True)
         raise SystemExit(130) from None
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error}: `pip install .[batch]` brings Dask, or use --workers 1") from error
+        raise click.ClickException(f"{error}: `pip install distributed` brings it, or use --workers 1") from error
     except ConnectionError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

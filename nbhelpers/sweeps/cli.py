@@ -18,7 +18,7 @@ from nbhelpers.sweeps.manifest import DONE, FAILED, RUNNING
 from nbhelpers.sweeps.plan import Job
 
 _SHOWN = 12
-_NEEDED = "sweeps run on Dask: `pip install distributed`, or `pip install .[batch]` in a checkout, brings it"
+_NEEDED = 'sweeps run on Dask: `pip install distributed`, or `pip install -e ".[batch]"` in a checkout, brings it'
 
 
 @click.command(help="Run a notebook with all the parameters that FILE, a YAML file, asks for.")

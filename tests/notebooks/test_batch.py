@@ -466,3 +466,10 @@ def test_links_lead_to_files_beside_the_page_whatever_they_are_called(tmp_path: 
         there = urllib.parse.urlparse(urllib.parse.urljoin(base, link))
         assert there.scheme == "file"
         assert Path(urllib.parse.unquote(there.path)).is_file(), link
+
+
+def test_who_reads_no_further_ends_a_list_quietly() -> None:
+    command = [sys.executable, "-m", "nbhelpers", "run", "notebooks", "--list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as `head` does when it has seen enough
+        assert process.stderr.read() == ""
