@@ -21,6 +21,8 @@ demo: .venv/.installed-demo  ## run every notebook; pictures and results/index.h
 test: export NBHELPERS_RESULTS := $(CURDIR)/build/results
 test: export OMP_NUM_THREADS := $(THREADS)
 test: export MKL_NUM_THREADS := $(THREADS)
+# A test on two threads, beside the other worker's, waits without taking a core.
+test: export OMP_WAIT_POLICY := PASSIVE
 test: .venv/.installed-test  ## everything: lint, format, unit tests, all notebooks against their kept outputs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo

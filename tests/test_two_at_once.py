@@ -3,7 +3,6 @@
 import copy
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import combinations_with_replacement
 
 import pytest
 import torch
@@ -17,6 +16,8 @@ from nbhelpers.techniques.activation_maximization import ActivationMaximization
 # the first case of each kind of recipe
 FIRST = {kind: name for name, (kind, _) in reversed(CASES.items())}
 NAMES = sorted(FIRST.values())
+# each beside another of its kind, and beside four others: not all of them, there are nearly a hundred pairs
+PAIRS = [(name, NAMES[(number + apart) % len(NAMES)]) for number, name in enumerate(NAMES) for apart in (0, 1, 4)]
 
 
 @cache
@@ -40,7 +41,7 @@ def test_every_kind_of_recipe_is_among_them() -> None:
     assert set(FIRST) == kinds()
 
 
-@pytest.mark.parametrize("pair", [*combinations_with_replacement(NAMES, 2)], ids=" and ".join)
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
 @pytest.mark.filterwarnings("ignore:.* components were asked for")
 def test_two_at_once_make_what_each_makes_alone(pair: tuple[str, str]) -> None:
     expected = [alone(name) for name in pair]

@@ -1,5 +1,6 @@
 """What another network sees in pictures, against a count by hand."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def test_classes_are_drawn_once_and_for_all():
 def test_the_verdict_on_class_pictures_and_photographs_goes_into_the_card(tmp_path, monkeypatch):
     loaded = {name: models.load(name, device="cpu") for name in ("minivgg_robust", "minivgg")}
     monkeypatch.setattr(judge, "load", lambda name: loaded.get(name, loaded["minivgg"]))
+    small = functools.partial(for_bundled_networks, size=32, view=32)
+    monkeypatch.setattr(judge, "for_bundled_networks", small)
     pixels = torch.randint(0, 255, (210, 64, 64, 3), generator=torch.Generator().manual_seed(0)).byte()
     labels = torch.arange(210) % 100
     monkeypatch.setattr(judge.data, "load", lambda folder, split: Pictures(pixels, labels))

@@ -206,12 +206,19 @@ def tanh() -> nn.Module:
     return nn.Sequential(layers | {"head": nn.Linear(3, 4)})
 
 
-def test_a_portion_of_photos_fits_its_largest_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("activations", "share", "portions"),
+    [(3 * 8 * 8 * 8 * 4 + 1, 1 / 4, [3, 3, 1]), (1, 1.0, [5, 2])],  # bytes: three times eight maps; all weights
+)
+def test_a_portion_of_photos_fits_its_largest_activation_and_is_worth_reading_the_weights(
+    activations: int, share: float, portions: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 64, 5))
     network, photos = Network(net, size=8), noise(7, 3, 8, 8)
     whole = pixel_gradients(network, photos, 2)
-    monkeypatch.setattr(gradients, "PORTION", 3 * 8 * 8 * 8 * 4 + 1)  # three photos of eight maps, four bytes a number
+    monkeypatch.setattr(gradients, "PORTION", activations)
+    monkeypatch.setattr(gradients, "WEIGHTS_SHARE", share)
     parts = gradients._parts(gradients.frozen(network), photos)
-    assert [len(photos[part]) for part in parts] == [3, 3, 1]
+    assert [len(photos[part]) for part in parts] == portions
     for made, wanted in zip(pixel_gradients(network, photos, 2), whole, strict=True):
         torch.testing.assert_close(made, wanted)

@@ -132,7 +132,7 @@ def test_the_bundled_network_finds_objects_better_than_a_random_one(shared):
     if not (shared / "data" / "tiny100" / "val-boxes.npy").exists():
         pytest.skip("needs ../shared/data/tiny100 with boxes")
     network = models.load("minivgg_robust", device="cpu")
-    boxed, classes = boxes.from_data(shared / "data" / "tiny100", network, 300)
+    boxed, classes = boxes.from_data(shared / "data" / "tiny100", network, 150)
     ratios = []
     for each in (network, models.randomised(network)):
         maps = pixel_maps.strongest(pixel_maps.gradient(each, boxed.photos.pictures, classes)[1])
