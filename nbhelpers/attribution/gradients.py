@@ -25,8 +25,8 @@ OUTPUT = ""  # the layer that is the network's own output
 # So many bytes in the largest activation at a time: a processor is faster while it lies in memory that is used again
 # and again. At 32 MB the C library stops doing so: nine photos of 224 pixels on ResNet-50. Peak memory falls, too.
 PORTION = 30 * 2**20
-# Every portion reads all weights, so it is at least worth this share of their bytes: ten photos on VGG16, where two would
-# spend a quarter of the time on reading its linear layers.
+# Every portion reads all weights, so it is at least worth this share of their bytes: ten photos on VGG16, of whose time
+# two at once would spend a quarter on reading linear layers.
 WEIGHTS_SHARE = 1 / 4
 
 
