@@ -54,7 +54,8 @@ html_baseurl = address + "/" if address else ""
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", inline_renderers=(_formula, None), block_renderers=(_formula, None))
     app.connect("html-page-context", describe)
-    app.connect("autodoc-process-docstring", one_error_a_line, priority=400)  # before napoleon reads it
+    app.connect("autodoc-process-docstring", examples_as_code, priority=400)  # before napoleon reads it
+    app.connect("autodoc-process-docstring", one_error_a_line, priority=400)
     app.connect("autodoc-process-docstring", with_parameters)
     app.connect("autodoc-process-signature", without_fields)
     app.connect("autodoc-skip-member", without_machinery)
@@ -109,6 +110,19 @@ def with_parameters(app: Sphinx, what: str, name: str, thing: object, options: o
         for index, cell in enumerate(row):
             lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")
     lines.append("")
+
+
+def examples_as_code(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """What stands indented after a blank line is code, as in Markdown; for Sphinx alone it would be a quotation."""
+    found, paragraph, code = [], "", False  # the last line that is not blank
+    for line in lines:
+        code = code and (line.startswith(" ") or not line)
+        if line.startswith("    ") and found[-1:] == [""] and not code and not paragraph.startswith((" ", "-", "*")):
+            found += ["::", ""]
+            code = True
+        found.append(line)
+        paragraph = line or paragraph
+    lines[:] = found
 
 
 def one_error_a_line(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:

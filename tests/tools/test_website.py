@@ -89,6 +89,8 @@ def test_a_reader_finds_a_notebook_unfolds_a_solution_searches_and_goes_on(
     monkeypatch.setattr(website, "DATA", sources / "none")
     website.lay_out(kept)
     assert subprocess.run([*website.command(strict=False)], capture_output=True, text=True).returncode == 0
+    reference = (website.SITE / "reference" / "recipes.html").read_text(encoding="utf-8")
+    assert "<blockquote>" not in reference  # what stands indented in a docstring is an example, code
     wrong = [said for said in links.of_site(website.SITE) if said.startswith("notebooks/00_tour")]
     assert [said for said in wrong if ".ipynb: no such place" not in said] == []  # the other notebooks are not there
     summaries = "Access to fetch at 'file:|net::ERR_FAILED|Failed to fetch"  # fetched where there is a server
