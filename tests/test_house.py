@@ -36,6 +36,7 @@ CONDA_NAMES = {
 IMPORT_NAMES = {
     "pillow": "PIL",
     "jupyter-client": "jupyter_client",
+    "pyzmq": "zmq",
     "ipython": "IPython",
     "pynrrd": "nrrd",
     "scikit-learn": "sklearn",

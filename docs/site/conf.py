@@ -147,7 +147,7 @@ def without_machinery(app: Sphinx, what: str, name: str, thing: object, skip: bo
 
 def without_barriers(app: Sphinx, failed: Exception | None) -> None:
     """Mends what `tools/audit.py` finds in what Sphinx and furo write: headings without a level, regions without a
-    name, parameters as a list of definitions without terms."""
+    name, parameters as a list of definitions without terms, headers without words, a search without a title."""
     for path in Path(app.outdir).rglob("*.html"):
         page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         if failed or not page.find(class_="sidebar-brand"):
@@ -161,4 +161,11 @@ def without_barriers(app: Sphinx, failed: Exception | None) -> None:
             for each in [parameters, *parameters.find_all("dd")]:
                 each.name = "div"
             parameters["class"] = "sig-params"
+        for header in page.select("th"):
+            if not header.get_text(strip=True):
+                header.name = "td"
+        if path.name == "search.html" and not page.find("h1"):
+            title = page.new_tag("h1")
+            title.string = "Search"
+            page.find(id="furo-main-content").insert(0, title)
         path.write_text(str(page), encoding="utf-8")

@@ -8,18 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
+from traitlets import Type
 
 from nbhelpers.notebooks import documents
 
 KERNEL_STARTS = 3
 
 
+class Attentive(AsyncKernelClient):
+    """Looks at what has arrived whenever it is asked whether the kernel lives: every second while a cell runs.
+
+    pyzmq's sockets are told once that something has come. Where it is read elsewhere in that moment that there is
+    something, whoever waits for it is never woken, and a notebook whose last cell was done ran for ever. To ask a
+    socket for its events wakes them.
+    """
+
+    async def is_alive(self) -> bool:
+        for channel in (self.shell_channel, self.iopub_channel):
+            channel.socket.get(zmq.EVENTS)
+        return await super().is_alive()
+
+
 class ThisPython(AsyncKernelManager):
     """Starts kernels with the running Python, whatever kernel of the same name a user has installed."""
+
+    client_factory = Type(Attentive, klass=AsyncKernelClient)
 
     @property
     def kernel_spec(self) -> KernelSpec:

@@ -1,5 +1,6 @@
 """Running notebooks: real kernels on tiny notebooks, each of which costs a few seconds, so few of them."""
 
+import asyncio
 import html
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import hostile
 import nbformat
 import pytest
+import zmq
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
@@ -473,3 +475,28 @@ def test_who_reads_no_further_ends_a_list_quietly() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()  # as `head` does when it has seen enough
         assert process.stderr.read() == ""
+
+
+def test_a_reply_that_came_unnoticed_is_found() -> None:
+    """Somebody else read that there is something, as happens once in thousands of cells: nobody is woken."""
+
+    async def late() -> list[str]:
+        kernels = execution.ThisPython()
+        await kernels.start_kernel()
+        client = kernels.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+            client.execute("import time; time.sleep(0.5)")
+            reply = asyncio.ensure_future(client.shell_channel.get_msg())
+            await asyncio.sleep(0.1)  # it waits
+            time.sleep(3)  # the reply comes while nothing of this loop runs
+            zmq.Socket.get(client.shell_channel.socket, zmq.EVENTS)
+            done, _ = await asyncio.wait([reply], timeout=1)
+            assert await client.is_alive()
+            return ["noticed" if done else "unnoticed", (await asyncio.wait_for(reply, 10))["msg_type"]]
+        finally:
+            client.stop_channels()
+            await kernels.shutdown_kernel(now=True)
+
+    assert asyncio.run(late()) == ["unnoticed", "execute_reply"]

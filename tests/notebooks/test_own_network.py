@@ -7,6 +7,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from nbhelpers import notebooks
+from nbhelpers.notebooks.execution import ThisPython
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 OWN = """import torch
@@ -56,8 +57,8 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
                 lines = [f"{name} = {value!r}" for name, value in CHANGES[number].items()]
                 cells.append(new_code_cell(OWN + "\n".join(lines)))
     together = new_notebook(cells=cells)
-    resources = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(together, timeout=120, allow_errors=True, kernel_name="python3", resources=resources).execute()
+    options = {"timeout": 120, "allow_errors": True, "kernel_manager_class": ThisPython}
+    NotebookClient(together, resources={"metadata": {"path": str(FOLDER)}}, **options).execute()
     found: dict[str, list[str]] = {}
     for cell in together.cells:
         errors = [f"{each.ename}: {each.evalue}" for each in cell.outputs if each.output_type == "error"]

@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 from nbhelpers import notebooks
 from nbhelpers.__main__ import main
 from nbhelpers.notebooks import student
+from nbhelpers.notebooks.execution import ThisPython
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +81,8 @@ def test_a_copy_runs_with_no_answer_a_wrong_one_and_a_right_one(
     _, wrong, right = cells
     wrong.source = wrong.source.replace("...  # your answer", "5")
     right.source = right.source.replace("...  # your answer", '"galaxies.jpg"')
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=120, kernel_manager_class=ThisPython, resources=resources).execute()
     said = [cell.outputs[-1].data["text/plain"] for cell in cells]
     assert "02.1: Not answered yet" in said[0]
     assert "02.2: Not yet. " in said[1]
