@@ -1,5 +1,6 @@
 """Sphinx's settings for the site. `python -m tools.website` puts its sources together and builds it (`make site`)."""
 
+import inspect
 import os
 import re
 from html import escape
@@ -56,6 +57,7 @@ def setup(app: Sphinx) -> None:
     app.connect("html-page-context", describe)
     app.connect("autodoc-process-docstring", examples_as_code, priority=400)  # before napoleon reads it
     app.connect("autodoc-process-docstring", one_error_a_line, priority=400)
+    app.connect("autodoc-process-docstring", of_its_own, priority=300)
     app.connect("autodoc-process-docstring", with_parameters)
     app.connect("autodoc-process-signature", without_fields)
     app.connect("autodoc-skip-member", without_machinery)
@@ -110,6 +112,12 @@ def with_parameters(app: Sphinx, what: str, name: str, thing: object, options: o
         for index, cell in enumerate(row):
             lines.append(f"   {'* -' if index == 0 else '  -'} {cell}")
     lines.append("")
+
+
+def of_its_own(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """A constant without a docstring has none, and not that of `str` or `tuple`."""
+    if inspect.cleandoc("\n".join(lines)) == inspect.getdoc(type(thing)):
+        lines.clear()
 
 
 def examples_as_code(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
