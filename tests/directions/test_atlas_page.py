@@ -177,6 +177,17 @@ def test_the_map_moves(page: Path, chromium: Any) -> None:
         assert window.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_map_within_a_page_does_not_scroll_to_itself(page: Path, tmp_path: Path, chromium: Any) -> None:
+    around = tmp_path / "around.html"
+    frame = f'<iframe title="map" src="{page.as_uri()}" height="700"></iframe>'
+    around.write_text(f'<!doctype html><title>t</title><p style="height: 3000px">far up</p>{frame}', encoding="utf-8")
+    with browser.page(chromium, around.as_uri()) as window:
+        window.frame_locator("iframe").locator(".atlas-square").first.wait_for()
+        assert window.evaluate("scrollY") == 0
+    with browser.page(chromium, page.as_uri()) as window:  # alone it takes the keys at once
+        assert window.evaluate("document.activeElement.className") == "nbhelpers-atlas"
+
+
 def test_a_coarser_grid_is_shown_from_afar(levels: list[Atlas], tmp_path: Path, chromium: Any) -> None:
     page = atlas_page.write(levels, tmp_path)
     with browser.page(chromium, page.as_uri(), width=400, height=480) as window:
