@@ -4,8 +4,8 @@
     python -m tools.audit build/site --each-kind 3    # no more than three pages of one folder
 
 On every page axe-core looks for barriers (contrast, words for pictures, headings, names of controls), in light and in
-dark, at 1280 and at 400 pixels; no page may be wider than the screen; and the browser's console must stay empty. Links,
-titles and descriptions are `tools/links.py`'s, which `make site` asks by itself.
+dark, at 1280 and at 400 pixels; no page may be wider than the screen or scroll by itself; and the browser's console must
+stay empty. Links, titles and descriptions are `tools/links.py`'s, which `make site` asks by itself.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from tools import links
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 400)
 AXE = {"resultTypes": ["violations"], "preload": False}  # styles are not asked for again: a page on a disk may not
+LOADED = 150  # milliseconds in which pages within a page have begun
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -46,6 +47,9 @@ def barriers(window: Any, page: Path) -> Iterator[tuple[str, str]]:
     opened.on("pageerror", lambda error: said.append(str(error)))
     try:
         opened.goto(page.as_uri())
+        opened.wait_for_timeout(LOADED)
+        if down := opened.evaluate("scrollY"):
+            yield "does not begin at its top", f"{down} pixels down"
         for scheme, width in product(SCHEMES, WIDTHS):
             opened.emulate_media(color_scheme=scheme)
             opened.set_viewport_size({"width": width, "height": 900})

@@ -26,6 +26,10 @@ PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
         ("<button></button>", {f"button-name {each}" for each in ALL}),
         ("<div style='width: 700px'>wide</div>", {f"wider than the screen {each}" for each in ALL[1::2]}),
         ("<script>console.error('no')</script>", {"the console complains"}),
+        (
+            "<p style='height: 3000px'>long</p><button>on</button><script>document.querySelector('button').focus()</script>",
+            {"does not begin at its top"},
+        ),
     ],
 )
 def test_what_keeps_a_reader_out_is_found(body: str, found: set[str], chromium: Any, tmp_path: Path) -> None:
