@@ -4,8 +4,8 @@
     python -m tools.audit build/site --each-kind 3    # no more than three pages of one folder
 
 On every page axe-core looks for barriers (contrast, words for pictures, headings, names of controls), in light and in
-dark, at 1280 and at 400 pixels; no page may be wider than the screen or scroll by itself; and the browser's console must
-stay empty. Links, titles and descriptions are `tools/links.py`'s, which `make site` asks by itself.
+dark, at 1280 and at 400 pixels; no page may be wider than the screen or scroll by itself; and the browser's console
+must stay empty. Links, titles and descriptions are `tools/links.py`'s, which `make site` asks by itself.
 """
 
 import argparse

@@ -27,7 +27,8 @@ PAGE = """<!doctype html><html lang="en"><head><title>A page</title>
         ("<div style='width: 700px'>wide</div>", {f"wider than the screen {each}" for each in ALL[1::2]}),
         ("<script>console.error('no')</script>", {"the console complains"}),
         (
-            "<p style='height: 3000px'>long</p><button>on</button><script>document.querySelector('button').focus()</script>",
+            "<p style='height: 3000px'>long</p><button>on</button>"
+            "<script>document.querySelector('button').focus()</script>",
             {"does not begin at its top"},
         ),
     ],
