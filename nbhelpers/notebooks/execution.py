@@ -31,7 +31,8 @@ class Attentive(AsyncKernelClient):
 
     async def is_alive(self) -> bool:
         for channel in (self.shell_channel, self.iopub_channel):
-            channel.socket.get(zmq.EVENTS)
+            if channel.is_alive():  # it is not once the client has stopped
+                channel.socket.get(zmq.EVENTS)
         return await super().is_alive()
 
 
